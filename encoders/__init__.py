@@ -1,0 +1,1 @@
+"""Item text to vectors, history to interest, both tuned on behaviour."""

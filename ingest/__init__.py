@@ -1,0 +1,1 @@
+"""Logs and catalogue into DuckDB: readers, checks, quarantine, schema, store, outbox, publishing."""

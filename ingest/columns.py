@@ -1,0 +1,44 @@
+"""How is each column called? Every column name of the product is spelled here, once."""
+
+# Identity
+USER_ID = "user_id"
+ITEM_ID = "item_id"
+EVENT_ID = "event_id"
+REQUEST_ID = "request_id"
+SESSION_ID = "session_id"
+QUERY_ID = "query_id"
+LOAD_ID = "load_id"
+
+# Items
+TITLE = "title"
+DESCRIPTION = "description"
+CATEGORIES = "categories"
+ATTRIBUTES = "attributes"
+PUBLISHED_AT = "published_at"
+AVAILABLE = "available"
+UPDATED_AT = "updated_at"
+TEXT = "text"
+
+# Interactions
+KIND = "kind"
+WEIGHT = "weight"
+OCCURRED_AT = "occurred_at"
+CONTEXT = "context"
+INGESTED_AT = "ingested_at"
+
+# Impressions and decisions
+POSITION = "position"
+CLICKED = "clicked"
+PROPENSITY = "propensity"
+SCORE = "score"
+RANK = "rank"
+SOURCES = "sources"
+FEATURES = "features"
+AS_OF = "as_of"
+
+# Quarantine
+SOURCE = "source"
+LINE = "line"
+REASON_CODE = "reason_code"
+DETAIL = "detail"
+RAW = "raw"

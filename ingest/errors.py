@@ -1,0 +1,25 @@
+"""Which mistakes can a user make here? The root of every domain error, and those of this room."""
+
+
+class ReadrankError(Exception):
+    """A mistake a user can mend; its message says what was wanted, what came and what to do.
+
+    Every room derives its own small tree from it. The command line prints the message as one line and exits with 2;
+    the service answers with a status and the same sentence.
+    """
+
+
+class SettingsError(ReadrankError):
+    """`readrank.toml` is missing, is not TOML, or holds a key or value that nothing reads."""
+
+
+class InputFileError(ReadrankError):
+    """A file cannot be read as what its name says, or lacks columns."""
+
+
+class StoreError(ReadrankError):
+    """The store cannot be opened, is locked by another job, is damaged, or the disk is full."""
+
+
+class OutboxError(ReadrankError):
+    """`online.sqlite` cannot be opened or written."""

@@ -1,0 +1,1 @@
+"""Windows, metrics, baselines, the simulator and the evaluation report."""

@@ -1,0 +1,74 @@
+"""What does a service ask, and what does it get? The question and the answer, as plain values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One request for recommendations: user, moment and context."""
+
+    user_id: str
+    """Id as in the log; a user never seen is a cold user, not an error."""
+    as_of: datetime
+    """Naive UTC; only what occurred strictly before counts."""
+    k: int = 20
+    """How many items to return at most."""
+    exclude: frozenset[str] = frozenset()
+    """Item ids that must not be returned."""
+    categories: frozenset[str] = frozenset()
+    """When not empty, only items with at least one of these categories are returned."""
+    session: tuple[str, ...] = ()
+    """Item ids looked at in this session, oldest first; they count as views at `as_of`."""
+    explain: bool = False
+    """Whether each item comes with its reasons."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenItem:
+    """An item that the caller wants ranked; one unknown to the bundle is read from its text."""
+
+    item_id: str
+    title: str | None = None
+    description: str | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """Why an item stands where it does."""
+
+    family: str
+    """Feature family, such as `text interest` or `popularity`."""
+    weight: float
+    """The family's SHAP value: how much it adds to the score; no unit."""
+    because: str | None = None
+    """Id of the item in the user's own history that speaks most for this one, if any does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankedItem:
+    """One item of an answer."""
+
+    item_id: str
+    rank: int
+    """1-based."""
+    score: float
+    """Higher is better within one answer; no unit."""
+    sources: tuple[str, ...] = ()
+    """Candidate sources that proposed it; empty for given items."""
+    reasons: tuple[Reason, ...] = ()
+    """Strongest first; empty unless asked for."""
+    features: tuple[float, ...] = ()
+    """Feature values in the order of the bundle's feature names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was shown, and what was held back."""
+
+    items: tuple[RankedItem, ...]
+    degraded: bool = False
+    """True when a part of the model could not be used and a simpler answer was given."""
+    filtered: dict[str, int] = field(default_factory=dict)
+    """How many candidates each hard rule removed, by rule (`seen`, `excluded`, `unavailable`, `category`)."""
