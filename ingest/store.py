@@ -1,0 +1,199 @@
+"""What is known, and when was it known? The DuckDB store: jobs alone open it, and every read asks for `before`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest import columns as c
+from ingest.errors import StoreError
+
+if TYPE_CHECKING:
+    import duckdb
+    import polars as pl
+
+END_OF_TIME = datetime.max
+"""A `before` later than everything."""
+
+MEMORY_LIMIT = "2GB"
+"""What DuckDB may hold; sorts and joins beyond it spill to disk beside the store."""
+
+
+def utc_now() -> datetime:
+    """Return the present moment as naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Store:
+    """The store of one workspace, open for one job; one writing process at a time."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", path: Path) -> None:
+        self.connection = connection
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path | str, *, read_only: bool = False) -> "Store":
+        """Open the store, making it when it is not there; StoreError when it is locked or damaged."""
+        import duckdb
+
+        path = Path(path)
+        if read_only and not path.exists():
+            raise StoreError(f"{path}: no store here yet; load data first with `readrank ingest FILE...`")
+        with _translated(path):
+            connection = duckdb.connect(
+                str(path),
+                read_only=read_only,
+                config={"memory_limit": MEMORY_LIMIT, "temp_directory": f"{path}.tmp"},
+            )
+        store = cls(connection, path)
+        try:
+            with _translated(path):
+                # Comparing TIMESTAMP with an aware parameter would use the session's zone.
+                connection.execute("SET TimeZone = 'UTC'")
+                connection.execute("SET enable_progress_bar = false")
+                if not read_only:
+                    store._lay_schema()
+        except BaseException:
+            connection.close()
+            raise
+        return store
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write the log into the file and let the next job in."""
+        with _translated(self.path):
+            self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator["duckdb.DuckDBPyConnection"]:
+        """Run the block whole or not at all; DuckDB's errors become StoreError."""
+        with _translated(self.path):
+            self.connection.execute("BEGIN")
+            try:
+                yield self.connection
+                self.connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def items(self) -> "pl.DataFrame":
+        """Return the catalogue, sorted by item_id.
+
+        Columns: item_id, title, description (String, null when absent), categories (List(String), never null),
+        attributes (String of JSON or null), published_at (Datetime or null), available (Boolean), updated_at.
+        """
+        return self._frame(
+            """
+            SELECT
+                item_id, title, description, coalesce(categories, []) AS categories,
+                CAST(attributes AS VARCHAR) AS attributes, published_at, available, updated_at
+            FROM items
+            ORDER BY item_id
+            """,
+            [],
+        )
+
+    def interactions(self, *, before: datetime) -> "pl.DataFrame":
+        """Return interactions with `occurred_at < before`, sorted by occurred_at, then by arrival.
+
+        Arrival decides between equal times because logs with coarse times still come in the order of events.
+        Columns: user_id, item_id, kind, weight (Float64), occurred_at (Datetime us), session_id, request_id.
+        """
+        return self._frame(
+            """
+            SELECT user_id, item_id, kind, weight, occurred_at, session_id, request_id
+            FROM interactions
+            WHERE occurred_at < $before
+            ORDER BY occurred_at, rowid
+            """,
+            {"before": naive_utc(before)},
+        )
+
+    def impressions(self, *, before: datetime) -> "pl.DataFrame":
+        """Return impressions with `occurred_at < before`, sorted by occurred_at, request_id, position, item_id.
+
+        `clicked` is the log's own word where it has one, else whether an interaction of positive weight, itself
+        before `before`, names the same request and item.
+        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), position (Int32), propensity (Float64).
+        """
+        return self._frame(
+            """
+            WITH outcomes AS (
+                SELECT DISTINCT request_id, item_id
+                FROM interactions
+                WHERE request_id IS NOT NULL AND weight > 0 AND occurred_at < $before
+            )
+            SELECT
+                shown.request_id, shown.user_id, shown.item_id, shown.occurred_at,
+                coalesce(shown.clicked, outcome.item_id IS NOT NULL) AS clicked,
+                shown.position, shown.propensity
+            FROM impressions AS shown
+            LEFT JOIN outcomes AS outcome
+                ON outcome.request_id = shown.request_id AND outcome.item_id = shown.item_id
+            WHERE shown.occurred_at < $before
+            ORDER BY shown.occurred_at, shown.request_id, shown.position, shown.item_id
+            """,
+            {"before": naive_utc(before)},
+        )
+
+    def _frame(self, query: str, parameters: "list[object] | dict[str, object]") -> "pl.DataFrame":
+        import polars as pl
+
+        with _translated(self.path):
+            frame = pl.DataFrame(self.connection.execute(query, parameters).to_arrow_table())
+        moments = [name for name in (c.OCCURRED_AT, c.PUBLISHED_AT, c.UPDATED_AT) if name in frame.columns]
+        return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
+
+    def _lay_schema(self) -> None:
+        for script in ("schema.sql", "views.sql"):
+            text = resources.files("ingest").joinpath(script).read_text(encoding="utf-8")
+            with self.transaction() as connection:
+                connection.execute(text)
+
+    def _roll_back(self) -> None:
+        import duckdb
+
+        with suppress(duckdb.Error):  # a fatal error has already ended the transaction
+            self.connection.execute("ROLLBACK")
+
+
+def naive_utc(moment: datetime) -> datetime:
+    """Drop the zone of an aware moment after turning it to UTC; naive ones are UTC already."""
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn DuckDB's errors about the file into one sentence that says what to do."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StoreError(_sentence(path, str(error))) from error
+
+
+def _sentence(path: Path, message: str) -> str:
+    first_line = message.splitlines()[0] if message else "unknown error"
+    if "lock" in message:
+        holder = message.partition("PID ")[2].partition(")")[0]
+        who = f"process {holder}" if holder else "another process"
+        return f"{path}: {who} has the store open; wait for that job to end (analysts read analytics.duckdb instead)"
+    if "No space left" in message or "disk is full" in message:
+        return f"{path}: the disk is full; the store is as before this job: free space and run it again"
+    if "not a valid DuckDB" in message or "Corrupt" in message or "checksum" in message.lower():
+        return (
+            f"{path}: wanted a DuckDB store, got a damaged or foreign file; restore a copy, or move it and load again"
+        )
+    if "storage version" in message:
+        return f"{path}: written by another version of DuckDB ({first_line}); install that version or load again"
+    if "No such file" in message or "Permission denied" in message or "Cannot open" in message:
+        return f"{path}: the store cannot be opened: {first_line}"
+    return f"{path}: the store refused: {first_line}"

@@ -1,0 +1,92 @@
+"""Where does everything of one deployment lie? One folder, its settings and its paths."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ingest.errors import SettingsError
+from ingest.settings import commented_toml, read_section, read_toml
+
+__all__ = ["Workspace", "commented_toml"]
+
+T = TypeVar("T")
+
+SETTINGS_NAME = "readrank.toml"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One folder per deployment; only its paths and settings, nothing is held open."""
+
+    root: Path
+
+    @classmethod
+    def create(cls, path: Path | str, settings_text: str) -> "Workspace":
+        """Make the folder with its settings; SettingsError when settings already lie there."""
+        workspace = cls(Path(path))
+        if workspace.settings_path.exists():
+            raise SettingsError(
+                f"{workspace.settings_path}: already exists and was left as it is; edit it, or init another folder"
+            )
+        try:
+            for folder in (workspace.root, workspace.bundles_path, workspace.reports_path):
+                folder.mkdir(parents=True, exist_ok=True)
+            workspace.settings_path.write_text(settings_text, encoding="utf-8")
+        except (FileExistsError, NotADirectoryError, PermissionError) as error:
+            raise SettingsError(f"{path}: cannot become a workspace: {error.strerror} ({error.filename})") from error
+        return workspace
+
+    @classmethod
+    def open(cls, path: Path | str = ".") -> "Workspace":
+        """Open an existing workspace; SettingsError when `readrank.toml` is missing or is not TOML."""
+        workspace = cls(Path(path))
+        if not workspace.settings_path.is_file():
+            raise SettingsError(
+                f"{workspace.settings_path}: not found; make a workspace with `readrank init {path}`, "
+                "or name one with --workspace"
+            )
+        read_toml(workspace.settings_path)
+        return workspace
+
+    @property
+    def settings_path(self) -> Path:
+        """All settings, commented."""
+        return self.root / SETTINGS_NAME
+
+    @property
+    def store_path(self) -> Path:
+        """The store; one writer at a time, opened by jobs only."""
+        return self.root / "readrank.duckdb"
+
+    @property
+    def analytics_path(self) -> Path:
+        """The read-only copy for analysts."""
+        return self.root / "analytics.duckdb"
+
+    @property
+    def outbox_path(self) -> Path:
+        """What was accepted over HTTP and is not yet in the store."""
+        return self.root / "online.sqlite"
+
+    @property
+    def bundles_path(self) -> Path:
+        """Complete models, one folder each; `bundles/live` names the one that serves."""
+        return self.root / "bundles"
+
+    @property
+    def reports_path(self) -> Path:
+        """Evaluation reports."""
+        return self.root / "reports"
+
+    def section(self, name: str, cls: type[T]) -> T:
+        """Read `[name]` of the settings as the config `cls`; an absent section gives the defaults."""
+        values = read_toml(self.settings_path).get(name, {})
+        return read_section(cls, values, where=f"{self.settings_path}: [{name}]")
+
+    def check_sections(self, known: set[str]) -> None:
+        """Refuse sections that nothing reads, so that a mistyped heading is not silently ignored."""
+        unknown = sorted(set(read_toml(self.settings_path)) - known)
+        if unknown:
+            raise SettingsError(
+                f"{self.settings_path}: nothing reads [{unknown[0]}]; the sections are {', '.join(sorted(known))}"
+            )
