@@ -1,1 +1,1 @@
-"""Item text to vectors, history to interest, both tuned on behaviour."""
+"""Item text to vectors, user history to interest, both tuned on behaviour."""

@@ -1,0 +1,160 @@
+"""Which words does an item hold? TF-IDF rows, and token vectors made from the catalogue when there is no base."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import ModelFolderError
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+    from tokenizers import Tokenizer
+
+log = logging.getLogger(__name__)
+
+_VOCABULARY = "words.json"
+_IDF = "words_idf.npy"
+_TOKEN = r"(?u)\b\w+\b"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsConfig:
+    """How words are counted."""
+
+    max_words: int = 100_000
+    """Largest vocabulary; the most frequent words stay."""
+    longest: int = 2
+    """Longest run of words that counts as one term."""
+    min_items: int = 2
+    """A run of two or more words counts only if this many items have it; single words always count."""
+
+
+class Words:
+    """TF-IDF over a catalogue: rows of unit length, so that a product of two rows is their cosine."""
+
+    def __init__(self, vocabulary: dict[str, int], idf: NDArray[np.float64], longest: int) -> None:
+        self.vocabulary = vocabulary
+        self.idf = idf
+        self.longest = longest
+        self._vectorizer: Any = None
+
+    @classmethod
+    def fit(cls, texts: Sequence[str], config: WordsConfig | None = None) -> Words:
+        """Learn vocabulary and document frequencies; texts without a word give an empty vocabulary, not an error."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        config = config or WordsConfig()
+        counter = CountVectorizer(
+            token_pattern=_TOKEN, ngram_range=(1, config.longest), dtype=np.float32, strip_accents="unicode"
+        )
+        try:
+            counts = counter.fit_transform(texts)
+        except ValueError:  # scikit-learn's word for an empty vocabulary
+            return cls({}, np.zeros(0), config.longest)
+        terms = counter.get_feature_names_out()
+        held = np.asarray((counts > 0).sum(axis=0)).ravel()
+        single = np.array([" " not in term for term in terms])
+        useful = np.flatnonzero(single | (held >= config.min_items))
+        best = useful[np.argsort(-held[useful], kind="stable")[: config.max_words]]
+        vocabulary = {str(terms[column]): place for place, column in enumerate(np.sort(best))}
+        idf = np.log((1 + len(texts)) / (1 + held[np.sort(best)])) + 1
+        return cls(vocabulary, idf.astype(np.float64), config.longest)
+
+    def matrix(self, texts: Sequence[str]) -> csr_matrix:
+        """Return sparse float32 rows [n, words]: sublinear term frequency times IDF, unit length, zeros without words."""
+        from scipy.sparse import csr_matrix
+
+        if not self.vocabulary or not len(texts):
+            return csr_matrix((len(texts), max(len(self.vocabulary), 1)), dtype=np.float32)
+        return csr_matrix(self._open().transform(texts), dtype=np.float32)
+
+    def save(self, folder: Path | str) -> None:
+        """Write vocabulary and frequencies as JSON and NumPy; no pickle."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        terms = sorted(self.vocabulary, key=self.vocabulary.__getitem__)
+        stored = json.dumps({"longest": self.longest, "terms": terms}, ensure_ascii=False)
+        (folder / _VOCABULARY).write_text(stored, encoding="utf-8")
+        np.save(folder / _IDF, self.idf)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Words:
+        """Open what `save` wrote; anything else raises `ModelFolderError`."""
+        folder = Path(folder)
+        try:
+            stored = json.loads((folder / _VOCABULARY).read_text(encoding="utf-8"))
+            idf = np.load(folder / _IDF, allow_pickle=False)
+            if len(idf) != len(stored["terms"]):
+                raise ValueError(f"{len(stored['terms'])} words but {len(idf)} frequencies")
+        except (OSError, ValueError, KeyError) as error:
+            raise ModelFolderError(f"{folder}: wanted a saved vocabulary, got {error}; train again") from error
+        return cls({term: place for place, term in enumerate(stored["terms"])}, idf, stored["longest"])
+
+    def _open(self) -> Any:
+        if self._vectorizer is None:
+            from sklearn.feature_extraction.text import TfidfVectorizer
+
+            self._vectorizer = TfidfVectorizer(
+                vocabulary=self.vocabulary,
+                token_pattern=_TOKEN,
+                ngram_range=(1, self.longest),
+                sublinear_tf=True,
+                strip_accents="unicode",
+                dtype=np.float32,
+            )
+            self._vectorizer.idf_ = self.idf.astype(np.float32)
+        return self._vectorizer
+
+
+def catalogue_tokens(
+    texts: Sequence[str], dim: int, *, seed: int = 0, vocabulary: int = 16_000
+) -> tuple[Tokenizer, NDArray[np.float32]]:
+    """Return a tokenizer and token vectors [tokens, dim] learned from the texts alone.
+
+    WordPiece tokens; their vectors are the latent semantic analysis of the item-token table (Deerwester et al., 1990)
+    plus a little seeded noise, without which tokens that no item has could never be told apart.
+    """
+    from scipy.sparse import csr_matrix
+    from sklearn.decomposition import TruncatedSVD
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=["[UNK]"], show_progress=False, continuing_subword_prefix="##"
+    )
+    tokenizer.train_from_iterator(list(texts), trainer)
+    n = tokenizer.get_vocab_size()
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(scale=0.02, size=(n, dim))
+    ids = [one.ids for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+    flat = np.array([token for one in ids for token in one], dtype=np.int64)
+    rows = np.repeat(np.arange(len(ids)), [len(one) for one in ids])
+    if len(flat):
+        table = csr_matrix((np.ones(len(flat)), (rows, flat)), shape=(len(ids), n))
+        table.data = 1 + np.log(table.data)
+        held = np.asarray((table > 0).sum(axis=0)).ravel()
+        weighted = (table @ _diagonal(np.log((1 + len(ids)) / (1 + held)) + 1)).tocsr()
+        rank = min(dim, min(weighted.shape) - 1)
+        if rank > 0:
+            svd = TruncatedSVD(rank, random_state=seed).fit(weighted)
+            latent = svd.components_.T * np.sqrt(np.maximum(svd.singular_values_, 0))
+            scale = np.linalg.norm(latent, axis=1).mean()
+            vectors[:, :rank] += latent / max(scale, 1e-9)
+    log.info("made token vectors from the catalogue tokens=%d dim=%d", n, dim)
+    return tokenizer, vectors.astype(np.float32)
+
+
+def _diagonal(values: NDArray[np.float64]) -> Any:
+    from scipy.sparse import diags
+
+    return diags(values)
