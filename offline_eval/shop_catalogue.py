@@ -71,7 +71,7 @@ def make_catalogue(rng: np.random.Generator, n_items: int, days: int, fresh_shar
         item_words=item_words.astype(np.int32),
         item_types=rng.integers(0, min(map(len, words.DEPARTMENTS.values())), n_items).astype(np.int32),
         quality=rng.normal(0, 0.4, n_items).astype(np.float32),
-        appeal=np.power(1.0 + rng.permutation(n_items), -0.75).astype(np.float64),
+        appeal=np.power(1.0 + rng.permutation(n_items), -0.6).astype(np.float64),
         published_day=published.astype(np.int32),
     )
 

@@ -18,8 +18,10 @@ VIEW, CLICK, LIKE, COMMENT, SHARE, PURCHASE, HIDE = range(len(KINDS))
 
 _FOLLOW_UPS = ((LIKE, 0.40, 20.0), (COMMENT, 0.05, 90.0), (SHARE, 0.06, 60.0), (PURCHASE, 0.25, 150.0))
 """Kind, its probability at relevance 1, mean seconds after the view or click."""
-_RESERVE = 2.5
+_RESERVE = 3.5
 """Utility at which an examined item is clicked half of the time."""
+_LOOKED_THROUGH = 20
+"""Goods among which a searching user chooses."""
 _MS_A_DAY = 86_400_000
 _TABLE = 1 << 14
 _HOURS = np.array([2, 1, 1, 1, 1, 2, 4, 7, 9, 9, 9, 10, 12, 11, 9, 9, 10, 12, 15, 18, 20, 18, 12, 6], dtype=np.float64)
@@ -268,8 +270,10 @@ def _slates(
 def _search(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: _Shelves, mean: float) -> _Deeds:
     """Let users pick the best of a few goods of their department: taste speaks without any position."""
     session = np.repeat(np.arange(len(visits.users)), rng.poisson(mean, len(visits.users)))
-    found = shelves.table[visits.department[session][:, None], rng.integers(0, _TABLE, (len(session), 8))]
-    liking = relevance(visits.tastes, np.repeat(session, 8), shop.catalogue, found.ravel()).reshape(found.shape)
+    found = shelves.table[visits.department[session][:, None], rng.integers(0, _TABLE, (len(session), _LOOKED_THROUGH))]
+    liking = relevance(visits.tastes, np.repeat(session, _LOOKED_THROUGH), shop.catalogue, found.ravel()).reshape(
+        found.shape
+    )
     utility = np.log(liking) - np.log1p(-np.minimum(liking, 1 - 1e-6))
     best = (utility + rng.gumbel(size=found.shape)).argmax(axis=1)
     rows = np.arange(len(session))
