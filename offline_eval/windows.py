@@ -1,0 +1,157 @@
+"""Which questions may be asked of the past, and what was the right answer? The cutoff and the replay protocol.
+
+Windows are half-open: known is `occurred_at < cutoff`, tested is `cutoff <= occurred_at < until`. What a user had
+before the moment of a query is never part of its truth, and only interactions of positive weight are.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import polars as pl
+
+from ingest import columns as c
+from offline_eval.errors import EvaluationError
+
+Protocol = Literal["cutoff", "replay"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """One protocol laid over a log: the questions and their answers."""
+
+    protocol: Protocol
+    cutoff: datetime
+    """First moment that no model may have trained on."""
+    queries: pl.DataFrame
+    """query_id, user_id, as_of, warm (whether the user did anything before as_of); sorted by query_id."""
+    truth: pl.DataFrame
+    """query_id, item_id, cold (whether nobody had touched the item before the cutoff); sorted."""
+    n_before_cap: int
+    """Queries there were before the cap on their number."""
+
+
+def choose_cutoff(interactions: pl.DataFrame, quantile: float = 0.9) -> datetime:
+    """Give the moment at which about `quantile` of the interactions have happened; it belongs to the test side.
+
+    >>> from datetime import datetime
+    >>> log = pl.DataFrame({"occurred_at": [datetime(2024, 1, day) for day in (1, 2, 3, 4, 5, 6, 7)]})
+    >>> choose_cutoff(log, 0.5)
+    datetime.datetime(2024, 1, 4, 0, 0)
+    """
+    cutoff = interactions[c.OCCURRED_AT].quantile(quantile, "nearest")
+    if not isinstance(cutoff, datetime) or cutoff <= interactions[c.OCCURRED_AT].min():
+        raise EvaluationError(
+            f"evaluation wants interactions at two moments or more, got {interactions.height} "
+            f"with {interactions[c.OCCURRED_AT].n_unique()}; ingest a longer log"
+        )
+    return cutoff
+
+
+def cutoff_window(
+    interactions: pl.DataFrame,
+    cutoff: datetime,
+    until: datetime | None = None,
+    *,
+    max_queries: int = 5000,
+    seed: int = 7,
+) -> Window:
+    """Ask once a user, at the cutoff: the truth is every item new to the user in [cutoff, until).
+
+    >>> from datetime import datetime
+    >>> log = pl.DataFrame(
+    ...     {
+    ...         "user_id": ["a", "a", "a", "b", "a", "c", "a"],
+    ...         "item_id": ["x", "y", "x", "x", "z", "y", "w"],
+    ...         "weight": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    ...         "occurred_at": [datetime(2024, 1, day) for day in (1, 2, 3, 3, 4, 4, 5)],
+    ...     }
+    ... )
+    >>> window = cutoff_window(log, cutoff=datetime(2024, 1, 3), until=datetime(2024, 1, 5))
+    >>> window.truth.rows()  # a had x before, and w comes when the window has closed
+    [('a', 'z', True), ('b', 'x', False), ('c', 'y', False)]
+    >>> window.queries.select("query_id", "warm").rows()
+    [('a', True), ('b', False), ('c', False)]
+    """
+    truth = (
+        _new_items(interactions, cutoff, until)
+        .select(c.USER_ID, c.ITEM_ID)
+        .unique()
+        .with_columns(pl.col(c.USER_ID).alias(c.QUERY_ID), pl.lit(cutoff, pl.Datetime("us")).alias(c.AS_OF))
+    )
+    return _window("cutoff", interactions, cutoff, truth, max_queries=max_queries, seed=seed)
+
+
+def replay_window(
+    interactions: pl.DataFrame,
+    cutoff: datetime,
+    until: datetime | None = None,
+    *,
+    max_queries: int = 5000,
+    seed: int = 7,
+) -> Window:
+    """Ask at each later instant of a user: the truth is what the user took at that instant and not before.
+
+    The model is frozen at the cutoff, the history is live: all that happened strictly before `as_of` may be used.
+
+    >>> from datetime import datetime
+    >>> log = pl.DataFrame(
+    ...     {
+    ...         "user_id": ["a", "a", "a", "a", "a", "a", "b"],
+    ...         "item_id": ["x", "y", "x", "z", "w", "y", "x"],
+    ...         "weight": [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+    ...         "occurred_at": [datetime(2024, 1, day) for day in (1, 2, 3, 3, 4, 5, 5)],
+    ...     }
+    ... )
+    >>> window = replay_window(log, cutoff=datetime(2024, 1, 2))
+    >>> window.queries.select("user_id", pl.col("as_of").dt.day(), "warm").rows()
+    [('a', 2, True), ('a', 3, True), ('a', 4, True), ('b', 5, False)]
+    >>> window.truth["item_id"].to_list()  # x on the 3rd and y on the 5th are not new to a
+    ['y', 'z', 'w', 'x']
+    """
+    new = _new_items(interactions, cutoff, until)
+    truth = (
+        new.filter(pl.col("first") == pl.col(c.OCCURRED_AT))
+        .select(c.USER_ID, c.ITEM_ID, pl.col(c.OCCURRED_AT).alias(c.AS_OF))
+        .unique()
+        .with_columns(pl.format("{}@{}", c.USER_ID, pl.col(c.AS_OF).dt.epoch("us")).alias(c.QUERY_ID))
+    )
+    return _window("replay", interactions, cutoff, truth, max_queries=max_queries, seed=seed)
+
+
+def _new_items(interactions: pl.DataFrame, cutoff: datetime, until: datetime | None) -> pl.DataFrame:
+    first = interactions.group_by(c.USER_ID, c.ITEM_ID).agg(first=pl.col(c.OCCURRED_AT).min())
+    tested = interactions.filter((pl.col(c.OCCURRED_AT) >= cutoff) & (pl.col(c.WEIGHT) > 0))
+    if until is not None:
+        tested = tested.filter(pl.col(c.OCCURRED_AT) < until)
+    return tested.join(first.filter(pl.col("first") >= cutoff), on=[c.USER_ID, c.ITEM_ID])
+
+
+def _window(
+    protocol: Protocol,
+    interactions: pl.DataFrame,
+    cutoff: datetime,
+    truth: pl.DataFrame,
+    *,
+    max_queries: int,
+    seed: int,
+) -> Window:
+    first = interactions.group_by(c.USER_ID).agg(first=pl.col(c.OCCURRED_AT).min())
+    touched = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff).select(c.ITEM_ID, cold=pl.lit(False)).unique()
+    queries = truth.select(c.QUERY_ID, c.USER_ID, c.AS_OF).unique().sort(c.QUERY_ID)
+    n_before_cap = queries.height
+    if n_before_cap > max_queries:
+        queries = queries.sample(max_queries, seed=seed).sort(c.QUERY_ID)
+    warm = (pl.col("first") < pl.col(c.AS_OF)).fill_null(False).alias("warm")
+    return Window(
+        protocol=protocol,
+        cutoff=cutoff,
+        queries=queries.join(first, on=c.USER_ID, how="left")
+        .select(c.QUERY_ID, c.USER_ID, c.AS_OF, warm)
+        .sort(c.QUERY_ID),
+        truth=truth.join(queries.select(c.QUERY_ID), on=c.QUERY_ID)
+        .join(touched, on=c.ITEM_ID, how="left")
+        .select(c.QUERY_ID, c.ITEM_ID, pl.col("cold").fill_null(True))
+        .sort(c.QUERY_ID, c.ITEM_ID),
+        n_before_cap=n_before_cap,
+    )
