@@ -42,3 +42,14 @@ LINE = "line"
 REASON_CODE = "reason_code"
 DETAIL = "detail"
 RAW = "raw"
+REST = "rest"
+TABLE_NAME = "table_name"
+
+ITEM_COLUMNS = (ITEM_ID, TITLE, DESCRIPTION, CATEGORIES, PUBLISHED_AT, AVAILABLE)
+"""What an item file can hold; its other columns become `attributes`."""
+
+INTERACTION_COLUMNS = (USER_ID, ITEM_ID, OCCURRED_AT, KIND, WEIGHT, EVENT_ID, REQUEST_ID, SESSION_ID)
+"""What an interaction file can hold; its other columns become `context`."""
+
+IMPRESSION_COLUMNS = (REQUEST_ID, USER_ID, ITEM_ID, OCCURRED_AT, CLICKED, POSITION, PROPENSITY, SCORE)
+"""What an impression file can hold; its other columns are not kept."""

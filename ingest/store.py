@@ -97,7 +97,7 @@ class Store:
             FROM items
             ORDER BY item_id
             """,
-            [],
+            {},
         )
 
     def interactions(self, *, before: datetime) -> "pl.DataFrame":
@@ -143,11 +143,11 @@ class Store:
             {"before": naive_utc(before)},
         )
 
-    def _frame(self, query: str, parameters: "list[object] | dict[str, object]") -> "pl.DataFrame":
+    def _frame(self, query: str, parameters: dict[str, object]) -> "pl.DataFrame":
         import polars as pl
 
         with _translated(self.path):
-            frame = pl.DataFrame(self.connection.execute(query, parameters).to_arrow_table())
+            frame = pl.DataFrame(self.connection.sql(query, params=parameters).to_arrow_table())
         moments = [name for name in (c.OCCURRED_AT, c.PUBLISHED_AT, c.UPDATED_AT) if name in frame.columns]
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
 

@@ -1,0 +1,44 @@
+"""What does every reader hand on? Rows under our column names, and the lines that are no rows at all."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.mapping import Layout, Table
+
+BROKEN_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A few hundred thousand rows of one file."""
+
+    table: Table
+    present: frozenset[str]
+    """Our names of the columns that the file has here; `rest` among them when it has others besides."""
+    rows: pl.DataFrame
+    """Columns by our names in whatever type they came, `rest` (JSON of every other column) and `line`."""
+    broken: pl.DataFrame
+    """Lines that could not be read as rows: line, reason_code, detail, raw."""
+    bytes_done: int
+    """How much of the file has been read, to show progress."""
+
+
+def named(frame: pl.DataFrame, layout: Layout, lines: pl.Series) -> tuple[pl.DataFrame, frozenset[str]]:
+    """Rename the file's columns to ours and fold all others into one JSON column."""
+    taken = set(layout.columns.values())
+    # An unnamed index that a data frame left behind says nothing.
+    others = [name for name in frame.columns if name not in taken and not name.startswith("__index_level_")]
+    rest = pl.struct(others).struct.json_encode() if others else pl.lit(None, pl.String)
+    rows = frame.select(
+        lines.cast(pl.Int64).alias(c.LINE),
+        rest.alias(c.REST),
+        *(pl.col(source).alias(name) for name, source in layout.columns.items()),
+    )
+    return rows, frozenset(layout.columns) | ({c.REST} if others else frozenset())
+
+
+def none_broken() -> pl.DataFrame:
+    """Return the empty table of broken lines."""
+    return pl.DataFrame(schema=BROKEN_SCHEMA)

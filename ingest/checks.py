@@ -1,0 +1,243 @@
+"""Which rows can be believed? Values are parsed column by column; a row that fails a rule is kept aside, with why."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.mapping import Table
+from ingest.times import NAIVE_UTC, parse_times
+from ingest.values import as_categories, as_flag, as_number, as_text
+
+REJECTED_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
+RAW_LENGTH = 1000
+"""How much of a rejected row is kept."""
+
+_EPOCH = datetime(1970, 1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChecksConfig:
+    """What makes a row unacceptable, and how many such rows make a file unacceptable."""
+
+    max_id_length: int = 512
+    """Ids with more characters are rejected."""
+    max_rejected_share: float = 0.5
+    """A file with a larger share of rejected rows is refused whole, as is one without any good row."""
+    future_tolerance_days: float = 1.0
+    """Times later than now by more than this are rejected."""
+    time_format: str | None = None
+    """strftime format tried before all others on times given as text, such as "%d/%m/%Y %H:%M"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindsConfig:
+    """How much each kind of interaction says, when the log itself has no weight; negative is a dislike."""
+
+    weights: dict[str, float] = field(
+        default_factory=lambda: {
+            "view": 1.0,
+            "click": 2.0,
+            "like": 4.0,
+            "save": 4.0,
+            "bookmark": 4.0,
+            "follow": 4.0,
+            "comment": 5.0,
+            "cart": 5.0,
+            "share": 6.0,
+            "purchase": 10.0,
+            "hide": -1.0,
+            "dislike": -1.0,
+        },
+        metadata={"gathers_rest": True},
+    )
+    """One line a kind, in lower case; a kind named nowhere counts 1 and is reported."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was kept and what was not."""
+
+    good: pl.DataFrame
+    """Parsed rows, in the store's types, every column of the table present, with `line`."""
+    rejected: pl.DataFrame
+    """line, reason_code, detail, raw."""
+    unknown_kinds: dict[str, int] = field(default_factory=dict)
+    """Good rows by kind that no setting names, where the kind's weight was needed."""
+
+
+class Checker:
+    """Checks batches of one load: settings and the present moment are fixed when it is made."""
+
+    def __init__(self, checks: ChecksConfig, kinds: KindsConfig, *, now: datetime) -> None:
+        self.checks = checks
+        self.kinds = kinds
+        self.latest = now + timedelta(days=checks.future_tolerance_days)
+
+    def check(self, table: Table, rows: pl.DataFrame) -> Checked:
+        """Parse and judge rows whose columns have our names; absent columns read as null."""
+        if table == "items":
+            return self._items(rows)
+        if table == "interactions":
+            return self._interactions(rows)
+        return self._impressions(rows)
+
+    def _items(self, rows: pl.DataFrame) -> Checked:
+        raw = _Columns(rows)
+        parsed = rows.select(
+            c.LINE,
+            as_text(raw[c.ITEM_ID]),
+            _readable(as_text(raw[c.TITLE])),
+            _readable(as_text(raw[c.DESCRIPTION])),
+            as_categories(raw[c.CATEGORIES]),
+            raw[c.REST].alias(c.ATTRIBUTES),
+            parse_times(raw[c.PUBLISHED_AT], self.checks.time_format),
+            as_flag(raw[c.AVAILABLE]),
+        )
+        judge = _Judge(rows, parsed)
+        judge.id(c.ITEM_ID, self.checks.max_id_length)
+        judge.unreadable(c.PUBLISHED_AT, "bad_time", "is not a time; pass --time-format")
+        judge.unreadable(c.AVAILABLE, "bad_available", "is neither true nor false")
+        checked = judge.verdict()
+        return Checked(checked.good.with_columns(pl.col(c.AVAILABLE).fill_null(True)), checked.rejected)
+
+    def _interactions(self, rows: pl.DataFrame) -> Checked:
+        raw = _Columns(rows)
+        parsed = rows.select(
+            c.LINE,
+            as_text(raw[c.EVENT_ID]),
+            as_text(raw[c.USER_ID]),
+            as_text(raw[c.ITEM_ID]),
+            as_text(raw[c.KIND]).str.strip_chars().str.to_lowercase().fill_null("click"),
+            as_number(raw[c.WEIGHT]),
+            parse_times(raw[c.OCCURRED_AT], self.checks.time_format),
+            as_text(raw[c.REQUEST_ID]),
+            as_text(raw[c.SESSION_ID]),
+            raw[c.REST].alias(c.CONTEXT),
+        )
+        judge = _Judge(rows, parsed)
+        for name in (c.USER_ID, c.ITEM_ID):
+            judge.id(name, self.checks.max_id_length)
+        for name in (c.EVENT_ID, c.REQUEST_ID, c.SESSION_ID, c.KIND):
+            judge.id(name, self.checks.max_id_length, required=False)
+        judge.time(c.OCCURRED_AT, self.latest)
+        judge.unreadable(c.WEIGHT, "bad_weight", "is not a finite number")
+        checked = judge.verdict()
+        return Checked(checked.good, checked.rejected, self._unknown_kinds(checked.good))
+
+    def _impressions(self, rows: pl.DataFrame) -> Checked:
+        raw = _Columns(rows)
+        position = as_number(raw[c.POSITION])
+        parsed = rows.select(
+            c.LINE,
+            as_text(raw[c.REQUEST_ID]),
+            as_text(raw[c.USER_ID]),
+            as_text(raw[c.ITEM_ID]),
+            parse_times(raw[c.OCCURRED_AT], self.checks.time_format),
+            as_flag(raw[c.CLICKED]),
+            position.set((position != position.round()) | (position < 0), None).cast(pl.Int32, strict=False),
+            as_number(raw[c.PROPENSITY]),
+            as_number(raw[c.SCORE]),
+        )
+        judge = _Judge(rows, parsed)
+        for name in (c.REQUEST_ID, c.USER_ID, c.ITEM_ID):
+            judge.id(name, self.checks.max_id_length)
+        judge.time(c.OCCURRED_AT, self.latest)
+        judge.unreadable(c.CLICKED, "bad_clicked", "is neither true nor false")
+        judge.unreadable(c.POSITION, "bad_position", "is not a whole number of 0 or more")
+        judge.unreadable(c.PROPENSITY, "bad_propensity", "is not a number")
+        judge.rule(
+            "bad_propensity",
+            (pl.col(c.PROPENSITY) <= 0) | (pl.col(c.PROPENSITY) > 1),
+            c.PROPENSITY,
+            "is not a probability over 0 and up to 1",
+        )
+        judge.unreadable(c.SCORE, "bad_score", "is not a finite number")
+        return judge.verdict()
+
+    def _unknown_kinds(self, good: pl.DataFrame) -> dict[str, int]:
+        unweighted = good.lazy().filter(pl.col(c.WEIGHT).is_null() & ~pl.col(c.KIND).is_in(list(self.kinds.weights)))
+        return dict(unweighted.group_by(c.KIND).len().sort(c.KIND).collect().iter_rows())
+
+
+class _Columns:
+    """The columns of a batch by name; one that the file lacks is all null."""
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self.rows = rows
+
+    def __getitem__(self, name: str) -> pl.Series:
+        if name in self.rows.columns:
+            return self.rows[name]
+        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, self.rows.height)
+
+
+class _Judge:
+    """Collects rules over a batch; the first rule that a row breaks is its reason."""
+
+    def __init__(self, rows: pl.DataFrame, parsed: pl.DataFrame) -> None:
+        self.rows = rows
+        self.parsed = parsed
+        self.rules: list[tuple[str, pl.Expr, str, str]] = []
+
+    def rule(self, code: str, broken: pl.Expr, column: str, detail: str) -> None:
+        """Reject rows where `broken` holds over the parsed columns; null counts as not broken."""
+        self.rules.append((code, broken, column, detail))
+
+    def id(self, name: str, max_length: int, *, required: bool = True) -> None:
+        """Rules of an id: there, not blank, not too long, without control characters."""
+        value = pl.col(name)
+        if required:
+            self.rule(f"missing_{name}", value.is_null() | (value.str.strip_chars() == ""), name, "is missing")
+        if self.parsed[name].null_count() == self.parsed.height:
+            return
+        too_long = (value.str.len_bytes() > max_length) & (value.str.len_chars() > max_length)
+        self.rule("long_id", too_long, name, f"has more than {max_length} characters")
+        self.rule("control_character", value.str.contains(r"[\x00-\x1f\x7f]"), name, "holds a control character")
+
+    def time(self, name: str, latest: datetime) -> None:
+        """Rules of a moment: there, readable, from 1970 on, not after `latest`."""
+        self.rule("missing_time", self._absent(name) & pl.col(name).is_null(), name, "is missing")
+        self.unreadable(name, "bad_time", "is not a time; pass --time-format")
+        self.rule("before_1970", pl.col(name) < pl.lit(_EPOCH, NAIVE_UTC), name, "lies before 1970")
+        self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, "lies in the future")
+
+    def unreadable(self, name: str, code: str, detail: str) -> None:
+        """Reject rows where the file has a value but parsing gave none."""
+        if name in self.rows.columns and self.parsed[name].null_count() > 0:
+            self.rule(code, ~self._absent(name) & pl.col(name).is_null(), name, detail)
+
+    def verdict(self) -> Checked:
+        """Split the batch; every row lands on exactly one side."""
+        reason = pl.coalesce(
+            [pl.when(broken).then(pl.lit(number, pl.Int16)) for number, (_, broken, _, _) in enumerate(self.rules)]
+        )
+        broken_rule = self.parsed.select(reason.alias(c.REASON_CODE)).to_series()
+        if broken_rule.null_count() == broken_rule.len():
+            return Checked(self.parsed, pl.DataFrame(schema=REJECTED_SCHEMA))
+        bad = broken_rule.is_not_null()
+        rejected = [
+            self._explained(self.rows.filter(bad & (broken_rule == n)), n) for n in broken_rule.drop_nulls().unique()
+        ]
+        return Checked(self.parsed.filter(~bad), pl.concat(rejected).sort(c.LINE))
+
+    def _explained(self, rows: pl.DataFrame, number: int) -> pl.DataFrame:
+        code, _, column, detail = self.rules[number]
+        value = as_text(_Columns(rows)[column])
+        shown = pl.when(value.is_null()).then(pl.lit("")).otherwise(pl.format("'{}' ", value.str.slice(0, 80)))
+        return rows.select(
+            pl.col(c.LINE).cast(pl.Int64),
+            pl.lit(code).alias(c.REASON_CODE),
+            pl.format(f"{column} {{}}{detail}", shown).alias(c.DETAIL),
+            pl.struct(pl.exclude(c.LINE)).struct.json_encode().str.slice(0, RAW_LENGTH).alias(c.RAW),
+        )
+
+    def _absent(self, name: str) -> pl.Expr:
+        """Whether the file itself has nothing there, as opposed to something unreadable."""
+        return pl.lit(as_text(_Columns(self.rows)[name]).is_null())
+
+
+def _readable(text: pl.Series) -> pl.Series:
+    """Drop NUL characters, which databases and tokenizers dislike; nobody reads them."""
+    return text.str.replace_all("\x00", "", literal=True)

@@ -1,0 +1,33 @@
+"""Which lines does a piece of text hold? Numbered as an editor numbers them, undecodable ones set aside."""
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.batches import BROKEN_SCHEMA, none_broken
+
+
+def numbered_lines(chunk: bytes, *, first_line: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Split whole lines; return (line, raw), undecodable lines, and how many lines there were."""
+    try:
+        frame = pl.read_lines(chunk).select(
+            pl.int_range(first_line, first_line + pl.len(), dtype=pl.Int64).alias(c.LINE),
+            pl.col("line").alias(c.RAW),
+        )
+        broken = none_broken()
+        n_lines = frame.height
+    except pl.exceptions.PolarsError:
+        frame, broken, n_lines = _line_by_line(chunk, first_line)
+    return frame, broken, n_lines
+
+
+def _line_by_line(chunk: bytes, first_line: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    good, bad = [], []
+    lines = chunk.removesuffix(b"\n").split(b"\n")
+    for number, line in enumerate(lines, first_line):
+        try:
+            good.append((number, line.decode("utf-8")))
+        except UnicodeDecodeError as error:
+            detail = f"byte {line[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
+            bad.append((number, "invalid_utf8", detail, line[:1000].decode("utf-8", "replace")))
+    frame = pl.DataFrame(good, schema={c.LINE: pl.Int64, c.RAW: pl.String}, orient="row")
+    return frame, pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row"), len(lines)

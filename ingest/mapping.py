@@ -1,0 +1,132 @@
+"""What does a file hold, and which of its columns is which? Told by the column names alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from ingest import columns as c
+from ingest.errors import InputFileError
+
+Table = Literal["items", "interactions", "impressions"]
+
+_TEXT_COLUMNS = (c.TITLE, c.DESCRIPTION, c.CATEGORIES)
+_REQUIRED: dict[Table, tuple[str, ...]] = {
+    "items": (c.ITEM_ID,),
+    "interactions": (c.USER_ID, c.ITEM_ID, c.OCCURRED_AT),
+    "impressions": (c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT, c.CLICKED),
+}
+_HELD: dict[Table, tuple[str, ...]] = {
+    "items": c.ITEM_COLUMNS,
+    "interactions": c.INTERACTION_COLUMNS,
+    "impressions": c.IMPRESSION_COLUMNS,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnsConfig:
+    """Other names under which each column is accepted; our own name always wins, then the earlier in the list."""
+
+    user_id: tuple[str, ...] = ("user", "userId", "uid", "visitorid", "visitor_id", "customer_id", "reviewerID")
+    """Who."""
+    item_id: tuple[str, ...] = ("item", "itemId", "itemid", "product_id", "movieId", "article_id", "asin", "sku")
+    """With what."""
+    occurred_at: tuple[str, ...] = ("timestamp", "time", "ts", "event_time", "datetime", "unixReviewTime")
+    """When: ISO 8601 with or without zone, or Unix seconds, milliseconds or microseconds; without zone is UTC."""
+    kind: tuple[str, ...] = ("event", "event_type", "eventType", "type", "action")
+    """What was done; a log without it holds clicks."""
+    weight: tuple[str, ...] = ("rating", "overall", "quantity")
+    """How much it says; without it the weight of the kind counts."""
+    event_id: tuple[str, ...] = ("event_uuid", "eventId")
+    """Identity of the event; without it a hash of the row."""
+    request_id: tuple[str, ...] = ("impression_id", "query_id")
+    """The answer that showed the item."""
+    session_id: tuple[str, ...] = ("session", "sessionId", "user_session")
+    """The visit."""
+    title: tuple[str, ...] = ("name", "headline", "product_name", "product_title")
+    """Title of an item."""
+    description: tuple[str, ...] = ("text", "body", "abstract", "summary", "plot")
+    """Longer text of an item."""
+    categories: tuple[str, ...] = ("category", "genres", "tags")
+    """Category names: a list, a JSON array, or one string with `|` between them."""
+    published_at: tuple[str, ...] = ("published", "release_date", "created_at", "publish_time")
+    """When an item appeared."""
+    available: tuple[str, ...] = ("in_stock", "is_available")
+    """Whether an item may be recommended; without it, it may."""
+    clicked: tuple[str, ...] = ("click", "label", "was_clicked")
+    """Whether a shown item was clicked; its presence makes a file one of impressions."""
+    position: tuple[str, ...] = ("rank", "slot")
+    """Place of a shown item, 1 first."""
+    propensity: tuple[str, ...] = ("probability",)
+    """Probability with which a shown item stood there."""
+    score: tuple[str, ...] = ()
+    """Score that a shown item had."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What one file holds and where."""
+
+    table: Table
+    columns: dict[str, str]
+    """Our name -> the file's name, only for what this table holds."""
+
+
+def layout(names: Iterable[str], config: ColumnsConfig, *, path: object) -> Layout:
+    """Tell what a file with these columns holds; InputFileError names what is missing.
+
+    >>> layout(["user", "item_id", "ts", "event"], ColumnsConfig(), path="log.csv").table
+    'interactions'
+    """
+    names = list(names)
+    found = _found(names, config)
+    if c.CLICKED in names or {c.CLICKED, c.REQUEST_ID, c.USER_ID, c.ITEM_ID} <= found.keys():
+        table: Table = "impressions"
+    elif {c.USER_ID, c.ITEM_ID, c.OCCURRED_AT} <= found.keys():
+        table = "interactions"
+    elif c.ITEM_ID in found and c.USER_ID not in found and any(name in found for name in _TEXT_COLUMNS):
+        table = "items"
+    else:
+        raise InputFileError(f"{path}: {_missing(found, config)}; found {_listed(names)}; {_WAY_OUT}")
+    missing = [name for name in _REQUIRED[table] if name not in found]
+    if missing:
+        raise InputFileError(
+            f"{path}: holds {table} (it has '{found[c.CLICKED]}') but lacks {_listed(missing)}; "
+            f"found {_listed(names)}; {_WAY_OUT}"
+        )
+    return columns_of(table, names, config)
+
+
+def columns_of(table: Table, names: Iterable[str], config: ColumnsConfig) -> Layout:
+    """Map the columns of a file already known to hold `table`."""
+    found = _found(list(names), config)
+    return Layout(table, {name: found[name] for name in _HELD[table] if name in found})
+
+
+_WAY_OUT = "rename the column, or name it under [columns] in readrank.toml"
+
+
+def _found(names: list[str], config: ColumnsConfig) -> dict[str, str]:
+    present = set(names)
+    found = {}
+    for field in fields(config):
+        source = next((name for name in (field.name, *getattr(config, field.name)) if name in present), None)
+        if source is not None:
+            found[field.name] = source
+    return found
+
+
+def _missing(found: dict[str, str], config: ColumnsConfig) -> str:
+    if c.USER_ID in found or c.OCCURRED_AT in found:
+        lacking = [name for name in _REQUIRED["interactions"] if name not in found]
+        return f"wanted interactions (user_id, item_id, occurred_at), but there is no column {_listed(lacking)}"
+    if c.ITEM_ID in found:
+        return "wanted items, but there is no text: none of title, description, categories"
+    return (
+        "wanted items (item_id and title, description or categories), interactions (user_id, item_id, occurred_at) "
+        "or impressions (request_id, user_id, item_id, occurred_at, clicked)"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"'{name[:60]}'" for name in names[:20]) or "no columns"
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

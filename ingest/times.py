@@ -1,0 +1,107 @@
+"""When was that? Times as people write them, turned into naive UTC."""
+
+from collections.abc import Callable
+from functools import partial
+
+import polars as pl
+
+NAIVE_UTC = pl.Datetime("us")
+
+_ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z")
+_FORMATS = (
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f",
+    *_ZONED,
+    "%Y-%m-%d",
+    "%Y-%m-%dT%H:%M",
+    "%Y-%m-%d %H:%M",
+    "%Y%m%dT%H%M%S",
+    "%Y-%m-%d %H:%M:%S%.f UTC",
+)
+
+# Unix times are told apart by size: 1e11 seconds is the year 5138, 1e11 milliseconds is 1973.
+_MILLISECONDS_FROM = 1e11
+_MICROSECONDS_FROM = 1e14
+_NANOSECONDS_FROM = 1e17
+
+
+def parse_times(values: pl.Series, time_format: str | None = None) -> pl.Series:
+    """Turn a column of times of any type into Datetime us, naive UTC; null where unreadable.
+
+    Understood: datetimes (a zone is turned to UTC, none is UTC), dates, ISO 8601 strings, and Unix seconds,
+    milliseconds, microseconds or nanoseconds as numbers or digits. Formats may be mixed. `time_format` (strftime)
+    is tried first on strings.
+
+    >>> mixed = pl.Series(["2024-01-01T01:00:00+01:00", "2024-01-01", "1704067200", "1704067200000", "soon"])
+    >>> [None if moment is None else moment.isoformat() for moment in parse_times(mixed)]
+    ['2024-01-01T00:00:00', '2024-01-01T00:00:00', '2024-01-01T00:00:00', '2024-01-01T00:00:00', None]
+    """
+    dtype = values.dtype
+    if isinstance(dtype, pl.Datetime):
+        zoned = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else values
+        return zoned.cast(NAIVE_UTC)
+    if dtype == pl.Date:
+        return values.cast(NAIVE_UTC)
+    if dtype.is_numeric():
+        return _from_unix(values)
+    if dtype in (pl.String, pl.Categorical, pl.Enum):
+        return _from_strings(values.cast(pl.String).str.strip_chars(), time_format)
+    return pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
+
+
+def _from_unix(values: pl.Series) -> pl.Series:
+    number = pl.col("number")
+    size = number.abs()
+    whole = number.cast(pl.Int64, strict=False)
+    microseconds = (
+        pl.when(size < _MILLISECONDS_FROM)
+        .then((number * 1_000_000).round().cast(pl.Int64, strict=False))
+        .when(size < _MICROSECONDS_FROM)
+        .then((number * 1_000).round().cast(pl.Int64, strict=False))
+        .when(size < _NANOSECONDS_FROM)
+        .then(whole)
+        .otherwise(whole // 1_000)
+    )
+    frame = values.rename("number").to_frame()
+    if values.dtype.is_integer():
+        frame = frame.with_columns(number.cast(pl.Int64, strict=False))
+    else:
+        frame = frame.with_columns(number.cast(pl.Float64))
+    return frame.select(microseconds.cast(NAIVE_UTC).alias(values.name)).to_series()
+
+
+def _from_strings(values: pl.Series, time_format: str | None) -> pl.Series:
+    """Try formats one after another, each only on what the earlier ones left."""
+    parsed = pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
+    attempts: list[Callable[[pl.Series], pl.Series]] = [_digits, *(partial(_formatted, text) for text in _FORMATS)]
+    if time_format:
+        attempts.insert(0, partial(_formatted, time_format))
+    for attempt in attempts:
+        left = parsed.is_null() & values.is_not_null() & (values != "")
+        n_left = left.sum()
+        if n_left == 0:
+            break
+        if n_left == values.len():
+            parsed = attempt(values)
+        else:
+            parsed = parsed.scatter(left.arg_true(), attempt(values.filter(left)))
+    return parsed
+
+
+def _formatted(time_format: str, values: pl.Series) -> pl.Series:
+    return parse_times(values.str.to_datetime(time_format, strict=False, time_unit="us"))
+
+
+def _digits(values: pl.Series) -> pl.Series:
+    numeric = values.str.contains(r"^-?\d{1,19}(\.\d+)?$")
+    days = values.str.contains(r"^(19|20)\d{6}$")
+    if not (numeric | days).any():
+        return pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
+    whole = values.set((~numeric).fill_null(True), None)
+    has_point = whole.str.contains(".", literal=True).any()
+    unix = _from_unix(whole.cast(pl.Float64 if has_point else pl.Int64, strict=False))
+    if not days.any():
+        return unix
+    # Eight digits are a date; as seconds they would be a moment of 1970.
+    dates = values.str.to_datetime("%Y%m%d", strict=False, time_unit="us")
+    return pl.select(pl.when(days).then(dates).otherwise(unix).alias(values.name)).to_series()

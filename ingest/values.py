@@ -1,0 +1,83 @@
+"""How is a raw column read as text, number, flag or list? Null means absent; unreadable is told apart from it."""
+
+import polars as pl
+
+_TRUE = ("true", "t", "yes", "y", "1", "1.0")
+_FALSE = ("false", "f", "no", "n", "0", "0.0")
+
+
+def as_text(values: pl.Series) -> pl.Series:
+    """Turn a column into strings; empty strings become null, whole floats lose their `.0`."""
+    if values.dtype.is_float():
+        whole = values.cast(pl.Int64, strict=False)
+        if (whole.cast(pl.Float64) == values).all():
+            values = whole
+    if values.dtype.is_nested():
+        text = values.to_frame("v").select(pl.struct("v").struct.json_encode()).to_series().alias(values.name)
+    else:
+        text = values.cast(pl.String, strict=False)
+    if (text == "").any():
+        text = text.set(text == "", None)
+    return text
+
+
+def as_number(values: pl.Series) -> pl.Series:
+    """Turn a column into Float64; null where it is absent, is no number, or is not finite."""
+    if values.dtype == pl.String:
+        values = values.str.strip_chars()
+    number = values.cast(pl.Float64, strict=False)
+    finite = number.is_finite()
+    return number if finite.all() else number.set(~finite.fill_null(True), None)
+
+
+def as_flag(values: pl.Series) -> pl.Series:
+    """Turn true/false, yes/no, 1/0 into Boolean; null where it is absent or neither.
+
+    >>> as_flag(pl.Series(["yes", "0", "maybe", None])).to_list()
+    [True, False, None, None]
+    """
+    if values.dtype == pl.Boolean:
+        return values
+    words = values.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
+    frame = words.rename("word").to_frame()
+    flag = pl.when(pl.col("word").is_in(_TRUE)).then(True).when(pl.col("word").is_in(_FALSE)).then(False)
+    return frame.select(flag.alias(values.name)).to_series()
+
+
+def as_categories(values: pl.Series) -> pl.Series:
+    """Turn lists, JSON arrays or `a|b` strings into List(String) without empty names; null stays null.
+
+    >>> as_categories(pl.Series(["Drama|War", '["Hair", "Care"]', "Toys", None])).to_list()
+    [['Drama', 'War'], ['Hair', 'Care'], ['Toys'], None]
+    """
+    if isinstance(values.dtype, pl.List | pl.Array):
+        lists = values.cast(pl.List(pl.String), strict=False)
+    else:
+        text = values.cast(pl.String, strict=False)
+        is_json = text.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
+        lists = text.str.split("|")
+        if is_json.any():
+            lists = lists.scatter(is_json.arg_true(), _json_lists(text.filter(is_json)))
+    frame = lists.rename("names").to_frame()
+    named = pl.col("names").list.eval(
+        pl.element().str.strip_chars().filter(pl.element().is_not_null() & (pl.element().str.strip_chars() != ""))
+    )
+    return frame.select(named.alias(values.name)).to_series()
+
+
+def _json_lists(text: pl.Series) -> pl.Series:
+    """Decode JSON arrays of strings; one that is not JSON is one category, brackets and all."""
+    try:
+        return text.str.json_decode(pl.List(pl.String))
+    except pl.exceptions.PolarsError:
+        decoded = [_json_list(value) for value in text]
+        return pl.Series(text.name, decoded, dtype=pl.List(pl.String))
+
+
+def _json_list(value: str) -> list[str]:
+    import json
+
+    try:
+        return [str(member) for member in json.loads(value) if member is not None]
+    except ValueError:
+        return [value]
