@@ -1,0 +1,244 @@
+"""What would simpler systems recommend? The baselines that stand beside ours in every table.
+
+Each is fitted on what happened before the cutoff, and answers with the user's live history strictly before `as_of`.
+All keep the same hard rules: available, published, not taken before. A user without history gets the popular list, and
+so do the places that a system has nothing to say about.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ingest import columns as c
+from ingest.progress import Progress, silent
+from offline_eval import metrics
+from offline_eval.windows import choose_cutoff, cutoff_window
+from ranker.catalogue import Catalogue
+from ranker.factors import Factors, FactorsConfig
+from ranker.history import History, Moments, Recent, microseconds
+from ranker.neighbours import NeighboursConfig, fit_together, history_weights
+
+log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float32]
+Scores = Callable[[Moments, Recent], Floats]
+
+_DAY = 86_400_000_000
+_CELLS = 12_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselinesConfig:
+    """How the baselines are fitted."""
+
+    factors: int = 64
+    """Factors of implicit ALS."""
+    neighbours: int = 100
+    """Neighbours of each item."""
+    history_length: int = 50
+    """How many of a user's last interactions count."""
+    decay: float = 0.8
+    """Each older item of a user's history counts this much of the next newer one."""
+    shares: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    """Windows tried for popularity: the latest share of the log; the best one inside the training time is taken."""
+
+
+class Recommends(Protocol):
+    """Whatever can be judged: ours and every baseline."""
+
+    def recommend(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
+        """Answer queries (query_id, user_id, as_of) with query_id, item_id, rank (from 1), score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What all baselines stand on."""
+
+    catalogue: Catalogue
+    history: History
+    """The whole log; it is only ever asked about moments."""
+    cutoff: datetime
+    config: BaselinesConfig
+
+
+class Baseline:
+    """One score for each item, the hard rules, and the popular list for what is left."""
+
+    def __init__(self, ground: Ground, popular: Scores, personal: Scores | None = None) -> None:
+        self._ground = ground
+        self._popular = popular
+        self._personal = personal
+
+    def recommend(self, queries: pl.DataFrame, k: int, progress: Progress = silent) -> pl.DataFrame:
+        """Answer queries (query_id, user_id, as_of) with query_id, item_id, rank (from 1), score."""
+        n_items = len(self._ground.catalogue)
+        block = max(1, _CELLS // max(n_items, 1))
+        parts = [_NO_ANSWERS]
+        for first in range(0, queries.height if n_items else 0, block):
+            parts.append(self._answer(queries[first : first + block], min(k, n_items)))
+            progress("recommend", min(first + block, queries.height), queries.height)
+        return pl.concat(parts)
+
+    def _answer(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
+        history, catalogue = self._ground.history, self._ground.catalogue
+        moments = Moments(
+            users=history.user_rows(queries[c.USER_ID].to_list()),
+            as_of=queries[c.AS_OF].dt.epoch("us").to_numpy().astype(np.int64),
+        )
+        recent = history.recent(moments, self._ground.config.history_length)
+        popular = self._popular(moments, recent)
+        # Popularity is pressed below every personal score, so that it orders only what the system is silent about.
+        scores = popular / (1.0 + popular.max(axis=1, keepdims=True)) - 2.0
+        if self._personal is not None:
+            personal = self._personal(moments, recent)
+            known = np.asarray(recent.mask.any(axis=1), dtype=np.bool_)
+            spoken = known[:, None] & np.isfinite(personal)
+            lift = np.minimum(personal.min(axis=1, keepdims=True, where=spoken, initial=0.0), 0.0)
+            scores = np.where(spoken, personal - lift, scores)
+        published = catalogue.published_at <= moments.as_of[:, None]
+        scores = np.where(catalogue.available[None] & (published), scores, -np.inf)
+        query, item, _ = history.taken(moments)
+        scores[query, item] = -np.inf
+        best = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.argsort(-scores, axis=1)
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, axis=1)
+        kept = np.take_along_axis(scores, best, axis=1)
+        row, place = np.nonzero(np.isfinite(kept))
+        return pl.DataFrame(
+            {
+                c.QUERY_ID: queries[c.QUERY_ID].gather(row),
+                c.ITEM_ID: pl.Series(catalogue.ids, dtype=pl.String).gather(best[row, place]),
+                c.RANK: pl.Series(place + 1, dtype=pl.Int64),
+                c.SCORE: pl.Series(kept[row, place], dtype=pl.Float64),
+            }
+        )
+
+
+def make_baselines(
+    catalogue: Catalogue,
+    texts: Sequence[str],
+    interactions: pl.DataFrame,
+    cutoff: datetime,
+    config: BaselinesConfig | None = None,
+    *,
+    progress: Progress = silent,
+) -> dict[str, Baseline]:
+    """Fit popular, item-item, text-only and behaviour-only on what happened before the cutoff, by name.
+
+    `texts` follow the catalogue's rows. `interactions` is the whole log: what lies after the cutoff serves as live
+    history alone.
+    """
+    config = config or BaselinesConfig()
+    ground = Ground(
+        catalogue=catalogue, history=History.from_frames(catalogue, interactions), cutoff=cutoff, config=config
+    )
+    known = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff)
+    share = choose_share(catalogue, known, config)
+    log.info("chose popularity window share=%s", share)
+    popular = _popular(ground, share)
+    makers = {"item-item": _item_item, "text-only": _text_only(texts), "behaviour-only": _behaviour_only}
+    baselines = {"popular": Baseline(ground, popular)}
+    for name, make in makers.items():
+        progress("baselines", len(baselines), len(makers) + 1, name)
+        baselines[name] = Baseline(ground, popular, make(ground))
+    progress("baselines", len(baselines), len(makers) + 1)
+    return baselines
+
+
+def choose_share(catalogue: Catalogue, known: pl.DataFrame, config: BaselinesConfig) -> float:
+    """Choose the popularity window by NDCG@10 on the last tenth of what is known; 1.0 when that cannot be asked."""
+    if known[c.OCCURRED_AT].n_unique() < 2:
+        return 1.0
+    window = cutoff_window(known, choose_cutoff(known), max_queries=1000)
+    if window.queries.is_empty():
+        return 1.0
+    history = History.from_frames(catalogue, known)
+    ground = Ground(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config)
+    values = {}
+    for share in config.shares:
+        recommended = Baseline(ground, _popular(ground, share)).recommend(window.queries, 10)
+        values[share] = float(metrics.ndcg(recommended, window.truth, 10)["ndcg"].to_numpy().mean())
+    return max(values, key=lambda share: (values[share], share))
+
+
+def _popular(ground: Ground, share: float) -> Scores:
+    """Count interactions in the latest share of the log, anew each day after the cutoff."""
+    rows = np.arange(len(ground.catalogue))
+    first = microseconds(ground.cutoff)
+    counted: dict[int, Floats] = {}
+
+    def count(moment: int) -> Floats:
+        if moment not in counted:
+            before = np.asarray([moment])
+            since = ground.history.since_share(share, before)
+            counted[moment] = ground.history.item_counts(rows, before=before, since=since).astype(np.float32)
+        return counted[moment]
+
+    def scores(moments: Moments, recent: Recent) -> Floats:
+        day = np.maximum(moments.as_of // _DAY * _DAY, first)
+        days, place = np.unique(np.minimum(day, moments.as_of), return_inverse=True)
+        return np.stack([count(int(day)) for day in days])[place]
+
+    return scores
+
+
+def _item_item(ground: Ground) -> Scores:
+    """Cosine of co-occurrence, old interactions counting less; see `ranker.neighbours`."""
+    users, items, times = _liked(ground)
+    n_items, config = len(ground.catalogue), ground.config
+    together = fit_together(users, items, times, n_items, NeighboursConfig(size=config.neighbours))
+
+    def scores(moments: Moments, recent: Recent) -> Floats:
+        return _silent_at_zero((history_weights(recent, n_items, config.decay) @ together).toarray())
+
+    return scores
+
+
+def _text_only(texts: Sequence[str]) -> Callable[[Ground], Scores]:
+    """Cosine to the TF-IDF profile of the recent items; knows nothing of other users."""
+
+    def make(ground: Ground) -> Scores:
+        from encoders.lexical import Words
+
+        matrix = Words.fit(texts).matrix(texts)
+        turned = matrix.T.tocsr()
+
+        def scores(moments: Moments, recent: Recent) -> Floats:
+            profile = history_weights(recent, len(ground.catalogue), ground.config.decay) @ matrix
+            return _silent_at_zero((profile @ turned).toarray())
+
+        return scores
+
+    return make
+
+
+def _behaviour_only(ground: Ground) -> Scores:
+    """Implicit ALS, the user folded in from the recent history."""
+    users, items, _ = _liked(ground)
+    factors = Factors.fit(users, items, len(ground.catalogue), FactorsConfig(size=ground.config.factors))
+    touched = factors.items.any(axis=1)
+
+    def scores(moments: Moments, recent: Recent) -> Floats:
+        product = factors.user_vectors(recent) @ factors.items.T
+        return np.where(touched, product, np.float32(np.nan))
+
+    return scores
+
+
+def _liked(ground: Ground) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    users, items, weights, times = ground.history.events(before=microseconds(ground.cutoff))
+    liked = weights > 0
+    return users[liked], items[liked], times[liked]
+
+
+def _silent_at_zero(scores: Floats) -> Floats:
+    return np.where(scores > 0, scores, np.float32(np.nan))
+
+
+_NO_ANSWERS = pl.DataFrame(schema={c.QUERY_ID: pl.String, c.ITEM_ID: pl.String, c.RANK: pl.Int64, c.SCORE: pl.Float64})
