@@ -1,0 +1,244 @@
+"""Which addresses does the service answer, and with what?"""
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Query, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import Request
+from fastapi.responses import JSONResponse
+from ingest.outbox import Outbox
+from starlette.exceptions import HTTPException
+
+from api import playground
+from api.decisions import DecisionLog
+from api.errors import NotWrittenError, ServiceError, UnknownItemError
+from api.events import Desk, EventsIn, utc_now
+from api.limits import BodyLimit
+from api.live import Live, Recommender, load_ranker
+from api.schemas import (
+    AnswerOut,
+    EventsOut,
+    GivenItemIn,
+    Id,
+    ItemOut,
+    ItemsOut,
+    ProblemOut,
+    RankingsIn,
+    ReadyOut,
+    RecommendationsIn,
+)
+from api.sentences import sentence
+from api.service import Served, Service
+from api.settings import ServiceSettings, from_environment
+from ingest.checks import ChecksConfig, KindsConfig
+from ingest.errors import OutboxError, ReadrankError
+from ingest.workspace import Workspace
+from ranker import query as q
+
+log = logging.getLogger(__name__)
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ProblemOut, "description": "The body is not JSON"},
+    413: {"model": ProblemOut, "description": "The body is too long"},
+    422: {"model": ProblemOut, "description": "A field is missing, unknown or out of bounds"},
+    503: {"model": ProblemOut, "description": "No model yet, or events cannot be made durable"},
+}
+
+
+def create_app(
+    workspace_path: Path | str,
+    settings: ServiceSettings | None = None,
+    *,
+    load: Callable[[Path], Recommender] = load_ranker,
+) -> FastAPI:
+    """Make the service of one workspace; the bundle is loaded when the app starts up.
+
+    Starts without a bundle too: events are accepted, `/readyz` says what is missing, and the first bundle is picked up.
+    """
+    settings = settings or from_environment()
+    workspace = Workspace.open(workspace_path)
+    desk = Desk(workspace.section("checks", ChecksConfig), workspace.section("kinds", KindsConfig))
+    outbox = Outbox.open(workspace.outbox_path)
+    live = Live(workspace.bundles_path, outbox, load=load, check_every_s=settings.reload_seconds)
+    decisions = DecisionLog(outbox, length=settings.log_queue)
+    service = Service(live, decisions, budget_s=settings.budget_ms / 1e3, threads=settings.threads)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        decisions.start()
+        live.start()
+        yield
+        decisions.stop()
+        outbox.close()
+
+    app = FastAPI(
+        title="readrank",
+        version="1",
+        summary="Recommendations that read: what suits a user, from what people do and what items say.",
+        lifespan=lifespan,
+        strict_content_type=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.add_middleware(BodyLimit, longest=settings.max_body_bytes)
+    _add_problems(app)
+
+    @app.post("/v1/recommendations", response_model=AnswerOut, responses=PROBLEMS, tags=["answers"])
+    async def recommendations(
+        ask: Annotated[RecommendationsIn, Body(openapi_examples=RecommendationsIn.examples)],
+    ) -> Response:
+        """Recommend items of the whole catalogue to a user."""
+        query = q.Query(
+            user_id=ask.user_id,
+            as_of=utc_now(),
+            k=ask.k,
+            exclude=frozenset(ask.exclude),
+            categories=frozenset(ask.categories),
+            session=tuple(ask.session),
+            explain=ask.explain,
+        )
+        return _answer(await service.recommend(query))
+
+    @app.post("/v1/rankings", response_model=AnswerOut, responses=PROBLEMS, tags=["answers"])
+    async def rankings(
+        ask: Annotated[RankingsIn, Body(openapi_examples=RankingsIn.examples)],
+    ) -> Response:
+        """Order the given items for a user; every one of them comes back."""
+        given: dict[str, GivenItemIn] = {}
+        for item in ask.items:
+            given.setdefault(item.item_id, item)
+        items = [
+            q.GivenItem(
+                item_id=item.item_id,
+                title=item.title,
+                description=item.description,
+                categories=tuple(item.categories),
+            )
+            for item in given.values()
+        ]
+        query = q.Query(
+            user_id=ask.user_id, as_of=utc_now(), k=len(items), session=tuple(ask.session), explain=ask.explain
+        )
+        return _answer(await service.rank(query, items))
+
+    @app.post("/v1/events", status_code=202, responses=PROBLEMS, tags=["events"])
+    def events(sent: Annotated[EventsIn, Body(openapi_examples=EventsIn.examples)]) -> EventsOut:
+        """Accept what users did; each event is judged by itself, and the accepted ones are on disk before the 202."""
+        accepted, rejected = desk.sort_out(sent.events, utc_now())
+        try:
+            appended = outbox.append(accepted)
+        except OutboxError as error:
+            raise NotWrittenError(str(error)) from error
+        return EventsOut(accepted=appended.accepted, duplicates=appended.duplicates, rejected=rejected)
+
+    @app.get("/v1/items/{item_id:path}", responses={404: {"model": ProblemOut}}, tags=["items"])
+    def item(item_id: Id) -> ItemOut:
+        """Tell what the model knows of an item."""
+        found = _item(live, item_id)
+        if found is None:
+            raise UnknownItemError(f"item_id: wanted an item of the catalogue, got {item_id!r}; ingest it and train")
+        return found
+
+    @app.get("/v1/items", tags=["items"])
+    def items(ids: Annotated[list[Id], Query(max_length=200)]) -> ItemsOut:
+        """Tell what the model knows of several items; unknown ones are left out."""
+        return ItemsOut(items=[found for item_id in ids if (found := _item(live, item_id)) is not None])
+
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """Say that the process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", response_model=ReadyOut, responses={503: {"model": ReadyOut}}, tags=["health"])
+    def readyz() -> Response:
+        """Say whether answers can be given, by which model, and what is wrong although they can."""
+        with contextlib.suppress(ReadrankError):
+            live.now()
+        moment = live.peek()
+        ready = ReadyOut(
+            ready=moment is not None,
+            model=moment.ranker.version if moment else None,
+            cutoff=moment.ranker.cutoff.isoformat() if moment else None,
+            live_events=live.n_events,
+            answers_not_logged=decisions.lost,
+            problems=live.problems,
+        )
+        return Response(ready.model_dump_json(), status_code=200 if ready.ready else 503, media_type="application/json")
+
+    if settings.playground:
+        playground.add(app, live)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """Make the app as a worker process does: the workspace comes from `READRANK_WORKSPACE`."""
+    settings = from_environment()
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    return create_app(settings.workspace, settings)
+
+
+def _answer(served: Served) -> Response:
+    """Write an answer; by hand, because validating our own output cost more than ranking small requests."""
+    answer = AnswerOut.model_construct(
+        request_id=served.request_id,
+        model=served.model,
+        degraded=served.degraded,
+        items=[
+            {
+                "item_id": item.item_id,
+                "rank": item.rank,
+                "score": item.score,
+                "reasons": [
+                    {"family": reason.family, "weight": reason.weight, "because": reason.because}
+                    for reason in item.reasons
+                ],
+            }
+            for item in served.answer.items
+        ],
+    )
+    return Response(answer.model_dump_json(warnings=False), media_type="application/json")
+
+
+def _item(live: Live, item_id: str) -> ItemOut | None:
+    moment = live.peek() or live.now()
+    found = moment.ranker.item(item_id)
+    if found is None:
+        return None
+    return ItemOut(item_id=item_id, title=found.get("title"), categories=found.get("categories") or [])
+
+
+def _add_problems(app: FastAPI) -> None:
+    """Turn every error into a status and one sentence."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            place, reason = first["loc"][-1], first["ctx"]["error"]
+            said = f"request body: wanted JSON, got a syntax error at character {place}: {reason}; correct it"
+            return JSONResponse({"detail": said}, status_code=400)
+        return JSONResponse({"detail": sentence(error.errors())}, status_code=422)
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> JSONResponse:
+        told = {
+            400: "request body: wanted JSON in UTF-8, got bytes, numbers or nesting that cannot be read; correct it",
+            404: f"{request.url.path}: nothing is here; the addresses are in /openapi.json",
+            405: f"{request.url.path}: does not take {request.method}; the addresses are in /openapi.json",
+            413: "request body: wanted a shorter one; send the items or events in several requests",
+        }
+        said = told.get(error.status_code, str(error.detail))
+        return JSONResponse({"detail": said}, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(ServiceError)
+    async def failed(request: Request, error: ServiceError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=error.status)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        log.error("request failed path=%s error=%r", request.url.path, error)
+        said = f"{request.url.path}: the service failed ({type(error).__name__}); its log tells more"
+        return JSONResponse({"detail": said}, status_code=500)

@@ -1,0 +1,112 @@
+"""How is what was answered written down without anyone waiting for it?"""
+
+import logging
+import queue
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ingest import columns as c
+from ranker.query import Answer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One answer as it was given."""
+
+    request_id: str
+    user_id: str
+    occurred_at: datetime
+    endpoint: str
+    k: int
+    bundle_version: str
+    answer: Answer
+    degraded: bool
+    latency_ms: float
+
+    def request_row(self) -> dict[str, Any]:
+        """Return the row of `requests`."""
+        return {
+            c.REQUEST_ID: self.request_id,
+            c.USER_ID: self.user_id,
+            c.OCCURRED_AT: self.occurred_at,
+            "endpoint": self.endpoint,
+            "k": self.k,
+            "bundle_version": self.bundle_version,
+            "variant": None,
+            "degraded": self.degraded,
+            "latency_ms": self.latency_ms,
+        }
+
+    def impression_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of `impressions`, best first."""
+        return [
+            {
+                c.REQUEST_ID: self.request_id,
+                c.USER_ID: self.user_id,
+                c.ITEM_ID: item.item_id,
+                c.POSITION: item.rank,
+                c.SCORE: item.score,
+                c.PROPENSITY: None,
+                c.SOURCES: list(item.sources),
+                c.FEATURES: list(item.features),
+                c.OCCURRED_AT: self.occurred_at,
+            }
+            for item in self.answer.items
+        ]
+
+
+class Writes(Protocol):
+    """Where decisions go: `ingest.outbox.Outbox`."""
+
+    def log_answer(self, request: dict[str, Any], impressions: list[dict[str, Any]]) -> None:
+        """Keep one answer for the next drain."""
+
+
+class DecisionLog:
+    """A bounded queue and one thread that empties it into the outbox.
+
+    Losing a line of this log never costs a user an answer: a full queue or an outbox that cannot be written drops the
+    decision and counts it in `lost`.
+    """
+
+    def __init__(self, outbox: Writes, *, length: int):
+        self._outbox = outbox
+        self._queue: queue.Queue[Decision | None] = queue.Queue(length)
+        self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
+        self.lost = 0
+
+    def start(self) -> None:
+        """Begin writing."""
+        self._thread.start()
+
+    def put(self, decision: Decision) -> None:
+        """Keep a decision; returns at once."""
+        try:
+            self._queue.put_nowait(decision)
+        except queue.Full:
+            self._lose("queue full")
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Write what waits, then end."""
+        try:
+            self._queue.put(None, timeout=timeout)
+            self._thread.join(timeout)
+        except queue.Full:
+            log.error("decision log not emptied waiting=%d", self._queue.qsize())
+
+    def _run(self) -> None:
+        while (decision := self._queue.get()) is not None:
+            try:
+                self._outbox.log_answer(decision.request_row(), decision.impression_rows())
+            except Exception as error:
+                self._lose(str(error))
+
+    def _lose(self, reason: str) -> None:
+        self.lost += 1
+        # One line per doubling: a full disk must not fill the rest of it with complaints.
+        if self.lost & (self.lost - 1) == 0:
+            log.error("decision not logged lost=%d reason=%s", self.lost, reason)

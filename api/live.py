@@ -1,0 +1,229 @@
+"""Which model serves at this moment, and what has happened since it was trained?"""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ingest.outbox import OnlineEvent
+
+from api.errors import NoBundleError
+from ingest.errors import ReadrankError
+from ranker.query import Answer, GivenItem, Query
+
+if TYPE_CHECKING:
+    from ranker.history import History
+
+log = logging.getLogger(__name__)
+
+MOST_WAIT_S = 0.5
+"""An accepted event must change the next recommendation within a second: history is never older than this."""
+
+
+class Recommender(Protocol):
+    """What the service needs of a loaded bundle: `ranker.rank.Ranker` as seen from here."""
+
+    version: str
+    cutoff: datetime
+
+    @property
+    def history(self) -> "History":
+        """Return everything before the cutoff."""
+
+    def history_with(self, events: Sequence[OnlineEvent]) -> "History":
+        """Return the bundle's history and the events since."""
+
+    def recommend(self, query: Query, history: "History | None" = None) -> Answer:
+        """Choose and order items of the whole catalogue."""
+
+    def rank(self, query: Query, items: Sequence[GivenItem], history: "History | None" = None) -> Answer:
+        """Order the given items."""
+
+    def popular(self, query: Query, history: "History | None" = None) -> Answer:
+        """Answer without the models, hard rules kept."""
+
+    def item(self, item_id: str) -> dict[str, Any] | None:
+        """Return what the catalogue says of an item."""
+
+
+class Events(Protocol):
+    """Where accepted events can be read again: `ingest.outbox.Outbox`."""
+
+    def events_after(self, seq: int) -> tuple[list[OnlineEvent], int]:
+        """Return the events accepted after `seq`, and the last number given."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One model with one history: what a single answer is made from."""
+
+    ranker: Recommender
+    history: "History"
+    stale: bool
+    """True when accepted events could not be read: the history may miss some."""
+
+
+def load_ranker(folder: Path) -> Recommender:
+    """Load a bundle; LightGBM and NumPy are imported here, not with the service's own modules."""
+    from ranker.rank import Ranker
+
+    return Ranker.load(folder)
+
+
+class Live:
+    """Keeps the model of `bundles/live` and its history up to date; asked before each answer, from any thread.
+
+    Events come from the outbox, which all worker processes share, so an event accepted by one counts in the others.
+    A new bundle is loaded beside the old one, which serves until then, and on if the new one does not load.
+    """
+
+    def __init__(
+        self,
+        bundles: Path,
+        events: Events,
+        *,
+        load: Callable[[Path], Recommender] = load_ranker,
+        check_every_s: float = 1.0,
+    ):
+        self._bundles = bundles
+        self._source = events
+        self._load = load
+        self._check_every_s = check_every_s
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+        self._moment: Moment | None = None
+        self._tried: str | None = None
+        self._checked = float("-inf")
+        self._events: list[OnlineEvent] = []
+        self._waiting: list[OnlineEvent] = []
+        self._seq = 0
+        self._built = float("-inf")
+        self._cost = 0.0
+        self._bundle_problem: str | None = None
+        self._outbox_problem: str | None = None
+
+    def start(self) -> None:
+        """Load the bundle now; a problem is kept for `problems` instead of raised."""
+        self._reload(self._live_name())
+        self._checked = time.monotonic()
+
+    def now(self) -> Moment:
+        """Return model and history as they are; NoBundleError when there has never been a model that loads."""
+        self._look_for_bundle()
+        with self._lock:
+            if self._moment is None:
+                raise NoBundleError(self._bundle_problem or f"{self._bundles}: holds no bundle")
+            self._poll()
+            return self._moment
+
+    def peek(self) -> Moment | None:
+        """Return model and history as the last answer saw them."""
+        return self._moment
+
+    @property
+    def n_events(self) -> int:
+        """How many live events count."""
+        return len(self._events)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, one sentence each; answers may be possible all the same."""
+        return [problem for problem in (self._bundle_problem, self._outbox_problem) if problem]
+
+    def _poll(self) -> None:
+        """Read new events and add them; holding the lock."""
+        assert self._moment is not None
+        ranker, history, stale = self._moment.ranker, self._moment.history, False
+        try:
+            fresh, self._seq = self._source.events_after(self._seq)
+            self._waiting += fresh
+            if self._waiting and self._due():
+                started = time.monotonic()
+                history = ranker.history_with([*self._events, *self._waiting])
+                self._events += self._waiting
+                self._waiting = []
+                self._built = time.monotonic()
+                self._cost = self._built - started
+            self._outbox_problem = None
+        except Exception as error:
+            # Whatever broke, the history we hold still answers; the next answer tries again.
+            stale = True
+            self._note_outbox(error)
+        if history is not self._moment.history or stale != self._moment.stale:
+            self._moment = Moment(ranker, history, stale)
+
+    def _due(self) -> bool:
+        """Whether to rebuild now: at once while that is cheap, less often as live events grow costly."""
+        return time.monotonic() - self._built >= min(MOST_WAIT_S, 10 * self._cost)
+
+    def _note_outbox(self, error: Exception) -> None:
+        said = str(error) if isinstance(error, ReadrankError) else f"live events cannot be used: {error!r}"
+        if said != self._outbox_problem:
+            log.error("outbox unreadable problem=%s", said, exc_info=not isinstance(error, ReadrankError))
+        self._outbox_problem = said
+
+    def _look_for_bundle(self) -> None:
+        """Start loading when `bundles/live` names another bundle; the answer at hand does not wait for it."""
+        if time.monotonic() - self._checked < self._check_every_s:
+            return
+        self._checked = time.monotonic()
+        name = self._live_name()
+        if name is not None and name != self._tried and not self._loading.locked():
+            threading.Thread(target=self._reload, args=(name,), name="bundle-loader", daemon=True).start()
+
+    def _live_name(self) -> str | None:
+        from ranker.bundle import live_version
+
+        try:
+            return live_version(self._bundles)
+        except ReadrankError as error:
+            self._bundle_problem = str(error)
+            return None
+
+    def _reload(self, name: str | None) -> None:
+        with self._loading:
+            if name is None:
+                self._bundle_problem = self._bundle_problem or (
+                    f"{self._bundles / 'live'}: wanted the name of a bundle, found none; run `readrank train`"
+                )
+                return
+            self._tried = name
+            try:
+                started = time.monotonic()
+                ranker = self._load(self._bundles / name)
+                _warm_up(ranker)
+                with self._lock:
+                    self._moment = Moment(ranker, self._history_for(ranker), stale=False)
+                self._bundle_problem = None
+                log.info("bundle serves version=%s seconds=%.2f", ranker.version, time.monotonic() - started)
+            except Exception as error:
+                said = str(error) if isinstance(error, ReadrankError) else f"bundle {name} does not load: {error!r}"
+                log.error(
+                    "bundle refused version=%s problem=%s", name, said, exc_info=not isinstance(error, ReadrankError)
+                )
+                self._bundle_problem = said
+        # The model lives as long as the process: sparing the collector its millions of objects spares pauses.
+        gc.collect()
+        gc.freeze()
+
+    def _history_for(self, ranker: Recommender) -> "History":
+        try:
+            return ranker.history_with(self._events) if self._events else ranker.history
+        except Exception as error:
+            self._note_outbox(error)
+            return ranker.history
+
+
+def _warm_up(ranker: Recommender) -> None:
+    """Answer once for nobody, so that no user waits for what libraries set up at their first call."""
+    query = Query(user_id="", as_of=ranker.cutoff, k=10, explain=True)
+    try:
+        answer = ranker.recommend(query)
+        ranker.rank(query, [GivenItem(item_id=item.item_id) for item in answer.items])
+    except Exception:
+        log.exception("warm-up failed version=%s", ranker.version)

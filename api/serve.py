@@ -1,0 +1,83 @@
+"""How does the service start on a port, with its workers, and end?"""
+
+import errno
+import logging
+import signal
+import socket
+from pathlib import Path
+
+from api.errors import NoBundleError, PortInUseError, ServiceError
+from api.settings import from_environment, hand_to_workers
+from ingest.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10
+"""Time for requests under way to end after SIGTERM."""
+
+
+def serve(workspace_path: Path | str, host: str = "127.0.0.1", port: int = 8080, workers: int = 1) -> None:
+    """Serve until SIGTERM or SIGINT, then return.
+
+    What can be known wrong beforehand ends it before any worker starts: no workspace, no bundle (NoBundleError), a
+    port in use (PortInUseError). The socket is bound here and handed on, so that nobody takes the port in between.
+    """
+    workspace = Workspace.open(workspace_path)
+    _check_bundle(workspace.bundles_path)
+    listening = listen(host, port)
+    hand_to_workers(workspace.root)
+    _run(listening, workers)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a port; PortInUseError or ServiceError with one sentence otherwise."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        # Listening already makes a second service on this port fail, even before our workers are up.
+        listening.listen(2048)
+    except (OSError, OverflowError) as error:
+        listening.close()
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise PortInUseError(
+                f"{host}:{port}: wanted a free port, got one in use; stop what listens there or pass --port"
+            ) from error
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise ServiceError(f"{host}:{port}: cannot listen there: {reason}; pass --host and --port") from error
+    return listening
+
+
+def _check_bundle(bundles: Path) -> None:
+    from ranker.bundle import live_version
+
+    if live_version(bundles) is None:
+        raise NoBundleError(f"{bundles / 'live'}: wanted the name of a bundle, found none; run `readrank train`")
+
+
+def _run(listening: socket.socket, workers: int) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        "api.app:app_from_environment",
+        factory=True,
+        workers=workers,
+        access_log=False,
+        log_level=from_environment().log_level,
+        timeout_graceful_shutdown=STOP_SECONDS,
+        # A worker that loads a large bundle holds the interpreter longer than the five seconds of the default.
+        timeout_worker_healthcheck=60,
+    )
+    try:
+        if workers > 1:
+            Multiprocess(config, sockets=[listening]).run()
+        else:
+            # uvicorn raises the signal again once it has stopped; ended as asked is not killed.
+            signal.signal(signal.SIGTERM, lambda number, frame: None)
+            uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        log.info("stopped")
+    finally:
+        listening.close()

@@ -1,0 +1,149 @@
+"""What does a user get, also when something behind it is broken or late?"""
+
+import logging
+import math
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from api.decisions import Decision, DecisionLog
+from api.errors import NoBundleError
+from api.live import Live, Moment
+from ranker.query import Answer, GivenItem, Query, RankedItem
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+POPULAR_KNOWN = 1_000
+"""How many popular items order a degraded ranking; the rest keep the order in which they were given."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """An answer with what it is called."""
+
+    request_id: str
+    model: str
+    degraded: bool
+    answer: Answer
+
+
+class Service:
+    """Answers with the full model within the budget, else with popularity, else with nothing at all; never an error.
+
+    The full model runs in a thread, by default one at a time: the work is bound by the CPU, so a second thread would
+    only take turns with the first under the interpreter lock and make both late, while processes do run beside each
+    other. The event loop stays free to accept events, to answer health checks and to notice that the budget is spent.
+    """
+
+    def __init__(self, live: Live, decisions: DecisionLog, *, budget_s: float, threads: int = 1):
+        self._live = live
+        self._decisions = decisions
+        self._budget_s = budget_s
+        self._threads = threads
+        self._full: CapacityLimiter | None = None
+        self._simple: CapacityLimiter | None = None
+
+    async def recommend(self, query: Query) -> Served:
+        """Choose items for a user."""
+        return await self._answer(
+            query,
+            endpoint="recommendations",
+            k=query.k,
+            full=lambda moment: moment.ranker.recommend(query, moment.history),
+            simple=lambda moment: moment.ranker.popular(query, moment.history),
+            last=Answer(items=(), degraded=True),
+        )
+
+    async def rank(self, query: Query, items: Sequence[GivenItem]) -> Served:
+        """Order given items for a user."""
+        return await self._answer(
+            query,
+            endpoint="rankings",
+            k=len(items),
+            full=lambda moment: moment.ranker.rank(query, items, moment.history),
+            simple=lambda moment: by_popularity(moment, query, items),
+            last=_in_order(items),
+        )
+
+    async def _answer(
+        self,
+        query: Query,
+        *,
+        endpoint: str,
+        k: int,
+        full: Callable[[Moment], Answer],
+        simple: Callable[[Moment], Answer],
+        last: Answer,
+    ) -> Served:
+        started = time.perf_counter()
+        if self._full is None or self._simple is None:
+            # Limiters belong to the running event loop, which does not exist yet when the service is made.
+            self._full, self._simple = CapacityLimiter(self._threads), CapacityLimiter(2)
+        made = await self._within(self._budget_s, partial(self._made, full), self._full, query)
+        if made is None:
+            made = await self._within(self._budget_s, partial(self._made, simple), self._simple, query)
+        if made is None:
+            made = self._live.peek() or self._live.now(), last
+        moment, answer = made
+        served = Served(
+            request_id=uuid.uuid4().hex,
+            model=moment.ranker.version,
+            degraded=answer.degraded or moment.stale,
+            answer=answer,
+        )
+        self._decisions.put(_decision(served, query, endpoint, k, started))
+        return served
+
+    def _made(self, make: Callable[[Moment], Answer]) -> tuple[Moment, Answer]:
+        moment = self._live.now()
+        return moment, make(moment)
+
+    async def _within(self, seconds: float, work: Callable[[], T], limiter: CapacityLimiter, query: Query) -> T | None:
+        """Run `work` in a thread; None when it fails or takes longer, which is logged."""
+        with anyio.move_on_after(seconds):
+            try:
+                return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
+            except NoBundleError:
+                raise
+            except Exception:
+                log.exception("answer failed, a simpler one is given user_id=%r", query.user_id)
+                return None
+        log.error("answer late, a simpler one is given user_id=%r budget_s=%.3f", query.user_id, seconds)
+        return None
+
+
+def by_popularity(moment: Moment, query: Query, items: Sequence[GivenItem]) -> Answer:
+    """Order given items by popularity; those not known as popular follow in the order given."""
+    popular = moment.ranker.popular(replace(query, k=POPULAR_KNOWN, explain=False), moment.history)
+    places = {item.item_id: item.rank for item in popular.items}
+    return _in_order(sorted(items, key=lambda item: places.get(item.item_id, math.inf)))
+
+
+def _in_order(items: Sequence[GivenItem]) -> Answer:
+    ranked = (
+        RankedItem(item_id=item.item_id, rank=rank, score=float(len(items) - rank))
+        for rank, item in enumerate(items, start=1)
+    )
+    return Answer(items=tuple(ranked), degraded=True)
+
+
+def _decision(served: Served, query: Query, endpoint: str, k: int, started: float) -> Decision:
+    return Decision(
+        request_id=served.request_id,
+        user_id=query.user_id,
+        occurred_at=query.as_of,
+        endpoint=endpoint,
+        k=k,
+        bundle_version=served.model,
+        answer=served.answer,
+        degraded=served.degraded,
+        latency_ms=(time.perf_counter() - started) * 1e3,
+    )
