@@ -85,24 +85,33 @@ class Baseline:
             progress("recommend", min(first + block, queries.height), queries.height)
         return pl.concat(parts)
 
+    def rank(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """Score given items (request_id, user_id, item_id, occurred_at): request_id, item_id, score; no hard rules.
+
+        Items outside the catalogue get no row.
+        """
+        asked = requests.select(c.REQUEST_ID, c.USER_ID, pl.col(c.OCCURRED_AT).alias(c.AS_OF)).unique(
+            c.REQUEST_ID, keep="first", maintain_order=True
+        )
+        items = requests.select(
+            c.REQUEST_ID, c.ITEM_ID, item=pl.Series(self._ground.catalogue.rows(requests[c.ITEM_ID]))
+        )
+        block = max(1, _CELLS // max(len(self._ground.catalogue), 1))
+        parts = [pl.DataFrame(schema={c.REQUEST_ID: pl.String, c.ITEM_ID: pl.String, c.SCORE: pl.Float64})]
+        for first in range(0, asked.height, block):
+            some = asked[first : first + block].with_row_index("row")
+            scores = self._scores(*self._situation(some))
+            given = items.filter(pl.col("item") >= 0).join(some.select(c.REQUEST_ID, "row"), on=c.REQUEST_ID)
+            found = scores[given["row"].to_numpy(), given["item"].to_numpy()].astype(np.float64)
+            parts.append(given.select(c.REQUEST_ID, c.ITEM_ID, pl.Series(c.SCORE, found)))
+        return pl.concat(parts)
+
     def _answer(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
         history, catalogue = self._ground.history, self._ground.catalogue
-        moments = Moments(
-            users=history.user_rows(queries[c.USER_ID].to_list()),
-            as_of=queries[c.AS_OF].dt.epoch("us").to_numpy().astype(np.int64),
-        )
-        recent = history.recent(moments, self._ground.config.history_length)
-        popular = self._popular(moments, recent)
-        # Popularity is pressed below every personal score, so that it orders only what the system is silent about.
-        scores = popular / (1.0 + popular.max(axis=1, keepdims=True)) - 2.0
-        if self._personal is not None:
-            personal = self._personal(moments, recent)
-            known = np.asarray(recent.mask.any(axis=1), dtype=np.bool_)
-            spoken = known[:, None] & np.isfinite(personal)
-            lift = np.minimum(personal.min(axis=1, keepdims=True, where=spoken, initial=0.0), 0.0)
-            scores = np.where(spoken, personal - lift, scores)
+        moments, recent = self._situation(queries)
+        scores = self._scores(moments, recent)
         published = catalogue.published_at <= moments.as_of[:, None]
-        scores = np.where(catalogue.available[None] & (published), scores, -np.inf)
+        scores = np.where(catalogue.available[None] & published, scores, -np.inf)
         query, item, _ = history.taken(moments)
         scores[query, item] = -np.inf
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.argsort(-scores, axis=1)
@@ -118,6 +127,27 @@ class Baseline:
                 c.SCORE: pl.Series(kept[row, place], dtype=pl.Float64),
             }
         )
+
+    def _situation(self, queries: pl.DataFrame) -> tuple[Moments, Recent]:
+        history = self._ground.history
+        moments = Moments(
+            users=history.user_rows(queries[c.USER_ID].to_list()),
+            as_of=queries[c.AS_OF].dt.epoch("us").to_numpy().astype(np.int64),
+        )
+        return moments, history.recent(moments, self._ground.config.history_length)
+
+    def _scores(self, moments: Moments, recent: Recent) -> Floats:
+        # Popularity is pressed below every personal score, so that it orders only what the system is silent about.
+        popular = self._popular(moments, recent)
+        scores: Floats = popular / (1.0 + popular.max(axis=1, keepdims=True)) - 2.0
+        if self._personal is None:
+            return scores
+        personal = self._personal(moments, recent)
+        known = np.asarray(recent.mask.any(axis=1), dtype=np.bool_)
+        spoken = known[:, None] & np.isfinite(personal)
+        lift = np.minimum(personal.min(axis=1, keepdims=True, where=spoken, initial=0.0), 0.0)
+        scores = np.where(spoken, personal - lift, scores)
+        return scores
 
 
 def make_baselines(
