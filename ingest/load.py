@@ -17,10 +17,11 @@ from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.errors import InputFileError
 from ingest.mapping import ColumnsConfig, Table
 from ingest.merge import add_to_stage, merge, open_stage
+from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.readers import read_batches
 from ingest.sources import kind_of
-from ingest.store import Store, utc_now
+from ingest.store import Store
 
 if TYPE_CHECKING:
     import duckdb

@@ -92,19 +92,21 @@ def merge(
 
 
 def _merge_interactions(connection: "duckdb.DuckDBPyConnection", load_id: str, moment: datetime) -> int:
-    # Both lists are short as a rule, so that the long stage streams past two small hash tables.
+    connection.execute(
+        "DELETE FROM staged WHERE rowid IN (SELECT staged.rowid FROM staged SEMI JOIN interactions USING (event_id))"
+    )
     connection.execute(
         """
-        CREATE OR REPLACE TEMP TABLE passed_over AS
-        SELECT event_id, min(rowid) AS kept
-        FROM staged
-        GROUP BY event_id
-        HAVING count(*) > 1
-        UNION ALL
-        SELECT event_id, -1 AS kept
-        FROM (SELECT event_id FROM interactions SEMI JOIN staged USING (event_id))
+        DELETE FROM staged
+        WHERE rowid IN (
+            SELECT rowid
+            FROM staged
+            SEMI JOIN (SELECT event_id FROM staged GROUP BY event_id HAVING count(*) > 1) AS repeated USING (event_id)
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY rowid) > 1
+        )
         """
     )
+    # A plain scan keeps the order of the file, on which `Store.interactions` relies; a join here would not.
     return _count(
         connection,
         """
@@ -112,11 +114,6 @@ def _merge_interactions(connection: "duckdb.DuckDBPyConnection", load_id: str, m
         SELECT
             event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id, context, $load_id, $moment
         FROM staged
-        WHERE NOT EXISTS (
-            SELECT 1
-            FROM passed_over
-            WHERE passed_over.event_id = staged.event_id AND passed_over.kept <> staged.rowid
-        )
         """,
         {"load_id": load_id, "moment": moment},
     )

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.errors import StoreError
+from ingest.moments import naive_utc
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,11 +20,6 @@ END_OF_TIME = datetime.max
 
 MEMORY_LIMIT = "2GB"
 """What DuckDB may hold; sorts and joins beyond it spill to disk beside the store."""
-
-
-def utc_now() -> datetime:
-    """Return the present moment as naive UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Store:
@@ -100,7 +96,7 @@ class Store:
             {},
         )
 
-    def interactions(self, *, before: datetime) -> "pl.DataFrame":
+    def interactions(self, before: datetime) -> "pl.DataFrame":
         """Return interactions with `occurred_at < before`, sorted by occurred_at, then by arrival.
 
         Arrival decides between equal times because logs with coarse times still come in the order of events.
@@ -116,7 +112,7 @@ class Store:
             {"before": naive_utc(before)},
         )
 
-    def impressions(self, *, before: datetime) -> "pl.DataFrame":
+    def impressions(self, before: datetime) -> "pl.DataFrame":
         """Return impressions with `occurred_at < before`, sorted by occurred_at, request_id, position, item_id.
 
         `clicked` is the log's own word where it has one, else whether an interaction of positive weight, itself
@@ -162,11 +158,6 @@ class Store:
 
         with suppress(duckdb.Error):  # a fatal error has already ended the transaction
             self.connection.execute("ROLLBACK")
-
-
-def naive_utc(moment: datetime) -> datetime:
-    """Drop the zone of an aware moment after turning it to UTC; naive ones are UTC already."""
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 @contextmanager

@@ -1,0 +1,119 @@
+"""How do online events and answers reach the store exactly once, whatever dies in between?"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.load import LoadReport, new_load_id, record_load
+from ingest.merge import add_to_stage, merge, open_stage
+from ingest.moments import utc_now
+from ingest.outbox import Drained, OnlineEvent, Outbox
+
+if TYPE_CHECKING:
+    from ingest.store import Store
+
+EVENTS_AT_ONCE = 100_000
+ANSWERS_AT_ONCE = 5_000
+
+_EVENT_SCHEMA: dict[str, Any] = {
+    c.EVENT_ID: pl.String,
+    c.USER_ID: pl.String,
+    c.ITEM_ID: pl.String,
+    c.KIND: pl.String,
+    c.WEIGHT: pl.Float64,
+    c.OCCURRED_AT: pl.Datetime("us"),
+    c.REQUEST_ID: pl.String,
+    c.SESSION_ID: pl.String,
+}
+_REQUEST_SCHEMA: dict[str, Any] = {
+    c.REQUEST_ID: pl.String,
+    c.USER_ID: pl.String,
+    c.OCCURRED_AT: pl.Datetime("us"),
+    "endpoint": pl.String,
+    "k": pl.Int32,
+    "bundle_version": pl.String,
+    "variant": pl.String,
+    "degraded": pl.Boolean,
+    "latency_ms": pl.Float64,
+}
+_IMPRESSION_SCHEMA: dict[str, Any] = {
+    c.REQUEST_ID: pl.String,
+    c.USER_ID: pl.String,
+    c.ITEM_ID: pl.String,
+    c.POSITION: pl.Int32,
+    c.SCORE: pl.Float64,
+    c.PROPENSITY: pl.Float64,
+    c.SOURCES: pl.List(pl.String),
+    c.FEATURES: pl.List(pl.Float32),
+    c.OCCURRED_AT: pl.Datetime("us"),
+}
+
+
+def drain(outbox: Outbox, store: "Store") -> Drained:
+    """Move events and answers; each step commits in the store before the outbox forgets or marks it."""
+    n_events = n_duplicates = n_requests = n_impressions = 0
+    seq = outbox.drained_seq()
+    while True:
+        events, last = outbox.events_after(seq, EVENTS_AT_ONCE)
+        if not events:
+            break
+        n_new = _store_events(store, outbox, events)
+        outbox.events_drained(last)
+        n_events += n_new
+        n_duplicates += len(events) - n_new
+        seq = last
+    while True:
+        requests, impressions, last = outbox.answers(ANSWERS_AT_ONCE)
+        if not requests:
+            break
+        new_requests, new_impressions = _store_answers(store, requests, impressions)
+        outbox.answers_drained(last)
+        n_requests += new_requests
+        n_impressions += new_impressions
+    return Drained(n_events, n_duplicates, n_requests, n_impressions)
+
+
+def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent]) -> int:
+    started = utc_now()
+    load_id = new_load_id(started)
+    frame = pl.DataFrame([asdict(event) for event in events], schema=_EVENT_SCHEMA)
+    frame = frame.with_columns(pl.col(c.WEIGHT).alias("given_weight"), pl.lit(None, pl.String).alias(c.CONTEXT))
+    with store.transaction() as connection:
+        open_stage(connection, "interactions")
+        add_to_stage(connection, "interactions", frame)
+        n_new = merge(connection, "interactions", load_id=load_id, moment=utc_now(), present=frozenset())
+        report = LoadReport(
+            path=str(outbox.path),
+            table="interactions",
+            rows_read=len(events),
+            rows_loaded=n_new,
+            rows_duplicate=len(events) - n_new,
+        )
+        record_load(connection, report, load_id=load_id, sha256=None, started=started)
+    return n_new
+
+
+def _store_answers(
+    store: "Store", requests: list[dict[str, Any]], impressions: list[dict[str, Any]]
+) -> tuple[int, int]:
+    """Insert what the store lacks: a request is known by its id, an impression by request and item."""
+    counts = []
+    with store.transaction() as connection:
+        for table, rows, schema, key in (
+            ("impressions", impressions, _IMPRESSION_SCHEMA, (c.REQUEST_ID, c.ITEM_ID)),
+            ("requests", requests, _REQUEST_SCHEMA, (c.REQUEST_ID,)),
+        ):
+            connection.register("arriving", pl.DataFrame(rows, schema=schema).to_arrow())
+            inserted = connection.execute(
+                f"""
+                INSERT INTO {table} ({", ".join(schema)})
+                SELECT {", ".join(schema)}
+                FROM arriving
+                ANTI JOIN {table} USING ({", ".join(key)})
+                """
+            ).fetchone()
+            connection.unregister("arriving")
+            counts.append(int(inserted[0]) if inserted else 0)
+    return counts[1], counts[0]

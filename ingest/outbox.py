@@ -1,0 +1,345 @@
+"""What was accepted over HTTP and must not be lost? A WAL-mode SQLite file that all worker processes share."""
+
+import json
+import sqlite3
+import threading
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest import columns as c
+from ingest.errors import OutboxError
+from ingest.moments import naive_utc
+
+if TYPE_CHECKING:
+    from ingest.store import Store
+
+_EPOCH = datetime(1970, 1, 1)
+_BUSY_SECONDS = 10.0
+
+# AUTOINCREMENT never gives a number twice, so that a reader who has seen `seq` has seen everything up to it.
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    user_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    weight REAL NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    request_id TEXT,
+    session_id TEXT
+);
+CREATE TABLE IF NOT EXISTS requests (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_id TEXT NOT NULL UNIQUE,
+    user_id TEXT NOT NULL,
+    occurred_at INTEGER NOT NULL,
+    endpoint TEXT,
+    k INTEGER,
+    bundle_version TEXT,
+    variant TEXT,
+    degraded INTEGER,
+    latency_ms REAL
+);
+CREATE TABLE IF NOT EXISTS impressions (
+    request_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    item_id TEXT NOT NULL,
+    position INTEGER,
+    score REAL,
+    propensity REAL,
+    sources TEXT,
+    features BLOB,
+    occurred_at INTEGER NOT NULL,
+    PRIMARY KEY (request_id, item_id)
+);
+CREATE TABLE IF NOT EXISTS watermarks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
+INSERT OR IGNORE INTO watermarks VALUES ('drained', 0);
+"""
+_REQUEST_COLUMNS = (
+    c.REQUEST_ID,
+    c.USER_ID,
+    c.OCCURRED_AT,
+    "endpoint",
+    "k",
+    "bundle_version",
+    "variant",
+    "degraded",
+    "latency_ms",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineEvent:
+    """One interaction as it came over HTTP, checked and complete."""
+
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: str
+    weight: float
+    occurred_at: datetime
+    """Naive UTC."""
+    request_id: str | None = None
+    session_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What became of the events handed in."""
+
+    accepted: int
+    duplicates: int
+    """Events whose event_id was there already."""
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What one drain moved into the store."""
+
+    events: int
+    duplicates: int
+    """Events that the store had already, as after a crash between the two databases."""
+    requests: int
+    impressions: int
+
+
+class Outbox:
+    """The file `online.sqlite`; any number of threads and processes may have it open."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with _translated(path):
+            self._connection = self._connect("FULL")
+            try:
+                self._connection.executescript(_SCHEMA)
+            except BaseException:
+                self._connection.close()
+                raise
+            # Answers may be lost with the power; events may not.
+            self._answers = self._connect("NORMAL")
+
+    @classmethod
+    def open(cls, path: Path | str) -> "Outbox":
+        """Open the outbox, making it when it is not there; OutboxError when it is damaged or cannot be written."""
+        return cls(Path(path))
+
+    def __enter__(self) -> "Outbox":
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+            self._answers.close()
+
+    def append(self, events: Iterable[OnlineEvent]) -> Appended:
+        """Write events and return only when they are safe on disk; known event_ids are passed over."""
+        rows = [
+            (
+                event.event_id,
+                event.user_id,
+                event.item_id,
+                event.kind,
+                event.weight,
+                _to_microseconds(event.occurred_at),
+                event.request_id,
+                event.session_id,
+            )
+            for event in events
+        ]
+        with self._writing(self._connection) as cursor:
+            before = self._connection.total_changes
+            cursor.executemany(
+                """
+                INSERT OR IGNORE INTO events
+                    (event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                """,
+                rows,
+            )
+            accepted = self._connection.total_changes - before
+        return Appended(accepted, len(rows) - accepted)
+
+    def events_after(self, seq: int, limit: int = -1) -> tuple[list[OnlineEvent], int]:
+        """Return events that arrived after number `seq`, in order of arrival, and the number of the last one.
+
+        At most `limit` of them; a negative limit is none. Cheap enough to be asked before every answer.
+        """
+        with self._lock, _translated(self.path):
+            rows = self._connection.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)).fetchall()
+        return [_event(row) for row in rows], rows[-1][0] if rows else seq
+
+    def log_answer(self, request: Mapping[str, Any], impressions: Sequence[Mapping[str, Any]]) -> None:
+        """Keep one answer for the next drain: a row of `requests` and its rows of `impressions`."""
+        with self._writing(self._answers) as cursor:
+            cursor.execute(
+                f"INSERT OR IGNORE INTO requests ({', '.join(_REQUEST_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_stored(name, request.get(name)) for name in _REQUEST_COLUMNS],
+            )
+            cursor.executemany(
+                "INSERT OR IGNORE INTO impressions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [[_stored(name, row.get(name)) for name in _IMPRESSION_COLUMNS] for row in impressions],
+            )
+
+    def drained_seq(self) -> int:
+        """Return the number of the last event that is in the store."""
+        with self._lock, _translated(self.path):
+            row = self._connection.execute("SELECT seq FROM watermarks WHERE name = 'drained'").fetchone()
+        return int(row[0])
+
+    def drain(self, store: "Store") -> Drained:
+        """Move what is new into the store, exactly once: the store's keys decide, the watermark only saves work.
+
+        Events stay here until `purge`, because a service needs them until its bundle covers them; answers go.
+        """
+        from ingest.drain import drain
+
+        return drain(self, store)
+
+    def purge(self, before: datetime) -> int:
+        """Forget drained events with `occurred_at < before`; return how many."""
+        with self._writing(self._connection) as cursor:
+            return cursor.execute(
+                """
+                DELETE FROM events
+                WHERE occurred_at < ? AND seq <= (SELECT seq FROM watermarks WHERE name = 'drained')
+                """,
+                (_to_microseconds(before),),
+            ).rowcount
+
+    def answers(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+        """Return the oldest logged requests, their impressions, and the number of the last request."""
+        with self._lock, _translated(self.path):
+            requests = self._answers.execute("SELECT * FROM requests ORDER BY seq LIMIT ?", (limit,)).fetchall()
+            if not requests:
+                return [], [], 0
+            last = int(requests[-1][0])
+            shown = self._answers.execute(
+                "SELECT * FROM impressions WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)",
+                (last,),
+            ).fetchall()
+        return (
+            [_read(_REQUEST_COLUMNS, row[1:]) for row in requests],
+            [_read(_IMPRESSION_COLUMNS, row) for row in shown],
+            last,
+        )
+
+    def events_drained(self, seq: int) -> None:
+        """Note that events up to number `seq` are in the store."""
+        with self._writing(self._connection) as cursor:
+            cursor.execute("UPDATE watermarks SET seq = max(seq, ?) WHERE name = 'drained'", (seq,))
+
+    def answers_drained(self, seq: int) -> None:
+        """Forget logged requests up to number `seq`, and their impressions."""
+        with self._writing(self._answers) as cursor:
+            cursor.execute(
+                "DELETE FROM impressions WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)", (seq,)
+            )
+            cursor.execute("DELETE FROM requests WHERE seq <= ?", (seq,))
+
+    def _connect(self, synchronous: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        return connection
+
+    @contextmanager
+    def _writing(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
+        """Run the block as one transaction that holds the write lock from its start, so that waiting is fair."""
+        with self._lock, _translated(self.path):
+            cursor = connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    cursor.execute("ROLLBACK")
+                raise
+
+
+_EVENTS = """
+SELECT seq, event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id
+FROM events
+"""
+_IMPRESSION_COLUMNS = (
+    c.REQUEST_ID,
+    c.USER_ID,
+    c.ITEM_ID,
+    c.POSITION,
+    c.SCORE,
+    c.PROPENSITY,
+    c.SOURCES,
+    c.FEATURES,
+    c.OCCURRED_AT,
+)
+
+
+def _event(row: tuple[Any, ...]) -> OnlineEvent:
+    return OnlineEvent(
+        event_id=row[1],
+        user_id=row[2],
+        item_id=row[3],
+        kind=row[4],
+        weight=row[5],
+        occurred_at=_EPOCH + timedelta(microseconds=row[6]),
+        request_id=row[7],
+        session_id=row[8],
+    )
+
+
+def _stored(name: str, value: Any) -> Any:
+    """Turn a value into what SQLite holds; features may be NaN, which JSON has not."""
+    if value is None:
+        return None
+    if name == c.OCCURRED_AT:
+        return _to_microseconds(value)
+    if name == c.FEATURES:
+        return array("f", value).tobytes()
+    if name == c.SOURCES:
+        return json.dumps(list(value))
+    return value
+
+
+def _read(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    values = dict(zip(names, row, strict=True))
+    values[c.OCCURRED_AT] = _EPOCH + timedelta(microseconds=values[c.OCCURRED_AT])
+    if values.get(c.SOURCES) is not None:
+        values[c.SOURCES] = json.loads(values[c.SOURCES])
+    if values.get(c.FEATURES) is not None:
+        values[c.FEATURES] = array("f", values[c.FEATURES]).tolist()
+    return values
+
+
+def _to_microseconds(moment: datetime) -> int:
+    return (naive_utc(moment) - _EPOCH) // timedelta(microseconds=1)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into one sentence that says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = str(error)
+        if "full" in message:
+            advice = "the disk is full; free space and send again"
+        elif "locked" in message:
+            advice = f"another process has been writing for over {_BUSY_SECONDS:.0f} s; try again"
+        elif "not a database" in message or "malformed" in message:
+            advice = "wanted an SQLite database, got a damaged or foreign file; move it away or restore it"
+        elif "unable to open" in message or "readonly" in message:
+            advice = f"cannot be opened for writing ({message}); check the folder and its permissions"
+        else:
+            advice = f"refused: {message}"
+        raise OutboxError(f"{path}: {advice}") from error
