@@ -1,0 +1,155 @@
+"""How do features become one score? LambdaRank over trees, or fusion of source ranks where there was nothing to learn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.examples import Examples
+from ranker.features import FEATURE_NAMES
+from ranker.history import Floats
+from ranker.sources import SOURCES
+
+FUSION_OFFSET = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlendConfig:
+    """How LightGBM is trained."""
+
+    trees: int = 500
+    """Trees at most."""
+    patience: int = 40
+    """Trees without a better NDCG@10 on the later window before training stops."""
+    learning_rate: float = 0.05
+    """Shrinkage of each tree."""
+    leaves: int = 31
+    """Leaves of a tree."""
+    min_rows: int = 50
+    """Rows in a leaf at least."""
+    l2: float = 5.0
+    """L2 penalty of leaf values."""
+    feature_share: float = 0.7
+    """Share of the features that each tree may use."""
+    row_share: float = 0.8
+    """Share of the rows that each tree sees."""
+    truncation: int = 20
+    """Pairs below this rank teach nothing."""
+    threads: int = 0
+    """Threads of LightGBM; 0 takes all cores."""
+    seed: int = 0
+    """Seed of the samples."""
+
+
+class Blend(Protocol):
+    """Anything that turns features into scores."""
+
+    def score(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return one score a row, higher is better; features [n, n_features] in the order of `FEATURES`."""
+
+
+class Trees:
+    """A LightGBM model."""
+
+    def __init__(self, booster: Any):
+        self.booster = booster
+
+    def score(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Sum the trees' leaf values."""
+        if not len(features):
+            return np.zeros(0)
+        return np.asarray(self.booster.predict(features), np.float64)
+
+    def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return exact TreeSHAP values [n, n_features + 1]; the last column is the expected score.
+
+        Lundberg et al., From local explanations to global understanding with explainable AI for trees, 2020.
+        """
+        return np.asarray(self.booster.predict(features, pred_contrib=True), np.float64)
+
+    @classmethod
+    def load(cls, path: Path) -> "Trees":
+        """Read a LightGBM text model."""
+        import lightgbm
+
+        return cls(lightgbm.Booster(model_file=str(path)))
+
+
+class Fusion:
+    """Reciprocal rank fusion of the sources (Cormack, Clarke, Büttcher, 2009): needs no training, hard to beat untrained."""
+
+    _columns = tuple(FEATURE_NAMES.index(f"rank_{name}") for name in SOURCES)
+    _given = tuple(FEATURE_NAMES.index(name) for name in ("interest", "words", "together", "count_all"))
+
+    def score(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Sum 1 / (60 + rank) over the sources that proposed an item; given items are ranked among themselves."""
+        ranks = np.exp(features[:, self._columns])
+        score = np.nansum(1 / (FUSION_OFFSET + ranks), axis=1)
+        among = (-features[:, self._given]).argsort(axis=0, kind="stable").argsort(axis=0)
+        fallback = (1 / (FUSION_OFFSET + 1 + among)).sum(axis=1)
+        return np.asarray(np.where(np.isnan(ranks).all(axis=1), fallback, score), np.float64)
+
+
+def fit(train: Examples, valid: Examples, config: BlendConfig) -> tuple[Trees, dict[str, float]]:
+    """Learn LambdaRank (Burges, From RankNet to LambdaRank to LambdaMART, 2010), then refit on all with the best size.
+
+    The number of trees is chosen by NDCG@10 on the later window; both sets together train the final model, because the
+    latest examples are the most like what is served next. Returns the model and what was measured.
+    """
+    import lightgbm
+
+    parameters = _parameters(config)
+    data, later = _dataset(train), _dataset(valid)
+    first = lightgbm.train(
+        parameters,
+        data,
+        config.trees,
+        valid_sets=[later],
+        callbacks=[lightgbm.early_stopping(config.patience, verbose=False)],
+    )
+    size = max(first.best_iteration, 10)
+    both = _dataset(Examples.concatenate([train, valid]))
+    booster = lightgbm.train(parameters, both, size)
+    ndcg = float(first.best_score["valid_0"]["ndcg@10"])
+    return Trees(booster), {"trees": size, "valid_ndcg@10": ndcg, "rows": float(len(train.labels) + len(valid.labels))}
+
+
+def importance(trees: Trees) -> Sequence[tuple[str, float]]:
+    """Return features with their share of the total gain, greatest first."""
+    gain = trees.booster.feature_importance("gain")
+    order = np.argsort(-gain)
+    return [(FEATURE_NAMES[place], float(gain[place] / max(gain.sum(), 1e-12))) for place in order]
+
+
+def _parameters(config: BlendConfig) -> dict[str, Any]:
+    return {
+        "objective": "lambdarank",
+        "metric": "ndcg",
+        "eval_at": [10],
+        "label_gain": list(range(7)),
+        "lambdarank_truncation_level": config.truncation,
+        "learning_rate": config.learning_rate,
+        "num_leaves": config.leaves,
+        "min_data_in_leaf": config.min_rows,
+        "lambda_l2": config.l2,
+        "feature_fraction": config.feature_share,
+        "bagging_fraction": config.row_share,
+        "bagging_freq": 1,
+        "num_threads": config.threads,
+        "seed": config.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbosity": -1,
+    }
+
+
+def _dataset(examples: Examples) -> Any:
+    import lightgbm
+
+    names = [name.replace("%", "_percent") for name in FEATURE_NAMES]
+    return lightgbm.Dataset(
+        examples.features, examples.labels, group=examples.groups, feature_name=names, free_raw_data=False
+    )

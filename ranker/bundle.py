@@ -1,0 +1,138 @@
+"""What does a service load? A complete, versioned, checked folder, and the name of the one that serves."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from ranker.errors import BundleError
+
+FORMAT: Final = 1
+MANIFEST: Final = "manifest.json"
+LIVE: Final = "live"
+_LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a bundle says of itself."""
+
+    format: int
+    version: str
+    cutoff: str
+    """Nothing from this moment on was used; naive UTC, ISO 8601."""
+    created_at: str
+    outbox_seq: int
+    """Events accepted over HTTP up to this number are in the bundle's history."""
+    feature_names: list[str]
+    libraries: dict[str, str]
+    settings: dict[str, Any]
+    measured: dict[str, Any]
+    """What training measured: recall of sources, NDCG of the validation window, encoder base and tuned."""
+    files: dict[str, str]
+    """SHA-256 of each file, by path inside the bundle."""
+
+
+def write(
+    bundles: Path,
+    fill: Callable[[Path], None],
+    *,
+    cutoff: datetime,
+    outbox_seq: int,
+    feature_names: list[str],
+    settings: dict[str, Any],
+    measured: dict[str, Any],
+) -> Path:
+    """Let `fill` write a bundle into a temporary folder, add the manifest and rename it to its version.
+
+    Whatever goes wrong on the way, no folder with a version's name is left incomplete.
+    """
+    bundles.mkdir(parents=True, exist_ok=True)
+    created = datetime.now(UTC).replace(tzinfo=None)
+    name = created.strftime("%Y%m%dT%H%M%S%f")[:-3]
+    scratch = bundles / f".{name}.tmp"
+    try:
+        scratch.mkdir()
+        fill(scratch)
+        manifest = Manifest(
+            format=FORMAT,
+            version=name,
+            cutoff=cutoff.isoformat(sep=" "),
+            created_at=created.isoformat(sep=" ", timespec="seconds"),
+            outbox_seq=outbox_seq,
+            feature_names=feature_names,
+            libraries=_library_versions(),
+            settings=settings,
+            measured=measured,
+            files={str(path.relative_to(scratch)): _sha256(path) for path in sorted(scratch.rglob("*")) if path.is_file()},
+        )
+        (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+        os.replace(scratch, bundles / name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return bundles / name
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Check a bundle before any of it is used: format, every file present and unchanged."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleError(f"{folder}: wanted a bundle, found no {MANIFEST}; run `readrank train` to make one")
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path}: wanted JSON, got a damaged file ({error}); train again or roll back") from error
+    found = stored.get("format") if isinstance(stored, dict) else None
+    if found != FORMAT:
+        raise BundleError(
+            f"{folder}: wanted bundle format {FORMAT}, got {found!r}; train again with this version of readrank"
+        )
+    try:
+        manifest = Manifest(**stored)
+    except TypeError as error:
+        raise BundleError(f"{path}: wanted a complete manifest, got {error}; train again or roll back") from error
+    for name, wanted in manifest.files.items():
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"{folder}: wanted {name}, found nothing; the bundle is incomplete: train again or roll back")
+        if _sha256(file) != wanted:
+            raise BundleError(f"{folder}: {name} is not what was written; the bundle is damaged: train again or roll back")
+    return manifest
+
+
+def promote(bundles: Path, version_name: str) -> None:
+    """Name the bundle that serves, in one atomic step; it must exist and be whole."""
+    read_manifest(bundles / version_name)
+    scratch = bundles / f".{LIVE}.tmp"
+    scratch.write_text(version_name + "\n", encoding="utf-8")
+    os.replace(scratch, bundles / LIVE)
+
+
+def live_folder(bundles: Path) -> Path:
+    """Return the folder of the bundle that serves."""
+    try:
+        name = (bundles / LIVE).read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first") from None
+    return bundles / name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _library_versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

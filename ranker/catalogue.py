@@ -1,0 +1,82 @@
+"""Which items are there, in which row, and what may be said of each?"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy import sparse
+
+from ingest import columns as c
+
+SCHEMA = {
+    c.ITEM_ID: pl.String,
+    c.TITLE: pl.String,
+    c.DESCRIPTION: pl.String,
+    c.CATEGORIES: pl.List(pl.String),
+    c.ATTRIBUTES: pl.String,
+    c.PUBLISHED_AT: pl.Datetime("us"),
+    c.AVAILABLE: pl.Boolean,
+}
+
+
+class Catalogue:
+    """Items in rows sorted by id: what every array with an item axis follows."""
+
+    def __init__(self, items: pl.DataFrame):
+        self.items = items
+        self.ids: list[str] = items[c.ITEM_ID].to_list()
+        self._row = {item_id: row for row, item_id in enumerate(self.ids)}
+        self.available: npt.NDArray[np.bool_] = items[c.AVAILABLE].fill_null(True).to_numpy()
+        self.published_at: npt.NDArray[np.int64] = (
+            items[c.PUBLISHED_AT].dt.epoch("us").fill_null(np.iinfo(np.int64).min).to_numpy()
+        )
+        self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
+
+    @classmethod
+    def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame) -> Self:
+        """Take the store's items; with an empty catalogue, the items that the log names, without text."""
+        if items.is_empty():
+            items = interactions.select(c.ITEM_ID).unique()
+        missing = [pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in items.columns]
+        return cls(items.with_columns(missing).select(list(SCHEMA)).cast(SCHEMA).sort(c.ITEM_ID))  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, item_ids: Iterable[str]) -> npt.NDArray[np.int32]:
+        """Return the row of each id, -1 for ids not in the catalogue."""
+        return np.fromiter((self._row.get(item_id, -1) for item_id in item_ids), np.int32)
+
+    def in_categories(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
+        """Mark the items that have at least one of the categories; shape [n_items]."""
+        wanted = [self.category_names[name] for name in names if name in self.category_names]
+        return np.asarray(self.categories[:, wanted].sum(axis=1)).ravel() > 0
+
+    def category_rows(self, categories: Sequence[Iterable[str]]) -> sparse.csr_matrix:
+        """Return the category matrix of items given by their category names, unknown names left out."""
+        rows = [[self.category_names[name] for name in names if name in self.category_names] for names in categories]
+        return _multi_hot(rows, len(self.category_names))
+
+    def save(self, folder: Path) -> None:
+        """Write `items.parquet`."""
+        self.items.write_parquet(folder / "items.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read `items.parquet`."""
+        return cls(pl.read_parquet(folder / "items.parquet"))
+
+
+def _category_matrix(categories: pl.Series) -> tuple[sparse.csr_matrix, dict[str, int]]:
+    lists = [list(dict.fromkeys(names or ())) for names in categories.to_list()]
+    index = {name: row for row, name in enumerate(sorted({name for names in lists for name in names if name}))}
+    return _multi_hot([[index[name] for name in names if name] for names in lists], len(index)), index
+
+
+def _multi_hot(rows: list[list[int]], n_columns: int) -> sparse.csr_matrix:
+    indptr = np.cumsum([0] + [len(row) for row in rows])
+    indices = np.fromiter((column for row in rows for column in row), np.int32)
+    return sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(rows), n_columns))

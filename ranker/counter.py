@@ -1,0 +1,96 @@
+"""How often did something happen to a row before a moment? Answered by binary search, at any moment, for millions of rows."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int32]
+Times = npt.NDArray[np.int64]
+
+
+class AsOfCounter:
+    """Counts of events per row as they stood at any moment.
+
+    Events lie in one sorted array of keys `row * (n_moments + 1) + rank of the event's time`, so the number of events of
+    a row before a moment is the difference of two binary searches. Times are microseconds since 1970, naive UTC; every
+    bound called `before` is exclusive, every bound called `since` is inclusive.
+
+    >>> counter = AsOfCounter.from_events(np.array([0, 0, 1]), np.array([10, 20, 20]))
+    >>> counter.count(np.array([0, 0, 1]), before=np.array([20, 21, 20])).tolist()
+    [1, 2, 0]
+    """
+
+    def __init__(self, keys: Times, moments: Times):
+        self._keys = keys
+        self._moments = moments
+        self._base = len(moments) + 1
+        self._order: Times | None = None
+
+    @classmethod
+    def from_events(cls, rows: npt.NDArray[np.integer], times: npt.NDArray[np.integer]) -> Self:
+        """Sort events given in any order: row and time (microseconds) of each."""
+        moments, ranks = np.unique(np.asarray(times, np.int64), return_inverse=True)
+        keys = np.asarray(rows, np.int64) * (len(moments) + 1) + ranks
+        keys.sort()
+        return cls(keys, moments)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def position(self, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]) -> Times:
+        """Return where in row order the events of `rows` at or after `before` begin; both arrays broadcast."""
+        ranks = np.searchsorted(self._moments, before, side="left")
+        return np.searchsorted(self._keys, np.asarray(rows, np.int64) * self._base + ranks)
+
+    def start(self, rows: npt.NDArray[np.integer]) -> Times:
+        """Return where in row order the events of `rows` begin."""
+        return np.searchsorted(self._keys, np.asarray(rows, np.int64) * self._base)
+
+    def count(
+        self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer], since: npt.NDArray[np.integer] | None = None
+    ) -> Times:
+        """Count events of each row in `since <= time < before`; arrays broadcast, unknown rows count 0."""
+        first = self.start(rows) if since is None else self.position(rows, since)
+        return np.maximum(self.position(rows, before) - first, 0)
+
+    def total(self, before: npt.NDArray[np.integer]) -> Times:
+        """Count events of all rows before each moment."""
+        if self._order is None:
+            self._order = np.sort(self._keys % self._base)
+        return np.searchsorted(self._order, np.searchsorted(self._moments, before, side="left"))
+
+    def time_at(self, positions: npt.NDArray[np.integer]) -> Times:
+        """Return the time of events by their position in row order."""
+        if not len(self._keys):
+            return np.zeros(np.shape(positions), np.int64)
+        taken: Times = self._moments[self._keys[np.clip(positions, 0, len(self._keys) - 1)] % self._base]
+        return taken
+
+    def age_of_first(self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Seconds from each row's first event to `before`; NaN where it has none yet."""
+        return self._age(self.start(rows), rows, before)
+
+    def age_of_last(self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """Seconds from each row's last event before `before` to `before`; NaN where it has none yet."""
+        return self._age(self.position(rows, before) - 1, rows, before)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the two arrays as `<name>_keys.npy` and `<name>_moments.npy`."""
+        np.save(folder / f"{name}_keys.npy", self._keys)
+        np.save(folder / f"{name}_moments.npy", self._moments)
+
+    @classmethod
+    def load(cls, folder: Path, name: str) -> Self:
+        """Memory-map what `save` wrote."""
+        return cls(
+            np.load(folder / f"{name}_keys.npy", mmap_mode="r"), np.load(folder / f"{name}_moments.npy", mmap_mode="r")
+        )
+
+    def _age(
+        self, positions: Times, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float32]:
+        known = self.count(rows, before=before) > 0
+        seconds = (np.asarray(before, np.int64) - self.time_at(positions)) / 1e6
+        return np.where(known, seconds, np.nan).astype(np.float32)

@@ -1,0 +1,181 @@
+"""From which past queries does the ranker learn? Moments of a later slice than the one the sources were fitted on."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
+from ranker.counter import Rows, Times
+from ranker.features import compute
+from ranker.history import Floats, History, Moments
+from ranker.rules import allowed_items
+from ranker.sources import Sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExamplesConfig:
+    """Which moments become queries, and how many candidates of each are learned from."""
+
+    share: float = 0.1
+    """The latest share of the log, from which examples come; sources for training are fitted on what lies before it."""
+    max_queries: int = 8_000
+    """Queries of each sort at most, drawn at random: at a later interaction (what came next?), and at one moment for
+    every user active later (what came at all?)."""
+    negatives: int = 100
+    """Candidates without any interest kept for each query, drawn at random."""
+    seed: int = 0
+    """Seed of the draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Queries with what followed: flat pairs of query number and item row, with the event weight."""
+
+    moments: Moments
+    query: Rows
+    item: Rows
+    weight: Floats
+
+    def sample(self, size: int, rng: np.random.Generator) -> "Truth":
+        """Return `size` of the queries at most, drawn at random."""
+        if len(self.moments) <= size:
+            return self
+        chosen = np.sort(rng.choice(len(self.moments), size, replace=False))
+        number = np.full(len(self.moments), -1, np.int32)
+        number[chosen] = np.arange(size)
+        kept = number[self.query] >= 0
+        return Truth(
+            moments=self.moments.take(chosen),
+            query=number[self.query[kept]],
+            item=self.item[kept],
+            weight=self.weight[kept],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Rows for the ranker, ordered by query."""
+
+    features: Floats
+    labels: npt.NDArray[np.int32]
+    """0 = nothing followed; otherwise the rounded log2 of 1 + event weight, at least 1."""
+    groups: npt.NDArray[np.int64]
+    """Rows of each query."""
+    as_of: Times
+    """Moment of each query."""
+    retrieved: float
+    """Share of what followed that the candidates held."""
+
+    def split(self, queries: npt.NDArray[np.bool_]) -> "tuple[Examples, Examples]":
+        """Return the examples of the marked queries, and those of the others."""
+        return self._of(queries), self._of(~queries)
+
+    def _of(self, queries: npt.NDArray[np.bool_]) -> "Examples":
+        rows = np.repeat(queries, self.groups)
+        return Examples(
+            features=self.features[rows],
+            labels=self.labels[rows],
+            groups=self.groups[queries],
+            as_of=self.as_of[queries],
+            retrieved=self.retrieved,
+        )
+
+    @classmethod
+    def concatenate(cls, parts: "list[Examples]") -> Self:
+        """Put several sets of examples into one."""
+        weights = [len(part.groups) for part in parts]
+        return cls(
+            features=np.concatenate([part.features for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            groups=np.concatenate([part.groups for part in parts]),
+            as_of=np.concatenate([part.as_of for part in parts]),
+            retrieved=float(np.average([p.retrieved for p in parts], weights=weights)) if sum(weights) else 0.0,
+        )
+
+
+def next_items(history: History, since: int, until: int) -> Truth:
+    """Ask at each later interaction: what did the user take at that instant, that he had not taken before?"""
+    users, items, weights, times = history.events(before=until)
+    new = _first_time(users, items, times) & (times >= since) & (weights > 0)
+    return _as_truth(users[new], times[new], items[new], weights[new])
+
+
+def all_later(history: History, moment: int, until: int) -> Truth:
+    """Ask at one moment: what new items did each user take in `moment <= time < until`? Cold users are asked too."""
+    users, items, weights, times = history.events(before=until)
+    new = _first_time(users, items, times) & (times >= moment) & (weights > 0)
+    return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new])
+
+
+def make_examples(
+    sources: Sources,
+    history: History,
+    truth: Truth,
+    candidates: CandidatesConfig,
+    config: ExamplesConfig,
+    rng: np.random.Generator,
+) -> Examples:
+    """Propose candidates for each query as service does, compute their features and label them with what followed."""
+    n_items = len(sources.catalogue)
+    truth_key = truth.query.astype(np.int64) * n_items + truth.item
+    order = np.argsort(truth_key)
+    truth_key, truth_weight = truth_key[order], truth.weight[order]
+    parts, found = [], 0
+    for block in blocks(len(truth.moments), n_items):
+        situation = sources.situation(history, truth.moments.take(block))
+        scores = sources.scores(situation, sources.everything)
+        pairs = propose(situation, scores, allowed_items(history, situation.moments, sources.catalogue), candidates)
+        key = (pairs.query.astype(np.int64) + block.start) * n_items + pairs.item
+        place = np.minimum(np.searchsorted(truth_key, key), len(truth_key) - 1)
+        weight = np.where(truth_key[place] == key, truth_weight[place], 0)
+        found += int((weight > 0).sum())
+        kept = _keep(pairs, weight > 0, config.negatives, rng)
+        pairs, weight = pairs.take(kept), weight[kept]
+        features = compute(situation, sources.everything, scores, pairs, sources.catalogue.published_at)
+        parts.append((features, labels_of(weight), np.unique(pairs.query, return_counts=True)))
+    as_of = [truth.moments.as_of[block][counted[0]] for block, (_, _, counted) in zip(
+        blocks(len(truth.moments), n_items), parts, strict=True)]
+    return Examples(
+        features=np.concatenate([part[0] for part in parts]),
+        labels=np.concatenate([part[1] for part in parts]),
+        groups=np.concatenate([part[2][1] for part in parts]),
+        as_of=np.concatenate(as_of),
+        retrieved=found / max(len(truth_key), 1),
+    )
+
+
+def labels_of(weights: Floats) -> npt.NDArray[np.int32]:
+    """Turn event weights into labels: 0 for none, then 1, 2, 3 ... as the weight doubles, at most 6."""
+    return np.where(weights > 0, np.clip(np.round(np.log2(1 + np.maximum(weights, 0))), 1, 6), 0).astype(np.int32)
+
+
+def _keep(pairs: Candidates, positive: npt.NDArray[np.bool_], negatives: int, rng: np.random.Generator) -> Rows:
+    hopeful = np.isin(pairs.query, pairs.query[positive])
+    draw = rng.random(len(pairs))
+    draw[positive] = -1
+    order = np.lexsort((draw, pairs.query))
+    within = np.arange(len(order)) - np.searchsorted(pairs.query[order], pairs.query[order])
+    n_positive = np.bincount(pairs.query[positive], minlength=int(pairs.query.max(initial=0)) + 1)
+    kept = order[(within < negatives + n_positive[pairs.query[order]]) & hopeful[order]]
+    return np.sort(kept)
+
+
+def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]:
+    order = np.lexsort((times, items, users))
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
+    out = np.zeros(len(order), bool)
+    out[order[first]] = True
+    return out
+
+
+def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats) -> Truth:
+    asked, number = np.unique(np.stack([users, as_of], axis=1), axis=0, return_inverse=True)
+    return Truth(
+        moments=Moments(users=asked[:, 0].astype(np.int32), as_of=asked[:, 1]),
+        query=number.ravel().astype(np.int32),
+        item=items,
+        weight=weights,
+    )

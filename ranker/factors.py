@@ -1,0 +1,76 @@
+"""Who resembles whom? Collaborative factors of items; a user's factors are folded in from history at the moment asked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from scipy import sparse
+
+from ranker.counter import Rows, Times
+from ranker.history import Floats, Recent
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactorsConfig:
+    """How implicit ALS is fitted."""
+
+    size: int = 64
+    """Number of factors."""
+    alpha: float = 10.0
+    """Confidence of an interaction is 1 + alpha."""
+    regularization: float = 10.0
+    """L2 penalty."""
+    iterations: int = 15
+    """Alternations."""
+    seed: int = 0
+    """Seed of the start."""
+
+
+class Factors:
+    """Item factors of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback Datasets, 2008)."""
+
+    def __init__(self, items: Floats, alpha: float, regularization: float):
+        self.items = items
+        self._alpha = alpha
+        self._regularization = regularization
+        self._gram = items.T @ items + regularization * np.eye(items.shape[1], dtype=np.float32)
+
+    @classmethod
+    def fit(cls, users: Times, items: Rows, n_items: int, config: FactorsConfig) -> Self:
+        """Fit on distinct user-item pairs with the `implicit` library; items without interaction get zeros."""
+        if not len(users):
+            return cls(np.zeros((n_items, config.size), np.float32), config.alpha, config.regularization)
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        names, rows = np.unique(users, return_inverse=True)
+        matrix = sparse.csr_matrix((np.ones(len(items), np.float32), (rows, items)), shape=(len(names), n_items))
+        matrix.data[:] = 1
+        model = AlternatingLeastSquares(
+            factors=config.size,
+            alpha=config.alpha,
+            regularization=config.regularization,
+            iterations=config.iterations,
+            random_state=config.seed,
+            num_threads=1,
+        )
+        model.fit(matrix, show_progress=False)
+        return cls(np.asarray(model.item_factors, np.float32), config.alpha, config.regularization)
+
+    def user_vectors(self, recent: Recent) -> Floats:
+        """Solve the user side of ALS for each query's recent items; shape [q, size], zeros without history."""
+        counts = np.where(recent.mask[..., None], self.items[recent.items], 0)
+        left = self._gram + self._alpha * np.einsum("qlf,qlg->qfg", counts, counts, optimize=True)
+        right = (1 + self._alpha) * counts.sum(axis=1)
+        solved: Floats = np.linalg.solve(left, right[..., None])[..., 0].astype(np.float32)
+        return solved
+
+    def save(self, path: Path) -> None:
+        """Write factors and settings as one `.npz` file."""
+        np.savez(path, items=self.items, alpha=self._alpha, regularization=self._regularization)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        with np.load(path) as stored:
+            return cls(stored["items"], float(stored["alpha"]), float(stored["regularization"]))

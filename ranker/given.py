@@ -1,0 +1,81 @@
+"""What are the features of items that somebody else chose: a caller's list, or what a log says was shown?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest import columns as c
+from ranker.candidates import Candidates, blocks
+from ranker.catalogue import Catalogue
+from ranker.counter import Rows
+from ranker.examples import Examples
+from ranker.features import FEATURE_NAMES, compute
+from ranker.history import Floats, History, Moments
+from ranker.sources import SOURCES, Sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenRequests:
+    """Requests with their items, one pair a row, ordered by request."""
+
+    moments: Moments
+    query: Rows
+    """Number of the request."""
+    item: Rows
+    """Catalogue row; -1 for an item outside the catalogue."""
+    order: npt.NDArray[np.int64]
+    """Where each pair stood in the frame it came from."""
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame, history: History, catalogue: Catalogue) -> "GivenRequests":
+        """Group rows of request_id, user_id, item_id and occurred_at; one request has one user and one moment."""
+        keys = [c.REQUEST_ID, c.USER_ID, c.OCCURRED_AT]
+        numbered = frame.with_columns(number=pl.struct(keys).rank("dense").cast(pl.Int64) - 1)
+        order = numbered["number"].arg_sort().to_numpy()
+        requests = numbered.unique("number").sort("number")
+        return cls(
+            moments=Moments(
+                users=history.user_rows(requests[c.USER_ID].to_list()),
+                as_of=requests[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
+            ),
+            query=numbered["number"].to_numpy()[order].astype(np.int32),
+            item=catalogue.rows(frame[c.ITEM_ID])[order],
+            order=order.astype(np.int64),
+        )
+
+
+def given_features(sources: Sources, history: History, requests: GivenRequests) -> Floats:
+    """Compute features of every pair [n_pairs, n_features]; an item outside the catalogue counts as one without text."""
+    out = np.empty((len(requests.item), len(FEATURE_NAMES)), np.float32)
+    for block in blocks(len(requests.moments), len(sources.catalogue)):
+        start, end = np.searchsorted(requests.query, [block.start, block.stop])
+        if start == end:
+            continue
+        rows, place = np.unique(requests.item[start:end], return_inverse=True)
+        items = sources.given(rows, [""] * len(rows), [()] * len(rows))
+        situation = sources.situation(history, requests.moments.take(block))
+        pairs = Candidates(
+            query=requests.query[start:end] - np.int32(block.start),
+            item=place.astype(np.int32),
+            ranks=np.full((end - start, len(SOURCES)), np.nan, np.float32),
+        )
+        scores = sources.scores(situation, items)
+        out[start:end] = compute(situation, items, scores, pairs, sources.catalogue.published_at)
+    return out
+
+
+def impression_examples(sources: Sources, history: History, impressions: pl.DataFrame) -> Examples:
+    """Turn what a log says was shown into examples: clicked or not, for requests that have both."""
+    seen = impressions.filter(pl.col(c.CLICKED).is_not_null())
+    both = (pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()).over(c.REQUEST_ID)
+    seen = seen.filter(both)
+    requests = GivenRequests.from_frame(seen, history, sources.catalogue)
+    return Examples(
+        features=given_features(sources, history, requests),
+        labels=seen[c.CLICKED].to_numpy()[requests.order].astype(np.int32),
+        groups=np.unique(requests.query, return_counts=True)[1],
+        as_of=requests.moments.as_of,
+        retrieved=1.0,
+    )

@@ -1,0 +1,343 @@
+"""What had users done, and items seen, before a moment? The one source of every behavioural number.
+
+Training at a million past moments, evaluating and serving call the same functions with their own `as_of`, so features
+are point-in-time by construction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ingest import columns as c
+from ranker.catalogue import Catalogue
+from ranker.counter import AsOfCounter, Rows, Times
+
+Floats = npt.NDArray[np.float32]
+EPOCH = datetime(1970, 1, 1)
+HOUR = 3_600_000_000
+HOURS_KEPT = 512
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a naive UTC moment as microseconds since 1970."""
+    delta = moment - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Queries as arrays: who asks, and when. `users` may hold rows of users without history."""
+
+    users: Rows
+    as_of: Times
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, index: npt.NDArray[np.integer] | slice) -> "Moments":
+        """Return some of the queries."""
+        return Moments(users=self.users[index], as_of=self.as_of[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recent:
+    """The last interactions of each query before its moment, oldest first, padded in front; all arrays [q, length]."""
+
+    items: Rows
+    """Item rows; -1 where padded."""
+    weights: Floats
+    """Event weights; 0 where padded."""
+    ages: Floats
+    """Seconds from the interaction to the query; 0 where padded."""
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """True where there is an interaction."""
+        return self.items >= 0
+
+
+class History:
+    """Interactions by user and by item, and impressions by item, each sorted by time.
+
+    Popularity counts only interactions of positive weight; a user's own past keeps all of them, so that a hidden item
+    is known as hidden. `live` is a small second history of what happened after this one was built.
+    """
+
+    def __init__(
+        self,
+        users: dict[str, int],
+        by_user: AsOfCounter,
+        user_items: Rows,
+        user_weights: Floats,
+        by_item: AsOfCounter,
+        shown: AsOfCounter,
+        clicked: AsOfCounter,
+        log_times: Times,
+        live: "History | None" = None,
+        hourly: "dict[int, Floats] | None" = None,
+    ):
+        self._users = users
+        self._by_user = by_user
+        self._user_items = user_items
+        self._user_weights = user_weights
+        self._by_item = by_item
+        self._shown = shown
+        self._clicked = clicked
+        self._log_times = log_times
+        self._live = live
+        self._hourly: dict[int, Floats] = {} if hourly is None else hourly
+        self._live_events: tuple[list[str], Rows, Times, Floats] | None = None
+
+    @classmethod
+    def from_frames(
+        cls, catalogue: Catalogue, interactions: pl.DataFrame, impressions: pl.DataFrame | None = None
+    ) -> Self:
+        """Build from the store's frames; interactions and impressions of items outside the catalogue are left out."""
+        items = catalogue.rows(interactions[c.ITEM_ID])
+        known = items >= 0
+        users = {user: row for row, user in enumerate(interactions[c.USER_ID].unique(maintain_order=True).to_list())}
+        user_rows = interactions[c.USER_ID].replace_strict(users, return_dtype=pl.Int32).to_numpy() if users else items
+        times = interactions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
+        weights = interactions[c.WEIGHT].to_numpy()
+        shown, clicked = _exposure(catalogue, impressions)
+        return cls._from_arrays(users, user_rows[known], items[known], times[known], weights[known], shown, clicked)
+
+    @classmethod
+    def _from_arrays(
+        cls,
+        users: dict[str, int],
+        user_rows: npt.NDArray[np.integer],
+        items: npt.NDArray[np.integer],
+        times: npt.NDArray[np.integer],
+        weights: npt.NDArray[np.floating],
+        shown: AsOfCounter,
+        clicked: AsOfCounter,
+    ) -> Self:
+        order = np.lexsort((np.arange(len(times)), times, user_rows))
+        liked = weights > 0
+        return cls(
+            users,
+            AsOfCounter.from_events(user_rows, times),
+            items[order].astype(np.int32),
+            weights[order].astype(np.float32),
+            AsOfCounter.from_events(items[liked], times[liked]),
+            shown,
+            clicked,
+            np.sort(times[liked]).astype(np.int64),
+        )
+
+    def with_events(
+        self, user_ids: Sequence[str], items: Rows, times: Sequence[int] | Times, weights: Sequence[float] | Floats
+    ) -> "History":
+        """Return this history with later events added; the arrays already here are shared, not copied.
+
+        Item rows of -1 (not in the catalogue) are left out. Replaces events added before: hand in all of them.
+        """
+        users = dict.fromkeys(user_ids)
+        fresh = {user: len(self._users) + row for row, user in enumerate(u for u in users if u not in self._users)}
+        items, times, weights = np.asarray(items, np.int32), np.asarray(times, np.int64), np.asarray(weights, np.float32)
+        known = items >= 0
+        rows = np.fromiter((self._users.get(u, fresh.get(u, -1)) for u in user_ids), np.int64, len(user_ids))
+        empty = AsOfCounter.from_events(np.empty(0, np.int64), np.empty(0, np.int64))
+        live = History._from_arrays(
+            fresh,
+            rows[known],
+            items[known],
+            times[known],
+            weights[known],
+            empty,
+            empty,
+        )
+        later = History(
+            self._users,
+            self._by_user,
+            self._user_items,
+            self._user_weights,
+            self._by_item,
+            self._shown,
+            self._clicked,
+            self._log_times,
+            live,
+            self._hourly,
+        )
+        later._live_events = (list(user_ids), items, times, weights)
+        return later
+
+    def and_then(self, user_ids: Sequence[str], items: Rows, times: Times, weights: Floats) -> "History":
+        """Return this history with more events on top of the live ones it has."""
+        if self._live_events is None:
+            return self.with_events(user_ids, items, times, weights)
+        before = self._live_events
+        both = (np.concatenate(pair) for pair in zip(before[1:], (items, times, weights), strict=True))
+        return self.with_events([*before[0], *user_ids], *both)
+
+    @property
+    def user_ids(self) -> list[str]:
+        """Return users in row order, without those of live events."""
+        return list(self._users)
+
+    def user_rows(self, user_ids: Sequence[str]) -> Rows:
+        """Return the row of each user; a user without history gets a row that no event has."""
+        late = self._live._users if self._live else {}
+        nobody = np.iinfo(np.int32).max
+        return np.fromiter((self._users.get(u, late.get(u, nobody)) for u in user_ids), np.int32, len(user_ids))
+
+    def recent(self, moments: Moments, length: int) -> Recent:
+        """Return each query's last `length` interactions of positive weight strictly before its moment."""
+        items, weights, times = self._last(moments, length)
+        if self._live is not None:
+            parts = zip((items, weights, times), self._live._last(moments, length), strict=True)
+            items, weights, times = (np.concatenate(pair, axis=1) for pair in parts)
+            order = np.argsort(np.where(items >= 0, times, -1), axis=1, kind="stable")[:, -length:]
+            items, weights, times = (np.take_along_axis(part, order, axis=1) for part in (items, weights, times))
+        ages = np.where(items >= 0, (moments.as_of[:, None] - times) / 1e6, 0)
+        return Recent(items=items, weights=weights, ages=ages.astype(np.float32))
+
+    def user_counts(self, moments: Moments) -> Times:
+        """Count all interactions of each query's user before its moment."""
+        counts = self._by_user.count(moments.users, before=moments.as_of)
+        return counts if self._live is None else counts + self._live.user_counts(moments)
+
+    def taken(self, moments: Moments) -> tuple[Times, Rows, Floats]:
+        """Return everything each user did before the moment, as flat arrays: query number, item row, weight."""
+        start = self._by_user.start(moments.users)
+        lengths = np.maximum(self._by_user.position(moments.users, moments.as_of) - start, 0)
+        query = np.repeat(np.arange(len(moments)), lengths)
+        position = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + np.repeat(start, lengths)
+        flat = query, self._user_items[position], self._user_weights[position]
+        if self._live is None:
+            return flat
+        both = zip(flat, self._live.taken(moments), strict=True)
+        query, items, weights = (np.concatenate(pair) for pair in both)
+        order = np.argsort(query, kind="stable")
+        return query[order], items[order], weights[order]
+
+    def item_counts(
+        self, items: npt.NDArray[np.integer], *, before: Times, since: Times | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Count interactions of items in `since <= time < before`; arrays broadcast."""
+        counts = self._by_item.count(items, before=before, since=since)
+        return counts if self._live is None else counts + self._live.item_counts(items, before=before, since=since)
+
+    def item_ages(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Floats, Floats]:
+        """Seconds since each item's first and last interaction before the moment; NaN for a cold item."""
+        first = self._by_item.age_of_first(items, before=before)
+        last = self._by_item.age_of_last(items, before=before)
+        if self._live is not None:
+            live_first, live_last = self._live.item_ages(items, before=before)
+            first, last = np.fmax(first, live_first), np.fmin(last, live_last)
+        return first, last
+
+    def exposure(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Times, Times]:
+        """Count how often items were shown, and shown and clicked, before the moment."""
+        return self._shown.count(items, before=before), self._clicked.count(items, before=before)
+
+    def exposure_total(self, before: Times) -> tuple[Times, Times]:
+        """Count all impressions, and all clicked ones, before the moments."""
+        return self._shown.total(before), self._clicked.total(before)
+
+    def log_counts(self, before: Times) -> Times:
+        """Count all interactions of positive weight before each moment."""
+        counts = np.searchsorted(self._log_times, before, side="left")
+        return counts if self._live is None else counts + self._live.log_counts(before)
+
+    def since_share(self, share: float, before: Times) -> Times:
+        """Return the moment since which the latest `share` of all interactions before each moment lie.
+
+        A window that adapts to the pace of the log: 1 % may be an hour of a busy shop or a year of a quiet one.
+        """
+        if not len(self._log_times):
+            return np.zeros(np.shape(before), np.int64)
+        n_before = np.searchsorted(self._log_times, before, side="left")
+        position = np.minimum(n_before - (n_before * share).astype(np.int64), len(self._log_times) - 1)
+        since: Times = self._log_times[position]
+        return since
+
+    def popular(self, share: Sequence[float], n_items: int, as_of: Times) -> tuple[Floats, Times]:
+        """Count every item's interactions in windows that end at the last full hour before each moment.
+
+        Returns counts [n_hours, len(share), n_items] and, for each moment, its hour's place there. The hour keeps the
+        counts worth remembering: a service computes them once an hour.
+        """
+        hours, place = np.unique(as_of // HOUR * HOUR, return_inverse=True)
+        counts = [self._counts_of_hour(hour, share, n_items) for hour in hours.tolist()]
+        return np.stack(counts), place
+
+    def events(self, *, before: int) -> tuple[Times, Rows, Floats, Times]:
+        """Return user rows, item rows, weights and times before a moment, by user and time; without live events."""
+        users = self._by_user._keys // self._by_user._base
+        times = self._by_user.time_at(np.arange(len(users)))
+        kept = times < before
+        return users[kept], self._user_items[kept], self._user_weights[kept], times[kept]
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays as `.npy` files and the users as Parquet."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({c.USER_ID: self.user_ids}, schema={c.USER_ID: pl.String}).write_parquet(folder / "users.parquet")
+        for name, counter in self._counters().items():
+            counter.save(folder, name)
+        np.save(folder / "user_items.npy", self._user_items)
+        np.save(folder / "user_weights.npy", self._user_weights)
+        np.save(folder / "log_times.npy", self._log_times)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Memory-map what `save` wrote."""
+        users = pl.read_parquet(folder / "users.parquet")[c.USER_ID].to_list()
+        return cls(
+            {user: row for row, user in enumerate(users)},
+            AsOfCounter.load(folder, "by_user"),
+            np.load(folder / "user_items.npy", mmap_mode="r"),
+            np.load(folder / "user_weights.npy", mmap_mode="r"),
+            AsOfCounter.load(folder, "by_item"),
+            AsOfCounter.load(folder, "shown"),
+            AsOfCounter.load(folder, "clicked"),
+            np.load(folder / "log_times.npy", mmap_mode="r"),
+        )
+
+    def _counts_of_hour(self, hour: int, share: Sequence[float], n_items: int) -> Floats:
+        if hour not in self._hourly:
+            if len(self._hourly) >= HOURS_KEPT:
+                self._hourly.clear()
+            before = np.asarray([hour])
+            since = [self.since_share(part, before) for part in share]
+            counts = [self.item_counts(np.arange(n_items), before=before, since=start) for start in since]
+            self._hourly[hour] = np.stack(counts).astype(np.float32)
+        return self._hourly[hour]
+
+    def _counters(self) -> dict[str, AsOfCounter]:
+        return {"by_user": self._by_user, "by_item": self._by_item, "shown": self._shown, "clicked": self._clicked}
+
+    def _last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times]:
+        end = self._by_user.position(moments.users, moments.as_of)
+        start = self._by_user.start(moments.users)
+        position = end[:, None] + np.arange(-length, 0)
+        if not len(self._user_items):
+            padded = np.full(position.shape, -1, np.int32)
+            return padded, np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
+        inside = position >= start[:, None]
+        position = np.where(inside, position, 0)
+        weights = np.where(inside, self._user_weights[position], 0).astype(np.float32)
+        inside &= weights > 0
+        items = np.where(inside, self._user_items[position], -1).astype(np.int32)
+        times = np.where(inside, self._by_user.time_at(position), 0)
+        return items, np.where(inside, weights, 0).astype(np.float32), times
+
+
+def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:
+    if impressions is None or impressions.is_empty():
+        empty = np.empty(0, np.int64)
+        return AsOfCounter.from_events(empty, empty), AsOfCounter.from_events(empty, empty)
+    items = catalogue.rows(impressions[c.ITEM_ID])
+    times = impressions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
+    clicked = impressions[c.CLICKED].fill_null(False).to_numpy() & (items >= 0)
+    return (
+        AsOfCounter.from_events(items[items >= 0], times[items >= 0]),
+        AsOfCounter.from_events(items[clicked], times[clicked]),
+    )

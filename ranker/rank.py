@@ -1,0 +1,254 @@
+"""How is a question answered? The loaded bundle: candidates, features, score, rules, explanation."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from encoders.text import item_text
+from ingest import columns as c
+from ingest.outbox import OnlineEvent
+from ingest.progress import Progress, silent
+from ranker import bundle
+from ranker.blend import Blend, Fusion, Trees
+from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
+from ranker.catalogue import Catalogue
+from ranker.errors import BundleError
+from ranker.explain import reasons
+from ranker.features import FEATURE_NAMES, compute
+from ranker.given import GivenRequests, given_features
+from ranker.history import Floats, History, Moments, microseconds
+from ranker.query import Answer, GivenItem, Query, RankedItem
+from ranker.rules import RulesConfig, allowed_items, without
+from ranker.sources import SOURCES, ItemSet, Situation, Sources
+
+VIEW_WEIGHT = 1.0
+
+
+class Ranker:
+    """Everything a service needs to answer, read from one bundle. Nothing in it changes after loading."""
+
+    def __init__(
+        self,
+        sources: Sources,
+        history: History,
+        blend: Blend,
+        blend_given: Blend,
+        candidates: CandidatesConfig,
+        rules: RulesConfig,
+        *,
+        version: str,
+        cutoff: datetime,
+        outbox_seq: int = 0,
+    ):
+        self.version = version
+        self.cutoff = cutoff
+        self.outbox_seq = outbox_seq
+        self.feature_names = FEATURE_NAMES
+        self.history = history
+        self.catalogue = sources.catalogue
+        self._sources = sources
+        self._blend = blend
+        self._blend_given = blend_given
+        self._candidates = candidates
+        self._rules = rules
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Check the manifest, then load; a `BundleError` says what does not fit."""
+        manifest = bundle.read_manifest(folder)
+        if manifest.feature_names != list(FEATURE_NAMES):
+            raise BundleError(
+                f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
+            )
+        catalogue = Catalogue.load(folder)
+        trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
+        blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
+        return cls(
+            Sources.load(folder, catalogue),
+            History.load(folder / "history"),
+            blend,
+            Trees.load(given) if given.is_file() else blend,
+            CandidatesConfig(**manifest.settings["candidates"]),
+            RulesConfig(**manifest.settings["rules"]),
+            version=manifest.version,
+            cutoff=datetime.fromisoformat(manifest.cutoff),
+            outbox_seq=manifest.outbox_seq,
+        )
+
+    def item(self, item_id: str) -> dict[str, Any] | None:
+        """Return what the catalogue says of an item; None when it is not there."""
+        row = int(self.catalogue.rows([item_id])[0])
+        return None if row < 0 else self.catalogue.items.row(row, named=True)
+
+    def history_with(self, events: Sequence[OnlineEvent]) -> History:
+        """Return the bundle's history with events accepted since; hand in all of them each time."""
+        return self.history.with_events(
+            [event.user_id for event in events],
+            self.catalogue.rows(event.item_id for event in events),
+            np.fromiter((microseconds(event.occurred_at) for event in events), np.int64, len(events)),
+            np.fromiter((event.weight for event in events), np.float32, len(events)),
+        )
+
+    def recommend(self, query: Query, history: History | None = None) -> Answer:
+        """Return the best items for one query, rules kept; fewer than `k` only when the rules leave fewer."""
+        situation = self._situation(query, history or self.history)
+        allowed, held_back = self._allowed(situation.history, situation.moments, query)
+        items = self._sources.everything
+        scores = self._sources.scores(situation, items)
+        pairs = propose(situation, scores, allowed[None], self._candidates)
+        features = self._features(situation, items, scores, pairs)
+        ranked = self._best(pairs, self._blend.score(features), query.k)
+        because = self._reasons(query, self._blend, features[ranked], pairs.take(ranked), situation, items)
+        score = self._blend.score(features[ranked])
+        answer = [
+            RankedItem(
+                item_id=self.catalogue.ids[pairs.item[row]],
+                rank=place + 1,
+                score=float(score[place]),
+                sources=tuple(name for name, rank in zip(SOURCES, pairs.ranks[row], strict=True) if rank == rank),
+                reasons=because[place],
+                features=tuple(features[row].tolist()),
+            )
+            for place, row in enumerate(ranked.tolist())
+        ]
+        return Answer(items=tuple(answer + self._filling(allowed, answer, query.k)), filtered=held_back)
+
+    def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
+        """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
+        situation = self._situation(query, history or self.history)
+        texts = [item_text(title=item.title, description=item.description, categories=item.categories) for item in items]
+        rows = self.catalogue.rows(item.item_id for item in items)
+        given = self._sources.given(rows, texts, [item.categories for item in items])
+        scores = self._sources.scores(situation, given)
+        pairs = every_pair(1, len(items))
+        features = self._features(situation, given, scores, pairs)
+        score = self._blend_given.score(features)
+        order = np.lexsort((np.arange(len(items)), -score))
+        because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
+        return Answer(
+            items=tuple(
+                RankedItem(
+                    item_id=items[row].item_id,
+                    rank=place + 1,
+                    score=float(score[row]),
+                    reasons=because[place],
+                    features=tuple(features[row].tolist()),
+                )
+                for place, row in enumerate(order.tolist())
+            )
+        )
+
+    def popular(self, query: Query, history: History | None = None) -> Answer:
+        """Answer from counts alone, rules kept: for when a part of the model fails."""
+        history = self._with_session(query, history or self.history)
+        moments = _moments(query, history)
+        allowed, held_back = self._allowed(history, moments, query)
+        rows = np.arange(len(self.catalogue))
+        recently = history.item_counts(rows, before=moments.as_of, since=history.since_share(0.05, moments.as_of))
+        order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
+        best = order[allowed[order]][: query.k]
+        answer = [
+            RankedItem(item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",))
+            for place, row in enumerate(best.tolist())
+        ]
+        return Answer(items=tuple(answer), degraded=True, filtered=held_back)
+
+    def recommend_batch(
+        self, queries: pl.DataFrame, k: int, history: History | None = None, progress: Progress = silent
+    ) -> pl.DataFrame:
+        """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of (default: the cutoff)."""
+        history = history or self.history
+        moments = self._query_moments(queries, history)
+        items = self._sources.everything
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        for block in blocks(len(moments), len(items)):
+            situation = self._sources.situation(history, moments.take(block))
+            scores = self._sources.scores(situation, items)
+            allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
+            pairs = propose(situation, scores, allowed, self._candidates)
+            score = self._blend.score(self._features(situation, items, scores, pairs))
+            order = np.lexsort((pairs.item, -score, pairs.query))
+            rank = 1 + np.arange(len(order)) - np.searchsorted(pairs.query[order], pairs.query[order])
+            order, rank = order[rank <= k], rank[rank <= k]
+            parts.append((pairs.query[order] + block.start, pairs.item[order], rank, score[order]))
+            progress("recommend", block.stop, len(moments))
+        query, item, rank, score = (np.concatenate(arrays) for arrays in zip(*parts, strict=True)) if parts else [[]] * 4
+        return pl.DataFrame(
+            {
+                c.QUERY_ID: queries[c.QUERY_ID].gather(query),
+                c.ITEM_ID: self.catalogue.items[c.ITEM_ID].gather(item),
+                c.RANK: pl.Series(rank, dtype=pl.Int32),
+                c.SCORE: pl.Series(score, dtype=pl.Float64),
+            }
+        )
+
+    def rank_batch(
+        self, requests: pl.DataFrame, history: History | None = None, progress: Progress = silent
+    ) -> pl.DataFrame:
+        """Return request_id, user_id, item_id, score, one row for each of request_id, user_id, item_id, occurred_at."""
+        history = history or self.history
+        given = GivenRequests.from_frame(requests, history, self.catalogue)
+        score = np.empty(len(requests), np.float64)
+        score[given.order] = self._blend_given.score(given_features(self._sources, history, given))
+        progress("rank", len(given.moments), len(given.moments))
+        return requests.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(pl.Series(c.SCORE, score))
+
+    def _query_moments(self, queries: pl.DataFrame, history: History) -> Moments:
+        if c.AS_OF in queries.columns:
+            as_of = queries[c.AS_OF].fill_null(self.cutoff).dt.epoch("us").to_numpy()
+        else:
+            as_of = np.full(len(queries), microseconds(self.cutoff), np.int64)
+        return Moments(users=history.user_rows(queries[c.USER_ID].to_list()), as_of=as_of)
+
+    def _situation(self, query: Query, history: History) -> Situation:
+        history = self._with_session(query, history)
+        return self._sources.situation(history, _moments(query, history))
+
+    def _with_session(self, query: Query, history: History) -> History:
+        if not query.session:
+            return history
+        n_items = len(query.session)
+        times = microseconds(query.as_of) - np.arange(n_items, 0, -1)
+        rows = self.catalogue.rows(query.session)
+        return history.and_then([query.user_id] * n_items, rows, times, np.full(n_items, VIEW_WEIGHT, np.float32))
+
+    def _allowed(
+        self, history: History, moments: Moments, query: Query
+    ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+        allowed = allowed_items(history, moments, self.catalogue, self._rules)[0]
+        return without(allowed, self.catalogue, exclude=query.exclude, categories=query.categories)
+
+    def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
+        return compute(situation, items, scores, pairs, self.catalogue.published_at)
+
+    def _best(self, pairs: Candidates, score: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:
+        return np.lexsort((pairs.item, -score))[:k]
+
+    def _reasons(
+        self, query: Query, blend: Blend, features: Floats, pairs: Candidates, situation: Situation, items: ItemSet
+    ) -> list[Any]:
+        if not query.explain or not isinstance(blend, Trees) or not len(features):
+            return [()] * len(features)
+        return reasons(blend, features, pairs, situation, items, self._sources)
+
+    def _filling(self, allowed: npt.NDArray[np.bool_], answer: list[RankedItem], k: int) -> list[RankedItem]:
+        missing = k - len(answer)
+        if missing <= 0:
+            return []
+        shown = {item.item_id for item in answer}
+        newest = np.lexsort((np.arange(len(allowed)), -self.catalogue.published_at))
+        rest = [row for row in newest[allowed[newest]].tolist() if self.catalogue.ids[row] not in shown][:missing]
+        lowest = min((item.score for item in answer), default=0.0)
+        return [
+            RankedItem(item_id=self.catalogue.ids[row], rank=len(answer) + n, score=lowest - n, sources=("newest",))
+            for n, row in enumerate(rest, start=1)
+        ]
+
+
+def _moments(query: Query, history: History) -> Moments:
+    return Moments(users=history.user_rows([query.user_id]), as_of=np.array([microseconds(query.as_of)], np.int64))

@@ -1,0 +1,48 @@
+"""What must never be shown? Hard rules, whatever the score says."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.catalogue import Catalogue
+from ranker.history import History, Moments
+
+
+@dataclass(frozen=True, kw_only=True)
+class RulesConfig:
+    """What may be recommended."""
+
+    repeats: bool = False
+    """Whether items that the user already took may be recommended again."""
+
+
+def allowed_items(
+    history: History, moments: Moments, catalogue: Catalogue, config: RulesConfig | None = None
+) -> npt.NDArray[np.bool_]:
+    """Mark what each query may be shown [q, n_items]: available, not hidden by the user and, without repeats, not taken."""
+    repeats = (config or RulesConfig()).repeats
+    allowed = np.repeat(catalogue.available[None], len(moments), axis=0)
+    query, item, weight = history.taken(moments)
+    blocked = weight < 0 if repeats else np.ones(len(weight), bool)
+    allowed[query[blocked], item[blocked]] = False
+    return allowed
+
+
+def without(
+    allowed: npt.NDArray[np.bool_], catalogue: Catalogue, *, exclude: Iterable[str], categories: Iterable[str]
+) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """Apply one query's own wishes to its row of `allowed` [n_items]; also say how many items each rule held back."""
+    wanted = list(categories)
+    excluded = np.zeros(len(catalogue), bool)
+    rows = catalogue.rows(exclude)
+    excluded[rows[rows >= 0]] = True
+    elsewhere = ~catalogue.in_categories(wanted) if wanted else np.zeros(len(catalogue), bool)
+    held_back = {
+        "unavailable": int((~catalogue.available).sum()),
+        "seen": int((catalogue.available & ~allowed).sum()),
+        "excluded": int((allowed & excluded).sum()),
+        "category": int((allowed & ~excluded & elsewhere).sum()),
+    }
+    return allowed & ~excluded & ~elsewhere, held_back

@@ -1,0 +1,219 @@
+"""What does each source know of an item for a user at a moment? One score matrix a source, for any items.
+
+Candidate generation takes the best of each matrix, features take the values at the candidates: retrieval, training,
+evaluation and service read the same numbers.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from encoders.interest import InterestModel
+from encoders.lexical import Words
+from ranker.catalogue import Catalogue
+from ranker.factors import Factors, FactorsConfig
+from ranker.history import Floats, History, Moments, Recent
+from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights
+
+POPULAR_SHARES: Final = {"trending": 0.01, "popular": 0.05, "evergreen": 1.0}
+"""Popularity sources: each counts the interactions of this latest share of the log."""
+
+PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category")
+"""Sources that need a history; they propose nothing to a user without one."""
+
+SOURCES: Final = (*PERSONAL, *POPULAR_SHARES, "fresh")
+HISTORY_LENGTH: Final = 50
+DECAY: Final = 0.8
+"""Each older item of a user's history counts this much of the next newer one, in sums over the history."""
+FRESH_BELOW: Final = 3
+"""An item with fewer interactions than this counts as fresh."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemSet:
+    """Items to be scored: the whole catalogue, some of it, or items known by their text alone."""
+
+    rows: npt.NDArray[np.int32]
+    """Row in the catalogue; -1 for an item outside it."""
+    vectors: Floats
+    """Text vectors [n, d]."""
+    words: sparse.csr_matrix
+    """TF-IDF [n, n_words]."""
+    categories: sparse.csr_matrix
+    """Multi-hot [n, n_categories]."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is known of each query before any item is looked at."""
+
+    moments: Moments
+    history: History
+    recent: Recent
+    interest: Floats
+    """User vectors by the text encoder [q, d]."""
+    factors: Floats
+    """User factors [q, f]."""
+    past: sparse.csr_matrix
+    """Weights of past items, summing to 1 in each row with history [q, n_items]."""
+    vectors: Floats
+    """Text vectors of the catalogue [n_items, d]."""
+
+    def past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
+        """Return the text vectors of catalogue rows."""
+        return self.vectors[rows]
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+
+class Sources:
+    """Everything fitted on the log before a moment that can speak for an item."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        interest: InterestModel,
+        item_vectors: Floats,
+        words: Words,
+        item_words: sparse.csr_matrix,
+        together: sparse.csr_matrix,
+        following: sparse.csr_matrix,
+        factors: Factors,
+    ):
+        self.catalogue = catalogue
+        self.interest = interest
+        self.words = words
+        self.factors = factors
+        self.together = together
+        self.following = following
+        self.everything = ItemSet(
+            rows=np.arange(len(catalogue), dtype=np.int32),
+            vectors=item_vectors,
+            words=item_words,
+            categories=catalogue.categories,
+        )
+
+    @classmethod
+    def fit(
+        cls,
+        catalogue: Catalogue,
+        texts: list[str],
+        interest: InterestModel,
+        history: History,
+        before: int,
+        neighbours: NeighboursConfig,
+        factors: FactorsConfig,
+    ) -> Self:
+        """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained."""
+        users, items, weights, times = history.events(before=before)
+        liked = weights > 0
+        users, items, times = users[liked], items[liked], times[liked]
+        n_items = len(catalogue)
+        words = Words.fit(texts)
+        return cls(
+            catalogue,
+            interest,
+            interest.encode(texts),
+            words,
+            words.matrix(texts),
+            fit_together(users, items, times, n_items, neighbours),
+            fit_following(users, items, times, n_items, neighbours),
+            Factors.fit(users, items, n_items, factors),
+        )
+
+    def situation(self, history: History, moments: Moments) -> Situation:
+        """Look up each query's past and turn it into user vectors."""
+        recent = history.recent(moments, HISTORY_LENGTH)
+        return Situation(
+            moments=moments,
+            history=history,
+            recent=recent,
+            interest=self.interest.user_vectors(
+                self.everything.vectors[recent.items], recent.weights, recent.ages, recent.mask
+            ),
+            factors=self.factors.user_vectors(recent),
+            past=history_weights(recent, len(self.catalogue), DECAY),
+            vectors=self.everything.vectors,
+        )
+
+    def scores(self, situation: Situation, items: ItemSet) -> dict[str, Floats]:
+        """Return one matrix [q, n_items] for each source, in the order of `SOURCES`; higher speaks more for the item.
+
+        `fresh` is the interest in items that hardly anyone has touched, and -inf for all others.
+        """
+        inside = items.rows >= 0
+        interest = situation.interest @ items.vectors.T
+        profile = situation.past @ self.everything.words
+        taste = (situation.past @ self.everything.categories).toarray()
+        norm = np.sqrt(np.maximum(np.asarray(items.categories.sum(axis=1)).ravel(), 1)).astype(np.float32)
+        counts, hour = situation.history.popular(
+            list(POPULAR_SHARES.values()), len(self.catalogue), situation.moments.as_of
+        )
+        counts = np.where(inside, counts[:, :, items.rows], 0)
+        out = {
+            "interest": interest,
+            "words": (profile @ items.words.T).toarray(),
+            "together": _columns((situation.past @ self.together).toarray(), items.rows),
+            "following": _columns((situation.past @ self.following).toarray(), items.rows),
+            "factors": np.where(inside, situation.factors @ self.factors.items[items.rows].T, 0),
+            "category": (taste @ items.categories.T) / norm,
+        }
+        popular = list(POPULAR_SHARES).index("popular")
+        out["category"] = out["category"] * np.log1p(counts[:, popular])[hour]
+        for n, name in enumerate(POPULAR_SHARES):
+            out[name] = counts[:, n][hour]
+        touched = counts[:, list(POPULAR_SHARES).index("evergreen")][hour] >= FRESH_BELOW
+        out["fresh"] = np.where(touched, -np.inf, interest)
+        return {name: np.asarray(out[name], np.float32) for name in SOURCES}
+
+    def given(self, rows: npt.NDArray[np.int32], texts: list[str], categories: list[tuple[str, ...]]) -> ItemSet:
+        """Gather items by row; those with row -1 are read from their text and category names."""
+        new = np.flatnonzero(rows < 0)
+        vectors = self.everything.vectors[rows]
+        words = self.everything.words[rows]
+        in_categories = self.catalogue.categories[rows]
+        if len(new):
+            unknown = [texts[place] for place in new]
+            vectors[new] = self.interest.encode(unknown)
+            words, in_categories = words.tolil(), in_categories.tolil()
+            words[new] = self.words.matrix(unknown)
+            in_categories[new] = self.catalogue.category_rows([categories[place] for place in new])
+        return ItemSet(rows=rows, vectors=vectors, words=words.tocsr(), categories=in_categories.tocsr())
+
+    def save(self, folder: Path) -> None:
+        """Write what was fitted next to the catalogue; the encoder has its own folder."""
+        np.save(folder / "item_vectors.npy", self.everything.vectors.astype(np.float16))
+        self.words.save(folder / "words")
+        neighbours = folder / "neighbours"
+        neighbours.mkdir()
+        sparse.save_npz(neighbours / "words.npz", self.everything.words)
+        sparse.save_npz(neighbours / "together.npz", self.together)
+        sparse.save_npz(neighbours / "following.npz", self.following)
+        self.factors.save(neighbours / "factors.npz")
+
+    @classmethod
+    def load(cls, folder: Path, catalogue: Catalogue) -> Self:
+        """Read what `save` wrote."""
+        neighbours = folder / "neighbours"
+        return cls(
+            catalogue,
+            InterestModel.load(folder / "encoder"),
+            np.load(folder / "item_vectors.npy").astype(np.float32),
+            Words.load(folder / "words"),
+            sparse.load_npz(neighbours / "words.npz").tocsr(),
+            sparse.load_npz(neighbours / "together.npz").tocsr(),
+            sparse.load_npz(neighbours / "following.npz").tocsr(),
+            Factors.load(neighbours / "factors.npz"),
+        )
+
+
+def _columns(scores: Floats, rows: npt.NDArray[np.int32]) -> Floats:
+    return scores if len(rows) == scores.shape[1] and (rows >= 0).all() else np.where(rows >= 0, scores[:, rows], 0)

@@ -1,0 +1,76 @@
+"""Which encoder does the ranker learn from, and which one serves? One tuned on the earlier log, then continued on all."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from encoders.export import export_frames
+from encoders.interest import InterestModel
+from encoders.train import EncoderConfig, TrainingReport
+from encoders.train import train as train_encoder
+from ingest.progress import Progress
+from ranker.history import EPOCH
+
+
+@dataclass(frozen=True, kw_only=True)
+class TunedEncoder:
+    """The encoder as it was before the examples, and as it serves."""
+
+    early: InterestModel
+    final: InterestModel
+    measured: dict[str, Any]
+
+    def copy_into(self, folder: Path) -> None:
+        """Copy the serving form of the final encoder."""
+        shutil.copytree(self.final.folder, folder, ignore=shutil.ignore_patterns("tensorboard"))
+
+
+def tune_encoder(
+    items: pl.DataFrame,
+    texts: list[str],
+    interactions: pl.DataFrame,
+    impressions: pl.DataFrame,
+    scratch: Path,
+    config: EncoderConfig,
+    *,
+    examples_from: int | None,
+    until: datetime,
+    progress: Progress,
+) -> TunedEncoder:
+    """Tune on what lies before `examples_from` (microseconds), then continue on everything before `until`.
+
+    The ranker's examples lie at or after `examples_from`: it meets scores of an encoder that has not seen them, as in
+    service. With no such moment, there is one encoder for both.
+    """
+    export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
+    if examples_from is None:
+        report = train_encoder(scratch / "data", scratch / "final", config, progress=progress)
+        model = InterestModel.load(scratch / "final")
+        return TunedEncoder(early=model, final=model, measured=_measured(report))
+    moment = EPOCH + timedelta(microseconds=examples_from)
+    report = train_encoder(scratch / "data", scratch / "early", config, validate_from=moment, progress=progress)
+    train_encoder(scratch / "data", scratch / "final", config, init_from=scratch / "early", progress=progress)
+    return TunedEncoder(
+        early=InterestModel.load(scratch / "early"),
+        final=InterestModel.load(scratch / "final"),
+        measured=_measured(report),
+    )
+
+
+def _measured(report: TrainingReport) -> dict[str, Any]:
+    untuned, tuned = report.untuned, report.tuned
+    return {
+        "base": report.base,
+        "kind": report.kind,
+        "best_epoch": report.best_epoch,
+        "seconds": round(report.seconds, 1),
+        "note": report.note,
+        "untuned_recall@10": untuned and round(untuned.recall_at_10, 4),
+        "tuned_recall@10": tuned and round(tuned.recall_at_10, 4),
+        "untuned_ndcg@10": untuned and round(untuned.ndcg_at_10, 4),
+        "tuned_ndcg@10": tuned and round(tuned.ndcg_at_10, 4),
+    }
