@@ -41,7 +41,7 @@ class InterestModel:
         self.kind: str = config["kind"]
         self.history: int = config["history"]
         """How many of a user's latest events the tower was trained on; more than that is ignored."""
-        self._tower = tower
+        self.tower = tower
         self._heads: int = config["heads"]
         self._layers: int = config["layers"]
         self._tokenizer: Tokenizer | None = None
@@ -104,7 +104,7 @@ class InterestModel:
 
     def _forward(self, v: Floats, weights: Floats, ages: Floats, mask: NDArray[np.bool_]) -> Floats:
         """Run the tower on left-aligned places and read its state at each row's last event."""
-        p = self._tower
+        p = self.tower
         q, length, _ = v.shape
         last = np.maximum(mask.sum(axis=1) - 1, 0)
         rows = np.arange(q)

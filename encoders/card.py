@@ -1,0 +1,82 @@
+"""What is this encoder? A card for machines and one for people, inside the model folder."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from encoders.measure import Figures
+    from encoders.train import EncoderConfig, TrainingReport
+
+JSON_CARD = "card.json"
+READABLE_CARD = "README.md"
+_LIBRARIES = ("torch", "numpy", "tokenizers", "transformers", "sentence-transformers", "peft")
+
+
+def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, window: tuple[int, int] | None) -> None:
+    """Write `card.json` and `README.md`: base, data window, counts, settings, base -> tuned figures, environment."""
+    card: dict[str, Any] = {
+        "kind": report.kind,
+        "base": report.base,
+        "made_at": datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds"),
+        "window": [_moment(window[0]), _moment(window[1])] if window else None,
+        "counts": {name: getattr(report, name) for name in ("items", "users", "events", "requests")},
+        "settings": asdict(config),
+        "untuned": asdict(report.untuned) if report.untuned else None,
+        "tuned": asdict(report.tuned) if report.tuned else None,
+        "best_epoch": report.best_epoch,
+        "epochs": [asdict(epoch) for epoch in report.epochs],
+        "seconds": round(report.seconds, 1),
+        "note": report.note,
+        "environment": {"python": platform.python_version(), "machine": platform.machine()} | _versions(),
+    }
+    (folder / JSON_CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
+    (folder / READABLE_CARD).write_text(_readable(card, report), encoding="utf-8")
+
+
+def _readable(card: dict[str, Any], report: TrainingReport) -> str:
+    window = f"{card['window'][0]} to {card['window'][1]}" if card["window"] else "no events"
+    lines = [
+        f"# Text encoder, {report.kind}",
+        "",
+        f"Base: {report.base}. Made {card['made_at']} UTC in {card['seconds']} s, epoch {report.best_epoch} kept.",
+        f"Trained on {report.events} events of {report.users} users over {report.items} items, {window}.",
+        "",
+        "Held-out next items, text interest alone, items already taken removed:",
+        "",
+        "| | untuned | tuned |",
+        "| --- | --- | --- |",
+    ]
+    for name in ("recall_at_10", "ndcg_at_10", "recall_at_50", "cold_recall_at_10"):
+        lines.append(f"| {name} | {_value(report.untuned, name)} | {_value(report.tuned, name)} |")
+    if report.note:
+        lines += ["", f"Note: {report.note}."]
+    lines += ["", "Settings: " + ", ".join(f"{name} = {value}" for name, value in card["settings"].items()) + "."]
+    lines += ["", "Environment: " + ", ".join(f"{name} {value}" for name, value in card["environment"].items()) + "."]
+    return "\n".join(lines) + "\n"
+
+
+def _value(figures: Figures | None, name: str) -> str:
+    value = getattr(figures, name) if figures else None
+    return f"{value:.4f}" if value is not None else "not measured"
+
+
+def _moment(microseconds: int) -> str:
+    moment = datetime(1970, 1, 1) + timedelta(microseconds=microseconds)
+    return moment.isoformat(sep=" ", timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,66 @@
+"""What is a good interest? Sampled softmax over what could have been chosen, and a listwise loss over what was shown."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from encoders.batches import Batch, Histories, Ints
+from encoders.encoder import Encoder
+from encoders.impressions import ShownBatch
+from encoders.measure import tower_inputs
+from encoders.tower import UserTower
+
+
+def next_item_loss(encoder: Encoder, tower: UserTower, batch: Batch, *, correction: float, cold_share: float) -> Tensor:
+    """Return the mean cross-entropy of the targets among the batch's candidates.
+
+    Each candidate's logit is lowered by `correction` times the log of its chance to be a candidate (logQ; Bengio and
+    Senecal, 2008; Yi et al., 2019). Gradients reach the text: every distinct item of the batch is encoded once, and a
+    random `cold_share` of them as if nobody had ever touched them.
+    """
+    device = tower.gate.device
+    events, candidates, vectors = _encode(encoder, batch.histories, batch.candidates, cold_share, device)
+    row, place = _to(batch.row, device), _to(batch.place, device)
+    users = _users_at(tower, batch.histories, events, row, place, _to(batch.gap, device), vectors)
+    logits = users @ F.embedding(candidates, vectors).T
+    logits = logits - correction * torch.from_numpy(batch.log_odds).to(device)
+    logits = logits.masked_fill(torch.from_numpy(batch.barred).to(device), -1e9)
+    return F.cross_entropy(logits, _to(batch.target, device))
+
+
+def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:
+    """Return the mean cross-entropy of clicked items among those of the same request (ListNet's top-one form)."""
+    device = tower.gate.device
+    events, shown, vectors = _encode(encoder, batch.histories, batch.items.ravel(), 0.0, device)
+    row = torch.arange(len(batch.items), device=device)
+    users = _users_at(tower, batch.histories, events, row, _to(batch.place, device), _to(batch.gap, device), vectors)
+    items = F.embedding(shown.view(batch.items.shape), vectors)
+    logits = (items @ users[:, :, None])[..., 0]
+    logits = logits.masked_fill(~torch.from_numpy(batch.mask).to(device), -1e9)
+    clicked = torch.from_numpy(batch.clicked).to(device).float()
+    return -(F.log_softmax(logits, dim=1) * clicked).sum(dim=1).div(clicked.sum(dim=1)).mean()
+
+
+def _encode(
+    encoder: Encoder, histories: Histories, others: Ints, cold_share: float, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Encode the distinct items once; return where events and others stand among them, and their vectors."""
+    rows, inverse = np.unique(np.concatenate([histories.items.ravel(), others]), return_inverse=True)
+    where = _to(inverse, device)
+    split = histories.items.size
+    cold = torch.rand(len(rows), device=device) < cold_share if cold_share else None
+    vectors = encoder.vectors(_to(rows, device), cold=cold).float()
+    return where[:split].view(histories.items.shape), where[split:], vectors
+
+
+def _users_at(
+    tower: UserTower, histories: Histories, events: Tensor, row: Tensor, place: Tensor, gap: Tensor, vectors: Tensor
+) -> Tensor:
+    mean, state = tower.states(F.embedding(events, vectors), *tower_inputs(histories, gap.device))
+    flat = row * histories.items.shape[1] + place
+    return tower.users(F.embedding(flat, mean.flatten(0, 1)), F.embedding(flat, state.flatten(0, 1)), gap)
+
+
+def _to(array: Ints, device: torch.device) -> Tensor:
+    return torch.from_numpy(array).to(device)

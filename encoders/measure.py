@@ -1,0 +1,108 @@
+"""How good is interest alone? Recall and NDCG of the next item that users took, among the whole catalogue."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from encoders.batches import Histories, histories_at
+from encoders.sequences import Sequences
+from encoders.tower import UserTower
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Means over held-out next items; one relevant item a query, items already taken removed."""
+
+    recall_at_10: float
+    ndcg_at_10: float
+    recall_at_50: float
+    cold_recall_at_10: float | None
+    """Recall over targets that nobody had touched before; None when there is none."""
+    queries: int
+    cold_queries: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Questions from a later window: who, when, and what they took."""
+
+    users: Ints
+    times: Ints
+    targets: Ints
+    cold: NDArray[np.bool_]
+
+
+def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:
+    """Draw at most `most` first takes at or after `since` (microseconds) by users with some history before them."""
+    has_text = np.array([bool(text.strip()) for text in data.texts], dtype=bool)
+    users = data.users
+    first_event = data.times[data.starts[users]] if len(users) else data.times
+    asked = np.flatnonzero(data.takes() & (data.times >= since) & (first_event < data.times) & has_text[data.items])
+    if len(asked) > most:
+        asked = np.sort(np.random.default_rng(seed).choice(asked, most, replace=False))
+    first_seen = data.first_seen()
+    return HeldOut(
+        users=users[asked],
+        times=data.times[asked],
+        targets=data.items[asked],
+        cold=first_seen[data.items[asked]] >= since,
+    )
+
+
+def measure(data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int) -> Figures | None:
+    """Rank the catalogue for each question with the history strictly before it; None without questions."""
+    if not len(asked.users):
+        return None
+    device = vectors.device
+    ranks = np.zeros(len(asked.users), dtype=np.int64)
+    blank = torch.from_numpy(~np.array([bool(text.strip()) for text in data.texts], dtype=bool)).to(device)
+    was_training = tower.training
+    tower.eval()
+    for start in range(0, len(ranks), 512):
+        part = slice(start, start + 512)
+        users, times, targets = asked.users[part], asked.times[part], asked.targets[part]
+        with torch.no_grad():
+            interest = user_states(tower, data, vectors, users, times, length) @ vectors.T
+            interest.masked_fill_(blank, -torch.inf)
+            for row, (user, time) in enumerate(zip(users, times, strict=True)):
+                begin = data.starts[user]
+                end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
+                interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
+            own = interest[torch.arange(len(users)), torch.from_numpy(targets)][:, None]
+            ranks[part] = ((interest > own).sum(dim=1) + 1).cpu().numpy()
+    tower.train(was_training)
+    found = ranks <= 10
+    return Figures(
+        recall_at_10=float(found.mean()),
+        ndcg_at_10=float(np.where(found, 1 / np.log2(ranks + 1), 0).mean()),
+        recall_at_50=float((ranks <= 50).mean()),
+        cold_recall_at_10=float(found[asked.cold].mean()) if asked.cold.any() else None,
+        queries=len(ranks),
+        cold_queries=int(asked.cold.sum()),
+    )
+
+
+def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints, times: Ints, length: int) -> Tensor:
+    """Return user vectors [n, dim] at moments, from each history strictly before; zeros without any."""
+    found, counts, gap = histories_at(data, users, times, length)
+    device = vectors.device
+    events = vectors[torch.from_numpy(found.items).to(device)]
+    mean, state = tower.states(events, *tower_inputs(found, device))
+    row = torch.arange(len(users), device=device)
+    last = torch.from_numpy(np.maximum(counts - 1, 0)).to(device)
+    out = tower.users(mean[row, last], state[row, last], torch.from_numpy(gap).to(device))
+    return out * torch.from_numpy(counts > 0).to(device)[:, None]
+
+
+def tower_inputs(found: Histories, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the tower reads beside the item vectors: weight buckets, intervals, mask."""
+    return (
+        torch.from_numpy(found.kinds).to(device),
+        torch.from_numpy(found.between).to(device),
+        torch.from_numpy(found.mask).to(device),
+    )

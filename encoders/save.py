@@ -1,0 +1,46 @@
+"""How does a trained encoder become a folder that serves? Written whole under another name, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from encoders.card import write_card
+from encoders.interest import CONFIG, FORMAT, TOWER
+from encoders.tower import UserTower, tower_arrays
+
+if TYPE_CHECKING:
+    from encoders.encoder import Encoder
+    from encoders.train import EncoderConfig, TrainingReport
+
+
+def save_model(
+    out: Path,
+    encoder: Encoder,
+    tower: UserTower,
+    *,
+    config: EncoderConfig,
+    report: TrainingReport,
+    window: tuple[int, int] | None,
+) -> None:
+    """Write the folder that `InterestModel.load` opens, with its card; an earlier one of that name is replaced."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        described = encoder.save(fresh)
+        described |= {"format": FORMAT, "history": config.history, "heads": tower.heads, "layers": len(tower.layers)}
+        (fresh / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
+        np.savez(fresh / TOWER, **{name: value.numpy() for name, value in tower_arrays(tower).items()})
+        write_card(fresh, config=config, report=report, window=window)
+        if out.exists():
+            shutil.rmtree(out)
+        fresh.rename(out)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,175 @@
+"""What does a training folder hold? Its Parquet files as flat arrays, cut at a moment."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.errors import TrainingDataError
+from ingest import columns as c
+
+log = logging.getLogger(__name__)
+
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Requests with what was shown and clicked: `items[starts[r] : starts[r + 1]]` belong to request `r`."""
+
+    users: NDArray[np.int64]
+    times: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    items: NDArray[np.int64]
+    clicked: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequences:
+    """The log as flat arrays sorted by user and time: events `starts[u] : starts[u + 1]` belong to user `u`."""
+
+    texts: Sequence[str]
+    starts: NDArray[np.int64]
+    items: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    times: NDArray[np.int64]
+    """Microseconds since 1970."""
+    shown: Shown
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalogue, touched or not."""
+        return len(self.texts)
+
+    @property
+    def n_users(self) -> int:
+        """Users with at least one event."""
+        return len(self.starts) - 1
+
+    @property
+    def users(self) -> NDArray[np.int64]:
+        """The user of each event."""
+        return np.repeat(np.arange(self.n_users), np.diff(self.starts))
+
+    def first_seen(self) -> NDArray[np.int64]:
+        """Return for each item the moment of its first interaction or impression; the end of time for none."""
+        first = np.full(self.n_items, _NEVER)
+        np.minimum.at(first, self.items, self.times)
+        moments = np.repeat(self.shown.times, np.diff(self.shown.starts))
+        np.minimum.at(first, self.shown.items, moments)
+        return first
+
+    def takes(self) -> NDArray[np.bool_]:
+        """Return for each event whether it is of positive weight and the user's first with that item."""
+        key = self.users * max(self.n_items, 1) + self.items
+        positive = np.flatnonzero(self.weights > 0)
+        _, first = np.unique(key[positive], return_index=True)
+        out = np.zeros(len(self.items), bool)
+        out[positive[first]] = True
+        return out
+
+    def before(self, moment: int) -> "Sequences":
+        """Return the same log with only what occurred strictly before `moment` (microseconds)."""
+        keep = self.times < moment
+        kept = np.concatenate([[0], np.cumsum(keep)])[self.starts]
+        asked = self.shown.times < moment
+        lengths = np.diff(self.shown.starts)
+        part = np.repeat(asked, lengths)
+        shown = Shown(
+            users=self.shown.users[asked],
+            times=self.shown.times[asked],
+            starts=np.concatenate([[0], np.cumsum(lengths[asked])]).astype(np.int64),
+            items=self.shown.items[part],
+            clicked=self.shown.clicked[part],
+        )
+        return Sequences(
+            texts=self.texts,
+            starts=kept.astype(np.int64),
+            items=self.items[keep],
+            weights=self.weights[keep],
+            times=self.times[keep],
+            shown=shown,
+        )
+
+
+def microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970 of a naive UTC moment.
+
+    >>> microseconds(datetime(1970, 1, 2))
+    86400000000
+    """
+    since = moment.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def read_sequences(folder: Path) -> Sequences:
+    """Read a training folder; one that lacks a file or column, or points outside its items, raises `TrainingDataError`."""
+    items = _read(folder / "items.parquet", (c.ITEM_ID, c.TEXT))
+    log_rows = _read(folder / "sequences.parquet", (c.USER_ID, "items", "kinds", "weights", "times"))
+    texts = [text or "" for text in items.column(c.TEXT).to_pylist()]
+    starts, rows = _lists(log_rows, "items", np.int64)
+    _, weights = _lists(log_rows, "weights", np.float32)
+    _, times = _lists(log_rows, "times", np.int64)
+    user_ids = log_rows.column(c.USER_ID).to_pylist()
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(texts)):
+        raise TrainingDataError(
+            f"{folder}: wanted row numbers of {len(texts)} items, got {rows.max()} in sequences.parquet; export it again"
+        )
+    if not len(rows) == len(weights) == len(times):
+        raise TrainingDataError(f"{folder}: wanted lists of equal length in sequences.parquet; export it again")
+    return Sequences(
+        texts=texts,
+        starts=starts,
+        items=rows,
+        weights=weights,
+        times=times,
+        shown=_read_shown(folder / "impressions.parquet", user_ids),
+    )
+
+
+def _read_shown(path: Path, user_ids: list[str]) -> Shown:
+    if not path.is_file():
+        none = np.zeros(0, np.int64)
+        return Shown(users=none, times=none, starts=np.zeros(1, np.int64), items=none, clicked=np.zeros(0, bool))
+    table = _read(path, (c.REQUEST_ID, c.USER_ID, "time", "items", c.CLICKED))
+    place = {user: row for row, user in enumerate(user_ids)}
+    users = np.array([place.get(user, -1) for user in table.column(c.USER_ID).to_pylist()], dtype=np.int64)
+    starts, rows = _lists(table, "items", np.int64)
+    _, clicked = _lists(table, c.CLICKED, np.bool_)
+    times = table.column("time").to_numpy().astype(np.int64)
+    return Shown(users=users, times=times, starts=starts, items=rows, clicked=clicked)
+
+
+def _read(path: Path, wanted: tuple[str, ...]) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if not path.is_file():
+        raise TrainingDataError(
+            f"{path}: wanted a training folder, found no {path.name}; export the training data first"
+        )
+    try:
+        table = parquet.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TrainingDataError(f"{path}: wanted a Parquet file, got {error}; export it again") from error
+    missing = [name for name in wanted if name not in table.column_names]
+    if missing:
+        raise TrainingDataError(
+            f"{path}: wanted columns {', '.join(wanted)}, got no {', '.join(missing)}; export it again"
+        )
+    return table
+
+
+def _lists(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return where each row's list begins, and all lists as one array."""
+    column = table.column(name).combine_chunks()
+    if hasattr(column, "chunks"):  # a chunked array without chunks, when the table has no rows
+        return np.zeros(1, np.int64), np.zeros(0, dtype)
+    lengths = column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    flat = column.flatten().to_numpy(zero_copy_only=False).astype(dtype)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), flat

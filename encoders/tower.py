@@ -1,0 +1,111 @@
+"""How does a history become a user vector, while it is trained? The user tower in torch; `interest` serves it."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from encoders.buckets import AGE_BUCKETS, WEIGHT_BUCKETS
+
+STEP_BUCKETS = 64
+
+
+class UserTower(nn.Module):
+    """A weighted mean of recent item vectors plus a gated residual of causal attention over the same events.
+
+    The attention follows SASRec (Kang and McAuley, 2018) with relative positions and time intervals in place of absolute
+    positions, as in TiSASRec (Li et al., 2020). The mean alone is already a good text profile, and the gate begins near
+    zero: a user with one event, or a model with little data, starts there.
+    """
+
+    def __init__(self, dim: int, *, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.pool = nn.ParameterDict(
+            {
+                "kind": nn.Parameter(torch.zeros(WEIGHT_BUCKETS)),
+                "step": nn.Parameter(-0.1 * torch.arange(STEP_BUCKETS, dtype=torch.float32)),
+                "age": nn.Parameter(torch.zeros(AGE_BUCKETS)),
+                "direction": nn.Parameter(torch.tensor([-0.5, 0.2, *[1.0] * (WEIGHT_BUCKETS - 2)])),
+            }
+        )
+        self.enter = nn.Linear(dim, width, bias=False)
+        self.kind = nn.Parameter(0.02 * torch.randn(WEIGHT_BUCKETS, width))
+        self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
+        self.gap = nn.Parameter(torch.zeros(AGE_BUCKETS, width))
+        self.leave_norm = nn.LayerNorm(width)
+        self.leave = nn.Linear(width, dim, bias=False)
+        self.gate = nn.Parameter(torch.full((dim,), 0.1))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(12.0)))
+        nn.init.normal_(self.enter.weight, std=1.0 / math.sqrt(dim) * 4)
+        nn.init.normal_(self.leave.weight, std=1.0 / math.sqrt(width) / 4)
+
+    def states(self, v: Tensor, kinds: Tensor, between: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each place's pooled mean [b, L, dim] and attention state [b, L, width], from places up to it.
+
+        `v` [b, L, dim] oldest first, left-aligned; `kinds` weight buckets [b, L]; `between` age buckets [b, L, L] of the
+        time from the second place to the first; `mask` [b, L] says which places hold an event.
+        """
+        length = v.shape[1]
+        place = torch.arange(length, device=v.device)
+        steps = (place[:, None] - place[None, :]).clamp(0, STEP_BUCKETS - 1)
+        # every place sees itself, so that rows of padding have something to sum over
+        allowed = (mask[:, None, :] & (place[:, None] >= place[None, :])) | (place[:, None] == place[None, :])
+        age = F.embedding(between, self.pool["age"][:, None])[..., 0]
+        logits = self.pool["kind"][kinds][:, None, :] + self.pool["step"][steps] + age
+        share = logits.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+        mean = F.normalize((share * self.pool["direction"][kinds][:, None, :]) @ v, dim=-1, eps=1e-6)
+        x = F.dropout(self.enter(v) + self.kind[kinds], self.dropout, self.training)
+        for layer in self.layers:
+            x = layer(x, steps, between, allowed)
+        return mean, x
+
+    def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
+        """Return user vectors [n, dim] from means, states and the age bucket of the last event at the query's moment."""
+        out = self.leave(self.leave_norm(state + self.gap[gap]))
+        return (mean + self.gate * out) * self.log_scale.exp()
+
+
+class _Layer(nn.Module):
+    """One pre-norm block of causal attention with learned biases for steps and intervals."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.norm1 = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key = nn.Linear(width, width, bias=False)
+        self.value = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.step = nn.Parameter(torch.zeros(STEP_BUCKETS, heads))
+        self.age = nn.Parameter(torch.zeros(AGE_BUCKETS, heads))
+        self.norm2 = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, steps: Tensor, between: Tensor, allowed: Tensor) -> Tensor:
+        """Return the block's output [b, L, width]."""
+        b, length, width = x.shape
+        h = self.norm1(x)
+
+        def split(t: Tensor) -> Tensor:
+            return t.view(b, length, self.heads, width // self.heads).transpose(1, 2)
+
+        # embedding() gathers rows far faster than indexing does, backward above all
+        age = F.embedding(between, self.age)
+        bias = (self.step[steps] + age).permute(0, 3, 1, 2).masked_fill(~allowed[:, None], -torch.inf)
+        mixed = F.scaled_dot_product_attention(
+            split(self.query(h)), split(self.key(h)), split(self.value(h)), attn_mask=bias
+        )
+        mixed = self.out(mixed.transpose(1, 2).reshape(b, length, width))
+        x = x + F.dropout(mixed, self.dropout, self.training)
+        inner = self.down(F.relu(self.up(self.norm2(x))))
+        return x + F.dropout(inner, self.dropout, self.training)
+
+
+def tower_arrays(tower: UserTower) -> dict[str, Tensor]:
+    """Return the tower's parameters by the names that `interest` reads."""
+    return {name: value.detach().float().cpu() for name, value in tower.state_dict().items()}

@@ -1,0 +1,396 @@
+"""How are encoder and user tower tuned on behaviour? Next-item interest by sampled softmax, from a training folder."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from encoders.errors import EncoderError, OutOfMemoryError
+from encoders.measure import Figures, HeldOut, held_out, measure
+from encoders.sequences import Sequences, microseconds, read_sequences
+from ingest.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from encoders.encoder import Encoder
+    from encoders.tower import UserTower
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """How the text encoder is tuned on behaviour; one setting for every catalogue."""
+
+    kind: str = "static"
+    """`static` (token vectors, for CPUs) or `transformer` (for GPUs)."""
+    base: str = "auto"
+    """Base model: `auto`, `catalogue`, a folder, an installed model package or a Hub id."""
+    tuning: str = "full"
+    """How a transformer is tuned: `full`, `lora` or `none` (the user tower alone)."""
+    dim: int = 256
+    """Length of static vectors; a transformer keeps its own."""
+    max_tokens: int = 256
+    """Longest text in tokens; the rest is not read."""
+    history: int = 32
+    """How many of a user's latest events are read."""
+    width: int = 128
+    """Width of the tower's attention."""
+    heads: int = 4
+    """Attention heads."""
+    layers: int = 2
+    """Attention layers."""
+    dropout: float = 0.2
+    """Dropout in the tower."""
+    epochs: int = 8
+    """Most epochs of a first tuning; a later window stops it earlier."""
+    patience: int = 2
+    """Epochs without a better later window before stopping."""
+    continue_epochs: int = 2
+    """Epochs when an earlier tuning is continued on a longer log."""
+    pairs_per_epoch: int = 200_000
+    """Most (history, next item) pairs of one epoch; a longer log is sampled anew each epoch."""
+    pairs_at_once: int = 2048
+    """Pairs in a step of the static kind; a transformer takes an eighth."""
+    negatives: int = 1024
+    """Items drawn from the catalogue for a step, beside the batch's own."""
+    negatives_power: float = 0.5
+    """Negatives are drawn in proportion to how often items were taken, to this power."""
+    popularity_correction: float = 0.5
+    """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
+    cold_share: float = 0.3
+    """Share of items that a step reads as if they were new, so that new items keep their place."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of tower and token vectors; a transformer's own is a twentieth."""
+    impressions_share: float = 0.5
+    """Weight of the loss over shown items, where the log has impressions."""
+    validation_queries: int = 3000
+    """Most held-out questions by which the best epoch is chosen."""
+    max_minutes: float = 0.0
+    """Stop after this many minutes of training and keep the best epoch; 0 is no limit."""
+    tensorboard: bool = False
+    """Write TensorBoard logs into the model folder."""
+    seed: int = 0
+    """Two runs with the same seed on a CPU give the same vectors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One epoch's record."""
+
+    number: int
+    loss: float
+    seconds: float
+    figures: Figures | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingReport:
+    """What a training did: base -> tuned on held-out next items, and how it went there."""
+
+    folder: Path
+    kind: str
+    base: str
+    items: int
+    users: int
+    events: int
+    requests: int
+    untuned: Figures | None
+    """Figures before any tuning; None when nothing was held out or nobody could be asked."""
+    tuned: Figures | None
+    best_epoch: int
+    """0 is the untuned model: when no epoch beat it, or nothing could be learned."""
+    epochs: tuple[Epoch, ...]
+    seconds: float
+    note: str = ""
+    """Why nothing was tuned, if so."""
+
+
+def train(
+    data: Path | str,
+    out: Path | str,
+    config: EncoderConfig | None = None,
+    *,
+    fit_before: datetime | None = None,
+    validate_from: datetime | None = None,
+    init_from: Path | str | None = None,
+    epochs: int | None = None,
+    progress: Progress = silent,
+    resume: bool = True,
+) -> TrainingReport:
+    """Tune encoder and tower on the training folder `data` and write the model folder `out`.
+
+    Nothing that occurred at or after `fit_before` is read. A first tuning trains on what lies before `validate_from`
+    (by default the moment that 90 % of the events precede) and keeps the epoch with the best recall on what users took
+    from then on. With `init_from`, an earlier model folder is continued for `epochs` (default `continue_epochs`) on all
+    of the log, unless `validate_from` holds a part out. A killed run resumes at its last epoch and ends at the same
+    result. Without anything to learn the untuned base is written and the report says so.
+    """
+    from encoders.checkpoint import Checkpoint
+    from encoders.save import save_model
+
+    config = config or EncoderConfig()
+    data, out = Path(data), Path(out)
+    _check(config)
+    started = time.monotonic()
+    everything = read_sequences(data)
+    if fit_before is not None:
+        everything = everything.before(microseconds(fit_before))
+    since = _held_out_from(everything, validate_from, continued=init_from is not None)
+    fitted = everything if since is None else everything.before(since)
+    asked = held_out(everything, since, most=config.validation_queries, seed=config.seed) if since is not None else None
+
+    seed_everything(config.seed)
+    encoder, tower, base_name = build(config, everything.texts, progress=progress)
+    if init_from is not None:
+        _start_from(encoder, tower, Path(init_from))
+    trainer = _Trainer(config, encoder, tower, fitted, continued=init_from is not None)
+    total = epochs if epochs is not None else (config.continue_epochs if init_from is not None else config.epochs)
+    key = {
+        "config": asdict(config),
+        "events": len(everything.items),
+        "items": everything.n_items,
+        "since": since,
+        "init_from": str(init_from),
+        "epochs": total,
+    }
+    checkpoint = Checkpoint(out.with_name(out.name + ".training"), key)
+    note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
+
+    untuned = _figures(everything, asked, encoder, tower, config)
+    state = checkpoint.load(trainer) if resume and not note else None
+    done: list[Epoch] = state["epochs"] if state else []
+    best: tuple[float, int] = state["best"] if state else (untuned.recall_at_50 if untuned else -1.0, 0)
+    if not note and state is None:
+        checkpoint.keep_best(trainer)
+    progress("tune encoder", len(done), total)
+    while not note and len(done) < total and not _enough(done, best[1], config, asked, started):
+        began = time.monotonic()
+        loss = trainer.epoch(len(done), total, progress)
+        figures = _figures(everything, asked, encoder, tower, config)
+        done.append(Epoch(number=len(done) + 1, loss=loss, seconds=time.monotonic() - began, figures=figures))
+        reached = figures.recall_at_50 if figures else float(len(done))
+        if reached > best[0] or figures is None:
+            best = (reached, len(done))
+            checkpoint.keep_best(trainer)
+        checkpoint.save(trainer, done, best)
+        log.info("epoch number=%d loss=%.4f figures=%s", len(done), loss, figures)
+        progress("tune encoder", len(done), total, _note(loss, figures))
+    if not note:
+        checkpoint.take_best(trainer)
+    tuned = next((epoch.figures for epoch in done if epoch.number == best[1]), untuned)
+    report = TrainingReport(
+        folder=out,
+        kind=config.kind,
+        base=base_name,
+        items=everything.n_items,
+        users=everything.n_users,
+        events=len(fitted.items),
+        requests=len(fitted.shown.users),
+        untuned=untuned,
+        tuned=tuned,
+        best_epoch=best[1],
+        epochs=tuple(done),
+        seconds=time.monotonic() - started,
+        note=note,
+    )
+    window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
+    save_model(out, encoder, tower, config=config, report=report, window=window)
+    checkpoint.remove()
+    return report
+
+
+def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> tuple[Encoder, UserTower, str]:
+    """Return an untuned encoder over the texts, its tower, and the name of the base that was found."""
+    from encoders.base import find_base
+    from encoders.tower import UserTower
+
+    base = find_base(config.base)
+    encoder: Encoder
+    if config.kind == "static":
+        from encoders.static import StaticEncoder, distil
+
+        tokenizer, vectors = distil(base, texts, config.dim, seed=config.seed, progress=progress)
+        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens)
+    else:
+        from encoders.transformer import TransformerEncoder
+
+        encoder = TransformerEncoder.open(base, texts, tuning=config.tuning, max_tokens=config.max_tokens)
+    tower = UserTower(encoder.dim, width=config.width, heads=config.heads, layers=config.layers, dropout=config.dropout)
+    return encoder, tower, base.name
+
+
+def seed_everything(seed: int) -> None:
+    """Set torch's generator; NumPy's generators are made where they are used."""
+    import torch
+
+    torch.manual_seed(seed)
+
+
+class _Trainer:
+    """Encoder, tower and optimiser, moved along an epoch at a time."""
+
+    def __init__(
+        self, config: EncoderConfig, encoder: Encoder, tower: UserTower, data: Sequences, *, continued: bool
+    ) -> None:
+        import torch
+
+        from encoders.batches import Batches
+        from encoders.impressions import ShownBatches
+
+        self.config = config
+        self.encoder = encoder
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        encoder.module.to(self.device)
+        self.tower = tower.to(self.device)
+        shrink = 8 if config.kind == "transformer" and self.device.type == "cpu" else 1
+        self.batches = Batches(
+            data,
+            length=config.history,
+            pairs_at_once=max(config.pairs_at_once // shrink, 1),
+            pairs_per_epoch=config.pairs_per_epoch,
+            negatives=max(config.negatives // shrink, 1),
+            negatives_power=config.negatives_power,
+        )
+        self.shown = ShownBatches(data, length=config.history)
+        rate = config.learning_rate * (0.5 if continued else 1.0)
+        groups = [*encoder.groups(rate), {"params": list(tower.parameters()), "lr": rate, "weight_decay": 0.01}]
+        self.rates = [group["lr"] for group in groups]
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.continued = continued
+        self.steps = 0
+
+    def epoch(self, number: int, total: int, progress: Progress) -> float:
+        """Run one epoch and return its mean loss; its random draws depend on seed and number alone."""
+        import torch
+
+        seed_everything(self.config.seed * 1000 + number)
+        rng = np.random.default_rng((self.config.seed, number))
+        self.encoder.module.train()
+        self.tower.train()
+        expected = self.batches.steps
+        losses = []
+        for step, batch in enumerate(self.batches.epoch(rng)):
+            self._set_rate((number + step / expected) / total)
+            try:
+                losses.append(self._step(batch, rng))
+            except torch.OutOfMemoryError as error:
+                raise OutOfMemoryError(
+                    f"wanted a step of {self.config.pairs_at_once} pairs and {self.config.negatives} negatives, the "
+                    f"memory of {self.device} is full; lower pairs_at_once or max_tokens in [encoder]"
+                ) from error
+            progress("epoch", step + 1, max(expected, step + 1), f"loss {losses[-1]:.3f}")
+        return float(np.mean(losses)) if losses else 0.0
+
+    def _set_rate(self, share: float) -> None:
+        """Warm up over twenty steps, then go down evenly to a twentieth."""
+        self.steps += 1
+        factor = min(1.0, self.steps / 20) * max(0.05, 1.0 - share)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _step(self, batch: Any, rng: np.random.Generator) -> float:
+        from encoders.losses import next_item_loss, shown_loss
+
+        config = self.config
+        loss = next_item_loss(
+            self.encoder, self.tower, batch, correction=config.popularity_correction, cold_share=config.cold_share
+        )
+        shown = self.shown.draw(rng) if config.impressions_share else None
+        if shown is not None:
+            loss = loss + config.impressions_share * shown_loss(self.encoder, self.tower, shown)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss.detach())
+
+
+def _check(config: EncoderConfig) -> None:
+    allowed = {"kind": ("static", "transformer"), "tuning": ("full", "lora", "none")}
+    for name, values in allowed.items():
+        got = getattr(config, name)
+        if got not in values:
+            raise EncoderError(
+                f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; correct readrank.toml"
+            )
+    if config.width % config.heads:
+        raise EncoderError(
+            f"[encoder] width: wanted a multiple of heads = {config.heads}, got {config.width}; change one"
+        )
+
+
+def _held_out_from(data: Sequences, validate_from: datetime | None, *, continued: bool) -> int | None:
+    """Return the moment from which events are held out, or None to train on everything."""
+    if validate_from is not None:
+        return microseconds(validate_from)
+    if continued or len(data.times) < 20:
+        return None
+    return int(np.quantile(data.times, 0.9, method="nearest"))
+
+
+def _figures(
+    data: Sequences, asked: HeldOut | None, encoder: Encoder, tower: UserTower, config: EncoderConfig
+) -> Figures | None:
+    from encoders.encoder import all_vectors
+
+    if asked is None or not len(asked.users):
+        return None
+    return measure(data, asked, all_vectors(encoder, data.n_items), tower, config.history)
+
+
+def _enough(done: list[Epoch], best_epoch: int, config: EncoderConfig, asked: HeldOut | None, started: float) -> bool:
+    if config.max_minutes and time.monotonic() - started > config.max_minutes * 60:
+        return True
+    return asked is not None and len(asked.users) > 0 and len(done) - best_epoch >= config.patience
+
+
+def _start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:
+    import torch
+
+    from encoders.interest import InterestModel
+
+    earlier = InterestModel.load(folder)
+    encoder.start_from(folder)
+    try:
+        tower.load_state_dict({name: torch.from_numpy(value) for name, value in earlier.tower.items()})
+    except RuntimeError as error:
+        raise EncoderError(
+            f"{folder}: wanted a tower of the present settings, got another shape; train anew instead of continuing"
+        ) from error
+
+
+def _note(loss: float, figures: Figures | None) -> str:
+    return f"loss {loss:.3f}" + (f" recall@10 {figures.recall_at_10:.4f}" if figures else "")
+
+
+def _main() -> Iterator[str]:
+    parser = argparse.ArgumentParser(prog="python -m encoders.train", description=__doc__)
+    parser.add_argument("data", type=Path, help="training folder, as `readrank export-training` writes it")
+    parser.add_argument("out", type=Path, help="model folder to write")
+    parser.add_argument("--kind", choices=("static", "transformer"), default="static")
+    parser.add_argument("--base", default="auto")
+    parser.add_argument("--tuning", choices=("full", "lora", "none"), default="full")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--init-from", type=Path)
+    given = parser.parse_args()
+    config = EncoderConfig(kind=given.kind, base=given.base, tuning=given.tuning)
+    report = train(given.data, given.out, config, init_from=given.init_from, epochs=given.epochs)
+    yield f"untuned {report.untuned}"
+    yield f"tuned   {report.tuned} after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}"
+
+
+if __name__ == "__main__":
+    import sys
+
+    try:
+        sys.stdout.write("\n".join(_main()) + "\n")
+    except EncoderError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
