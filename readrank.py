@@ -1,0 +1,247 @@
+"""The command line: parses, calls one room, prints. What a command does lives in the room that it calls."""
+
+import errno
+import importlib
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ingest.errors import ReadrankError
+
+if TYPE_CHECKING:
+    from ingest.load import LoadReport
+    from ingest.progress import Progress
+    from ingest.workspace import Workspace
+
+SECTIONS = {
+    "columns": "ingest.mapping:ColumnsConfig",
+    "kinds": "ingest.checks:KindsConfig",
+    "checks": "ingest.checks:ChecksConfig",
+    "text": "encoders.text:TextConfig",
+}
+"""Sections of readrank.toml and the config classes that read them; imported only when a command needs them."""
+
+DONE, FAILED, MISTAKE = 0, 1, 2
+
+app = typer.Typer(
+    help="Recommendations that read: learn from what people do and from what items say.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass
+class _Options:
+    """What may stand before or after the command's name."""
+
+    workspace: Path = Path(".")
+    as_json: bool = False
+
+
+_options = _Options()
+
+
+def _set_workspace(value: Path | None) -> Path | None:
+    if value is not None:
+        _options.workspace = value
+    return value
+
+
+def _set_json(value: bool) -> bool:
+    _options.as_json = _options.as_json or value
+    return value
+
+
+WorkspaceOption = Annotated[
+    Path | None,
+    typer.Option("--workspace", "-w", metavar="DIR", help="The workspace; default: here.", callback=_set_workspace),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", callback=_set_json)]
+
+
+@app.callback()
+def options(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show log lines.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")] = False,
+) -> None:
+    """Recommendations that read: learn from what people do and from what items say."""
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, stream=sys.stderr)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to make; it may exist.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a workspace: a commented readrank.toml and an empty store."""
+    from ingest.store import Store
+    from ingest.workspace import Workspace, commented_toml
+
+    workspace = Workspace.create(folder, commented_toml({name: _config_class(name) for name in SECTIONS}))
+    Store.open(workspace.store_path).close()
+    _print_result(
+        {"workspace": str(workspace.root), "settings": str(workspace.settings_path)},
+        f"made {workspace.root}; settings are in {workspace.settings_path}\n"
+        f"next: readrank ingest FILE... --workspace {workspace.root}",
+    )
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSON lines or Parquet, also .gz, .zst.")],
+    time_format: Annotated[
+        str | None, typer.Option(help='strftime format of times given as text, such as "%d/%m/%Y %H:%M".')
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Load catalogue, interactions and impressions; what a file holds is told by its columns.
+
+    Items need item_id and one of title, description, categories. Interactions need user_id, item_id, occurred_at.
+    Impressions need request_id, user_id, item_id, occurred_at, clicked. Other names are mapped under [columns] in
+    readrank.toml. The same file twice changes nothing; bad rows are kept in the table rejected_rows, with why.
+    """
+    from ingest.checks import ChecksConfig, KindsConfig
+    from ingest.load import load_files
+    from ingest.mapping import ColumnsConfig
+    from ingest.publish import publish
+    from ingest.store import Store
+
+    space = _workspace()
+    checks = space.section("checks", ChecksConfig)
+    if time_format:
+        checks = replace(checks, time_format=time_format)
+    with Store.open(space.store_path) as store, _progress_bars() as progress:
+        reports = load_files(
+            store,
+            files,
+            columns=space.section("columns", ColumnsConfig),
+            checks=checks,
+            kinds=space.section("kinds", KindsConfig),
+            progress=progress,
+        )
+    publish(space)
+    _print_result([asdict(report) for report in reports], "\n".join(_load_lines(reports)))
+
+
+@app.command()
+def publish(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Replace analytics.duckdb, the analysts' read-only copy, by the store as it is now."""
+    from ingest.publish import publish as publish_store
+
+    path = publish_store(_workspace())
+    _print_result({"path": str(path)}, f"published {path}")
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 2 the user's mistake, 1 anything else."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit status; mistakes become one line on stderr, never a traceback."""
+    _options.workspace, _options.as_json = Path("."), False
+    try:
+        app(list(arguments), prog_name="readrank")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    except ReadrankError as mistake:
+        return _complain(str(mistake), MISTAKE)
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        if _is_disk_full(error):
+            return _complain(f"the disk is full ({error}); free space and run it again", MISTAKE)
+        hint = "" if "--debug" in arguments else " (readrank --debug ... shows where)"
+        return _complain(f"unexpected {type(error).__name__}: {error}{hint}", FAILED)
+    return DONE
+
+
+def _workspace() -> "Workspace":
+    from ingest.workspace import Workspace
+
+    workspace = Workspace.open(_options.workspace)
+    workspace.check_sections(set(SECTIONS))
+    return workspace
+
+
+def _config_class(section: str) -> type:
+    module, _, name = SECTIONS[section].partition(":")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _print_result(machines: Any, people: str) -> None:
+    print(json.dumps(machines, ensure_ascii=False, default=str) if _options.as_json else people)
+
+
+def _complain(message: str, status: int) -> int:
+    print("readrank: " + " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _is_disk_full(error: BaseException) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT)
+    return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in str(error)
+
+
+def _load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
+    for report in reports:
+        if report.table is None:
+            yield f"{report.path}: empty, nothing to load"
+            continue
+        yield (
+            f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
+            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected"
+        )
+        for code, n_rows in report.reasons.items():
+            yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"
+        for kind, n_rows in report.unknown_kinds.items():
+            yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
+        if report.without_text:
+            yield f"  {report.without_text:,} items have neither title, description nor categories"
+
+
+@contextmanager
+def _progress_bars() -> "Iterator[Progress]":
+    """Show a bar for each step on a terminal; stay silent where nobody watches."""
+    from ingest.progress import silent
+
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, Any] = {}
+
+    def show(step: str, done: int, total: int | None = None, note: str = "") -> None:
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, total=total, note=note)
+        bars.update(tasks[step], completed=done, total=total, note=note)
+
+    with bars:
+        yield show
+
+
+if __name__ == "__main__":
+    main()
