@@ -21,9 +21,13 @@ class RulesConfig:
 def allowed_items(
     history: History, moments: Moments, catalogue: Catalogue, config: RulesConfig | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Mark what each query may be shown [q, n_items]: available, not hidden by the user and, without repeats, not taken."""
+    """Mark what each query may be shown [q, n_items].
+
+    Available, published at or before the moment, not hidden by the user and, without repeats, not taken.
+    """
     repeats = (config or RulesConfig()).repeats
-    allowed = np.repeat(catalogue.available[None], len(moments), axis=0)
+    # Asked about a past moment, an item published later would be a leak and could not have been taken.
+    allowed = catalogue.available[None] & (catalogue.published_at[None] <= moments.as_of[:, None])
     query, item, weight = history.taken(moments)
     blocked = weight < 0 if repeats else np.ones(len(weight), bool)
     allowed[query[blocked], item[blocked]] = False
