@@ -44,6 +44,8 @@ class Catalogue:
     """Zipf weight with which the item comes before people's eyes."""
     published_day: NDArray[np.int32]
     """Whole day on which the item appears; below 0 before the simulation starts."""
+    shown_day: NDArray[np.int32]
+    """Day from which people come across the item, on or after `published_day`: until then it is cold."""
 
     @property
     def n_items(self) -> int:
@@ -67,12 +69,14 @@ def make_catalogue(rng: np.random.Generator, n_items: int, days: int, fresh_shar
     item_words = np.stack(drawn, axis=1) + np.array(list(FIRST_WORD.values()))
     fresh = rng.random(n_items) < fresh_share
     published = np.where(fresh, rng.integers(1, max(2, days), n_items), -rng.integers(1, 720, n_items))
+    waits = np.where(fresh, rng.exponential(12.0, n_items), 0.0)
     return Catalogue(
         item_words=item_words.astype(np.int32),
         item_types=rng.integers(0, min(map(len, words.DEPARTMENTS.values())), n_items).astype(np.int32),
         quality=rng.normal(0, 0.4, n_items).astype(np.float32),
         appeal=np.power(1.0 + rng.permutation(n_items), -0.6).astype(np.float64),
         published_day=published.astype(np.int32),
+        shown_day=(published + waits).astype(np.int32),
     )
 
 

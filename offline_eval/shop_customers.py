@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from offline_eval import shop_words as words
 from offline_eval.shop_catalogue import ASPECTS, FIRST_WORD, VOCABULARY
 
-_IMPORTANCE = {"department": 1.0, "material": 1.0, "style": 1.2, "value": 1.2, "use": 0.9, "brand": 0.5}
+_IMPORTANCE = {"department": 1.6, "material": 1.5, "style": 1.9, "value": 1.9, "use": 1.4, "brand": 0.7}
 _N_PERSONAS = 24
 
 
@@ -93,5 +93,5 @@ def _users_of(rng: np.random.Generator, personas: NDArray[np.float32], n_users: 
         n = min(65_536, n_users - first)
         main, second = personas[rng.integers(0, len(personas), (2, n))]
         own = rng.standard_normal((n, personas.shape[1]), dtype=np.float32)
-        mixed[first : first + n] = 0.8 * main + 0.35 * second + 0.35 * own
+        mixed[first : first + n] = 0.8 * main + 0.3 * second + 0.3 * own
     return mixed

@@ -18,9 +18,9 @@ VIEW, CLICK, LIKE, COMMENT, SHARE, PURCHASE, HIDE = range(len(KINDS))
 
 _FOLLOW_UPS = ((LIKE, 0.40, 20.0), (COMMENT, 0.05, 90.0), (SHARE, 0.06, 60.0), (PURCHASE, 0.25, 150.0))
 """Kind, its probability at relevance 1, mean seconds after the view or click."""
-_RESERVE = 3.5
+_RESERVE = 4.5
 """Utility at which an examined item is clicked half of the time."""
-_LOOKED_THROUGH = 20
+_LOOKED_THROUGH = 30
 """Goods among which a searching user chooses."""
 _MS_A_DAY = 86_400_000
 _TABLE = 1 << 14
@@ -158,12 +158,12 @@ class _Slates:
 
 
 def _shelves(rng: np.random.Generator, catalogue: Catalogue, day: int) -> _Shelves:
-    """Lay out the goods published by that day.
+    """Lay out the goods on show by that day.
 
     A table with as many places as the weight allows turns a weighted draw into one look-up. An item's weight falls
     with its age, and fresh items are shown more.
     """
-    age = (day - catalogue.published_day).astype(np.float64)
+    age = (day - catalogue.shown_day).astype(np.float64)
     shine = 0.4 + 0.6 * np.exp(-np.maximum(age, 0) / 240.0) + 2.0 * np.exp(-np.maximum(age, 0) / 15.0)
     weight = np.where(age < 0, 0.0, catalogue.appeal * shine)
     bounds = catalogue.department_bounds()

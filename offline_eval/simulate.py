@@ -34,7 +34,7 @@ class SimulationConfig:
     n_events: int = 50_000
     """About how many interactions are written (within some percent; ill-formed and repeated rows come on top)."""
     n_users: int | None = None
-    """Number of users; by default one for each 25 events."""
+    """Number of users; by default one for each 40 events."""
     n_items: int | None = None
     """Number of items; by default it grows with the events, 200 for 1,000 and 100,000 for 10,000,000."""
     days: int = 365
@@ -53,7 +53,7 @@ class SimulationConfig:
     """Users who first come while the log runs."""
     fresh_item_share: float = 0.35
     """Items that appear while the log runs."""
-    drift_share: float = 0.4
+    drift_share: float = 0.3
     """Users whose taste changes, suddenly or over weeks."""
     position_bias: float = 0.7
     """Exponent: position p of a slate is looked at with probability p ** -position_bias."""
@@ -68,7 +68,7 @@ class SimulationConfig:
 
     def sized(self) -> "SizedShop":
         """Settle numbers of users and items; at least 2 of each."""
-        users = self.n_users if self.n_users is not None else self.n_events // 25
+        users = self.n_users if self.n_users is not None else self.n_events // 40
         growth = np.log(100_000 / 200) / np.log(10_000_000 / 1_000)
         items = self.n_items if self.n_items is not None else int(200 * (self.n_events / 1_000) ** growth)
         return SizedShop(n_users=max(2, users), n_items=max(2, items))
