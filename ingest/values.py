@@ -57,7 +57,9 @@ def as_categories(values: pl.Series) -> pl.Series:
         is_json = text.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
         lists = text.str.split("|")
         if is_json.any():
-            lists = lists.scatter(is_json.arg_true(), _json_lists(text.filter(is_json)))
+            decoded = _json_lists(text.filter(is_json))
+            # The n-th JSON text is the n-th decoded list; `scatter` does not take lists.
+            lists = decoded.gather((is_json.cum_sum().cast(pl.Int64) - 1).clip(0)).zip_with(is_json, lists)
     frame = lists.rename("names").to_frame()
     named = pl.col("names").list.eval(
         pl.element().str.strip_chars().filter(pl.element().is_not_null() & (pl.element().str.strip_chars() != ""))
@@ -70,7 +72,7 @@ def _json_lists(text: pl.Series) -> pl.Series:
     try:
         return text.str.json_decode(pl.List(pl.String))
     except pl.exceptions.PolarsError:
-        decoded = [_json_list(value) for value in text]
+        decoded = [None if value is None else _json_list(value) for value in text]
         return pl.Series(text.name, decoded, dtype=pl.List(pl.String))
 
 

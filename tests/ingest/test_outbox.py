@@ -1,0 +1,135 @@
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from math import isnan, nan
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import OutboxError
+from ingest.outbox import Appended, Drained, OnlineEvent, Outbox
+from ingest.store import END_OF_TIME
+
+START = datetime(2024, 1, 1)
+
+
+def event(number, **changes):
+    values = {
+        "event_id": f"e{number}",
+        "user_id": "u",
+        "item_id": f"i{number}",
+        "kind": "view",
+        "weight": 1.0,
+        "occurred_at": START + timedelta(seconds=number, microseconds=number),
+        "request_id": None,
+        "session_id": "s",
+    }
+    return OnlineEvent(**{**values, **changes})
+
+
+def answer(request_id):
+    request = {"request_id": request_id, "user_id": "u", "occurred_at": START, "k": 2, "degraded": False}
+    request |= {"endpoint": "recommendations", "bundle_version": "b1", "variant": None, "latency_ms": 2.5}
+    row = {"request_id": request_id, "user_id": "u", "occurred_at": START, "score": 0.5, "propensity": None}
+    return request, [
+        {**row, "item_id": "a", "position": 1, "sources": ["popular"], "features": [1.0, nan]},
+        {**row, "item_id": "b", "position": 2, "sources": [], "features": []},
+    ]
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    with Outbox.open(tmp_path / "online.sqlite") as opened:
+        yield opened
+
+
+def test_append_keeps_each_event_id_once_and_order_of_arrival(outbox):
+    assert outbox.append([event(2), event(1), event(2)]) == Appended(2, 1)
+    assert outbox.append([event(1), event(3)]) == Appended(1, 1)
+    events, seq = outbox.events_after(0)
+    assert events == [event(2), event(1), event(3)]
+    assert outbox.events_after(seq) == ([], seq)
+    outbox.append([event(4)])
+    assert outbox.events_after(seq)[0] == [event(4)]
+
+
+def test_events_are_seen_at_once_in_another_process_and_survive_its_kill(outbox):
+    program = (
+        "import os, sys; from datetime import datetime; from ingest.outbox import *\n"
+        "o = Outbox.open(sys.argv[1])\n"
+        "o.append([OnlineEvent(event_id=f'{sys.argv[2]}-{n}', user_id='u', item_id='i', kind='view', weight=1.0,"
+        " occurred_at=datetime(2024, 1, 1)) for n in range(50)])\n"
+        "os._exit(9)"
+    )
+    root = Path(__file__).parents[2]
+    workers = [
+        subprocess.Popen([sys.executable, "-c", program, str(outbox.path), name], cwd=root) for name in ("a", "b")
+    ]
+    assert [worker.wait() for worker in workers] == [9, 9]
+    assert len(outbox.events_after(0)[0]) == 100
+
+
+def test_drain_moves_events_and_answers_once_and_keeps_events_until_purge(outbox, store):
+    outbox.append([event(1), event(2, request_id="r", item_id="a")])
+    outbox.log_answer(*answer("r"))
+    assert outbox.drain(store) == Drained(events=2, duplicates=0, requests=1, impressions=2)
+    assert outbox.drain(store) == Drained(0, 0, 0, 0)
+    assert outbox.drained_seq() == 2
+    assert len(outbox.events_after(0)[0]) == 2
+    rows = store.interactions(before=END_OF_TIME)
+    assert rows["occurred_at"].to_list() == [event(1).occurred_at, event(2).occurred_at]
+    shown = store.connection.sql(
+        "SELECT item_id, clicked, features, bundle_version FROM decisions ORDER BY position"
+    ).fetchall()
+    assert [(item_id, clicked, version) for item_id, clicked, _, version in shown] == [
+        ("a", True, "b1"),
+        ("b", False, "b1"),
+    ]
+    assert shown[0][2][0] == 1.0
+    assert isnan(shown[0][2][1])
+    outbox.append([event(3)])
+    assert outbox.purge(event(2).occurred_at) == 1
+    assert outbox.purge(datetime(2030, 1, 1)) == 1
+    # Not drained, so not forgotten.
+    assert outbox.events_after(0)[0] == [event(3)]
+
+
+@pytest.mark.parametrize("dies_in", ["events_drained", "answers_drained"])
+def test_drain_is_exactly_once_when_it_dies_between_the_two_databases(outbox, store, monkeypatch, dies_in):
+    outbox.append([event(1), event(2)])
+    outbox.log_answer(*answer("r"))
+
+    def die(self, seq):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Outbox, dies_in, die)
+        with pytest.raises(KeyboardInterrupt):
+            outbox.drain(store)
+    outbox.append([event(3)])
+    drained = outbox.drain(store)
+    assert drained.duplicates == (2 if dies_in == "events_drained" else 0)
+    counts = """
+        SELECT
+            (SELECT count(*) FROM interactions),
+            (SELECT count(*) FROM requests),
+            (SELECT count(*) FROM impressions)
+    """
+    assert store.connection.sql(counts).fetchall() == [(3, 1, 2)]
+
+
+def test_drain_knows_events_that_a_log_brought_already(outbox, store, load):
+    load("log.jsonl", '{"event_id":"e1","user_id":"u","item_id":"i1","occurred_at":"2024-01-01"}\n')
+    outbox.append([event(1), event(2)])
+    assert outbox.drain(store).duplicates == 1
+    report = store.connection.sql("SELECT path, rows_read, rows_loaded, rows_duplicate FROM loads").fetchall()
+    assert report[-1] == (str(outbox.path), 2, 1, 1)
+
+
+def test_open_of_a_damaged_outbox_is_one_sentence(tmp_path):
+    path = tmp_path / "online.sqlite"
+    path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(OutboxError, match="damaged or foreign"):
+        Outbox.open(path)
+    with pytest.raises(OutboxError, match="cannot be opened"):
+        Outbox.open(tmp_path / "no" / "online.sqlite")

@@ -1,0 +1,159 @@
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import StoreError
+from ingest.publish import publish
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+
+CUTOFF = datetime(2024, 1, 2)
+INSTANT = timedelta(microseconds=1)
+
+
+def add_event(store, event_id, occurred_at, *, item_id="i", request_id=None, weight=1.0):
+    store.connection.execute(
+        "INSERT INTO interactions VALUES (?, 'u', ?, 'view', ?, ?, ?, NULL, NULL, 'load', ?)",
+        [event_id, item_id, weight, occurred_at, request_id, occurred_at],
+    )
+
+
+def add_impression(store, request_id, item_id, occurred_at, *, clicked=None, position=None):
+    store.connection.execute(
+        """
+        INSERT INTO impressions (request_id, user_id, item_id, occurred_at, clicked, position)
+        VALUES (?, 'u', ?, ?, ?, ?)
+        """,
+        [request_id, item_id, occurred_at, clicked, position],
+    )
+
+
+def test_every_table_view_and_column_has_a_comment(store):
+    found = store.connection.sql(
+        "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
+    ).fetchall()
+    assert len(found) > 100
+    assert [(table, column) for table, column, comment in found if not comment] == []
+    tables = store.connection.sql(
+        """
+        SELECT table_name, comment FROM duckdb_tables() WHERE NOT internal
+        UNION ALL
+        SELECT view_name, comment FROM duckdb_views() WHERE NOT internal
+        """
+    ).fetchall()
+    assert [name for name, comment in tables if not comment] == []
+
+
+@pytest.mark.parametrize("read", ["interactions", "impressions"])
+def test_reads_stop_strictly_before_the_instant(store, read):
+    for moment in (CUTOFF - INSTANT, CUTOFF, CUTOFF + INSTANT):
+        add_event(store, str(moment), moment)
+        add_impression(store, str(moment), "i", moment)
+    assert getattr(store, read)(before=CUTOFF)["occurred_at"].to_list() == [CUTOFF - INSTANT]
+    assert len(getattr(store, read)(before=CUTOFF + INSTANT)) == 2
+    assert len(getattr(store, read)(before=END_OF_TIME)) == 3
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=5)), timezone(timedelta(hours=-8))])
+def test_reads_understand_an_aware_moment_whatever_the_session_zone(store, zone):
+    add_event(store, "before", CUTOFF - INSTANT)
+    add_event(store, "at", CUTOFF)
+    store.connection.execute("SET TimeZone = 'Asia/Tokyo'")
+    aware = CUTOFF.replace(tzinfo=UTC).astimezone(zone)
+    assert len(store.interactions(before=aware)) == 1
+
+
+def test_impressions_look_for_clicks_among_interactions_before_the_moment_only(store):
+    shown = CUTOFF - timedelta(hours=1)
+    for item_id, clicked in (
+        ("told", True),
+        ("told not", False),
+        ("followed", None),
+        ("later", None),
+        ("hidden", None),
+    ):
+        add_impression(store, "r", item_id, shown, clicked=clicked)
+    add_event(store, "1", CUTOFF - INSTANT, item_id="followed", request_id="r")
+    add_event(store, "2", CUTOFF, item_id="later", request_id="r")
+    add_event(store, "3", CUTOFF - INSTANT, item_id="hidden", request_id="r", weight=-1.0)
+    add_event(store, "4", CUTOFF - INSTANT, item_id="told not", request_id="r")
+    clicked = dict(store.impressions(before=CUTOFF).select("item_id", "clicked").iter_rows())
+    assert clicked == {"told": True, "told not": False, "followed": True, "later": False, "hidden": False}
+
+
+def test_a_failed_transaction_leaves_nothing(store):
+    def fail():
+        with store.transaction():
+            add_event(store, "e", CUTOFF)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert len(store.interactions(before=END_OF_TIME)) == 0
+
+
+def test_open_says_who_holds_the_lock(tmp_path):
+    program = (
+        "import sys; from ingest.store import Store; s = Store.open(sys.argv[1]); print('open', flush=True); input()"
+    )
+    path = tmp_path / "store.duckdb"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    with pytest.raises(StoreError, match=rf"process {holder.pid} has the store open; wait"):
+        Store.open(path)
+    holder.communicate(b"\n")
+    Store.open(path).close()
+
+
+def test_open_of_a_damaged_store_is_one_sentence(tmp_path):
+    path = tmp_path / "store.duckdb"
+    path.write_bytes(b"garbage" * 1000)
+    with pytest.raises(StoreError, match="damaged or foreign file") as caught:
+        Store.open(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_open_of_a_store_damaged_in_the_middle_is_one_sentence(tmp_path):
+    path = tmp_path / "store.duckdb"
+    Store.open(path).close()
+    content = bytearray(path.read_bytes())
+    content[5000:-100] = bytes(len(content) - 5100)
+    path.write_bytes(content)
+    with pytest.raises(StoreError) as caught, Store.open(path) as store:
+        store.items()
+    assert "\n" not in str(caught.value)
+
+
+def test_read_only_open_of_no_store_says_what_to_do(tmp_path):
+    with pytest.raises(StoreError, match="readrank ingest"):
+        Store.open(tmp_path / "store.duckdb", read_only=True)
+
+
+def test_publish_replaces_the_copy_while_an_analyst_reads_it(tmp_path):
+    import duckdb
+
+    workspace = Workspace.create(tmp_path / "w", "")
+    with pytest.raises(StoreError, match="no store here yet"):
+        publish(workspace)
+    with Store.open(workspace.store_path) as store:
+        add_event(store, "1", CUTOFF)
+    publish(workspace)
+    analyst = duckdb.connect(str(workspace.analytics_path), read_only=True)
+    with Store.open(workspace.store_path) as store:
+        add_event(store, "2", CUTOFF)
+    publish(workspace)
+    assert analyst.sql("SELECT count(*) FROM interactions").fetchall() == [(1,)]
+    analyst.close()
+    with duckdb.connect(str(workspace.analytics_path), read_only=True) as analyst:
+        assert analyst.sql("SELECT count(*) FROM interactions").fetchall() == [(2,)]
+        assert analyst.sql("SELECT comment FROM duckdb_tables() WHERE table_name = 'items'").fetchall() != [(None,)]
+    assert [path.name for path in workspace.root.iterdir() if ".new" in path.name] == []
