@@ -10,7 +10,6 @@ from fastapi import Body, FastAPI, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
 from fastapi.responses import JSONResponse
-from ingest.outbox import Outbox
 from starlette.exceptions import HTTPException
 
 from api import playground
@@ -36,6 +35,7 @@ from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.errors import OutboxError, ReadrankError
+from ingest.outbox import Appended, Outbox
 from ingest.workspace import Workspace
 from ranker import query as q
 
@@ -62,9 +62,10 @@ def create_app(
     settings = settings or from_environment()
     workspace = Workspace.open(workspace_path)
     desk = Desk(workspace.section("checks", ChecksConfig), workspace.section("kinds", KindsConfig))
-    outbox = Outbox.open(workspace.outbox_path)
-    live = Live(workspace.bundles_path, outbox, load=load, check_every_s=settings.reload_seconds)
-    decisions = DecisionLog(outbox, length=settings.log_queue)
+    # A connection each: reading before an answer must not wait while another thread waits for the disk.
+    outbox, reading, logging_to = (Outbox.open(workspace.outbox_path) for _ in range(3))
+    live = Live(workspace.bundles_path, reading, load=load, check_every_s=settings.reload_seconds)
+    decisions = DecisionLog(logging_to, length=settings.log_queue)
     service = Service(live, decisions, budget_s=settings.budget_ms / 1e3, threads=settings.threads)
 
     @contextlib.asynccontextmanager
@@ -73,7 +74,9 @@ def create_app(
         live.start()
         yield
         decisions.stop()
-        outbox.close()
+        live.stop()
+        for opened in (outbox, reading, logging_to):
+            opened.close()
 
     app = FastAPI(
         title="readrank",
@@ -129,7 +132,7 @@ def create_app(
         """Accept what users did; each event is judged by itself, and the accepted ones are on disk before the 202."""
         accepted, rejected = desk.sort_out(sent.events, utc_now())
         try:
-            appended = outbox.append(accepted)
+            appended = outbox.append(accepted) if accepted else Appended(0, 0)
         except OutboxError as error:
             raise NotWrittenError(str(error)) from error
         return EventsOut(accepted=appended.accepted, duplicates=appended.duplicates, rejected=rejected)

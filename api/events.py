@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-from ingest.outbox import OnlineEvent
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api.schemas import MAX_EVENTS, Id, RejectedOut, Request, Text
+from api.schemas import MAX_EVENTS, Id, Label, RejectedOut, Request
 from api.sentences import sentence
 from ingest.checks import ChecksConfig, KindsConfig
+from ingest.outbox import OnlineEvent
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class EventIn(Request):
 
     user_id: Id
     item_id: Id
-    kind: Annotated[Text, StringConstraints(strict=True, min_length=1, max_length=100)] = "click"
+    kind: Label = "click"
     """One of the kinds in the settings; any other counts 1."""
     weight: Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)] | None = None
     """What the event counts; by default what the settings say of its kind."""

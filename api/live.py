@@ -10,10 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ingest.outbox import OnlineEvent
-
 from api.errors import NoBundleError
 from ingest.errors import ReadrankError
+from ingest.outbox import OnlineEvent
 from ranker.query import Answer, GivenItem, Query
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ class Recommender(Protocol):
 
     version: str
     cutoff: datetime
+    outbox_seq: int
 
     @property
     def history(self) -> "History":
@@ -97,7 +97,7 @@ class Live:
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._moment: Moment | None = None
-        self._tried: str | None = None
+        self._tried: Path | None = None
         self._checked = float("-inf")
         self._events: list[OnlineEvent] = []
         self._waiting: list[OnlineEvent] = []
@@ -109,8 +109,13 @@ class Live:
 
     def start(self) -> None:
         """Load the bundle now; a problem is kept for `problems` instead of raised."""
-        self._reload(self._live_name())
         self._checked = time.monotonic()
+        if folder := self._live_folder():
+            self._reload(folder)
+
+    def stop(self) -> None:
+        """Hand what was kept from the garbage collector back to it."""
+        gc.unfreeze()
 
     def now(self) -> Moment:
         """Return model and history as they are; NoBundleError when there has never been a model that loads."""
@@ -172,51 +177,65 @@ class Live:
         if time.monotonic() - self._checked < self._check_every_s:
             return
         self._checked = time.monotonic()
-        name = self._live_name()
-        if name is not None and name != self._tried and not self._loading.locked():
-            threading.Thread(target=self._reload, args=(name,), name="bundle-loader", daemon=True).start()
+        folder = self._live_folder()
+        if folder is not None and folder != self._tried and not self._loading.locked():
+            threading.Thread(target=self._reload, args=(folder,), name="bundle-loader", daemon=True).start()
 
-    def _live_name(self) -> str | None:
-        from ranker.bundle import live_version
+    def _live_folder(self) -> Path | None:
+        from ranker.bundle import live_folder
 
         try:
-            return live_version(self._bundles)
+            return live_folder(self._bundles)
         except ReadrankError as error:
             self._bundle_problem = str(error)
             return None
 
-    def _reload(self, name: str | None) -> None:
+    def _reload(self, folder: Path) -> None:
         with self._loading:
-            if name is None:
-                self._bundle_problem = self._bundle_problem or (
-                    f"{self._bundles / 'live'}: wanted the name of a bundle, found none; run `readrank train`"
-                )
-                return
-            self._tried = name
+            self._tried = folder
             try:
                 started = time.monotonic()
-                ranker = self._load(self._bundles / name)
+                ranker = self._load(folder)
                 _warm_up(ranker)
                 with self._lock:
-                    self._moment = Moment(ranker, self._history_for(ranker), stale=False)
+                    self._begin(ranker)
                 self._bundle_problem = None
                 log.info("bundle serves version=%s seconds=%.2f", ranker.version, time.monotonic() - started)
             except Exception as error:
-                said = str(error) if isinstance(error, ReadrankError) else f"bundle {name} does not load: {error!r}"
-                log.error(
-                    "bundle refused version=%s problem=%s", name, said, exc_info=not isinstance(error, ReadrankError)
-                )
+                foreseen = isinstance(error, ReadrankError)
+                said = str(error) if foreseen else f"{folder}: does not load: {error!r}"
+                log.error("bundle refused version=%s problem=%s", folder.name, said, exc_info=not foreseen)
                 self._bundle_problem = said
-        # The model lives as long as the process: sparing the collector its millions of objects spares pauses.
+        # The model lives long: sparing the collector its millions of objects spares answers its pauses.
         gc.collect()
         gc.freeze()
 
-    def _history_for(self, ranker: Recommender) -> "History":
+    def _begin(self, ranker: Recommender) -> None:
+        """Let `ranker` serve, with the events that its own history lacks; holding the lock."""
+        events: list[OnlineEvent] = []
+        seq = ranker.outbox_seq
         try:
-            return ranker.history_with(self._events) if self._events else ranker.history
+            events, seq = uncovered(self._source, ranker)
+            history = ranker.history_with(events) if events else ranker.history
+            self._moment = Moment(ranker, history, stale=False)
         except Exception as error:
             self._note_outbox(error)
-            return ranker.history
+            self._moment = Moment(ranker, ranker.history, stale=True)
+        self._events, self._waiting, self._seq = events, [], seq
+
+
+def uncovered(source: Events, ranker: Recommender) -> tuple[list[OnlineEvent], int]:
+    """Return the accepted events that a bundle does not know, and the number of the last event.
+
+    A bundle knows events up to its `outbox_seq` that occurred before its cutoff. The outbox keeps them for a while, and
+    counting them again would double them.
+    """
+    everything, last = source.events_after(0)
+    fresh, seq = source.events_after(ranker.outbox_seq)
+    fresh_ids = {event.event_id for event in fresh}
+    known = [event for event in everything if event.occurred_at >= ranker.cutoff and event.event_id not in fresh_ids]
+    # In an outbox begun anew the numbers start again below `outbox_seq`: go on from what it really holds.
+    return [*known, *fresh], seq if fresh else last
 
 
 def _warm_up(ranker: Recommender) -> None:

@@ -42,11 +42,13 @@ def _encodable(value: str) -> str:
     return value
 
 
-Text = Annotated[str, AfterValidator(_encodable)]
-Id = Annotated[Text, BeforeValidator(_id_text), StringConstraints(strict=True, min_length=1, max_length=MAX_ID)]
-Label = Annotated[Text, StringConstraints(strict=True, min_length=1, max_length=MAX_ID)]
-Title = Annotated[Text, StringConstraints(strict=True, max_length=MAX_TITLE)]
-Description = Annotated[Text, StringConstraints(strict=True, max_length=MAX_DESCRIPTION)]
+ENCODABLE = AfterValidator(_encodable)
+Id = Annotated[
+    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID), BeforeValidator(_id_text), ENCODABLE
+]
+Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID), ENCODABLE]
+Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE), ENCODABLE]
+Description = Annotated[str, StringConstraints(strict=True, max_length=MAX_DESCRIPTION), ENCODABLE]
 
 
 class Request(BaseModel):

@@ -63,7 +63,7 @@ def _told(problem: Mapping[str, Any]) -> str:
         return "wanted a value, got nothing; add the field" if problem["loc"] != ("body",) else _no_body(problem)
     if kind in ("model_attributes_type", "model_type", "dict_type") and isinstance(problem.get("input"), bytes | str):
         return "wanted a JSON object, got text; send it with the header Content-Type: application/json"
-    if kind.endswith("too_long") and isinstance(problem.get("input"), str):
+    if kind == "string_too_long":
         return f"wanted at most {context['max_length']:,} characters, got {len(problem['input']):,}; shorten it"
     if kind in WANTED:
         return f"wanted {WANTED[kind].format(**context)}, got {_came(kind, problem.get('input'), context)}; correct it"

@@ -6,9 +6,11 @@ import signal
 import socket
 from pathlib import Path
 
-from api.errors import NoBundleError, PortInUseError, ServiceError
+from api.errors import PortInUseError, ServiceError
 from api.settings import from_environment, hand_to_workers
+from ingest.outbox import Outbox
 from ingest.workspace import Workspace
+from ranker.bundle import live_folder, read_manifest
 
 log = logging.getLogger(__name__)
 
@@ -19,11 +21,13 @@ STOP_SECONDS = 10
 def serve(workspace_path: Path | str, host: str = "127.0.0.1", port: int = 8080, workers: int = 1) -> None:
     """Serve until SIGTERM or SIGINT, then return.
 
-    What can be known wrong beforehand ends it before any worker starts: no workspace, no bundle (NoBundleError), a
-    port in use (PortInUseError). The socket is bound here and handed on, so that nobody takes the port in between.
+    What can be known wrong beforehand ends it before any worker starts: no workspace, no whole bundle (BundleError), a
+    damaged outbox (OutboxError), a port in use (PortInUseError). The socket is bound here and handed on, so that nobody
+    takes the port in between.
     """
     workspace = Workspace.open(workspace_path)
-    _check_bundle(workspace.bundles_path)
+    read_manifest(live_folder(workspace.bundles_path))
+    Outbox.open(workspace.outbox_path).close()
     listening = listen(host, port)
     hand_to_workers(workspace.root)
     _run(listening, workers)
@@ -47,13 +51,6 @@ def listen(host: str, port: int) -> socket.socket:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ServiceError(f"{host}:{port}: cannot listen there: {reason}; pass --host and --port") from error
     return listening
-
-
-def _check_bundle(bundles: Path) -> None:
-    from ranker.bundle import live_version
-
-    if live_version(bundles) is None:
-        raise NoBundleError(f"{bundles / 'live'}: wanted the name of a bundle, found none; run `readrank train`")
 
 
 def _run(listening: socket.socket, workers: int) -> None:

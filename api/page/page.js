@@ -191,7 +191,7 @@ async function health() {
   try {
     const told = await call("/readyz");
     $("model").className = "model " + (told.ready && !told.problems.length ? "ok" : "bad");
-    const state = told.ready ? `Model ${told.model} · knows what came before ${told.cutoff} · ${told.live_events} live events` : "Not ready";
+    const state = told.ready ? `Model ${told.model} · knows what came before ${told.cutoff.replace("T", " ").slice(0, 16)} UTC · ${told.live_events} live events` : "Not ready";
     $("model-text").textContent = [state, ...told.problems].join(" · ");
   } catch (error) {
     $("model").className = "model bad";

@@ -1,0 +1,71 @@
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from api.app import create_app
+from api.settings import ServiceSettings
+from encoders.train import EncoderConfig
+from ingest.load import load_files
+from ingest.store import Store
+from ingest.workspace import Workspace
+from offline_eval.simulate import SimulationConfig, simulate
+from ranker.bundle import promote
+from ranker.rank import Ranker
+from ranker.train import TrainConfig, train
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A tiny shop, trained: nobody changes it."""
+    files = simulate(SimulationConfig(n_events=4_000, n_users=120, n_items=150), tmp_path_factory.mktemp("log"))
+    workspace = Workspace.create(tmp_path_factory.mktemp("shop") / "workspace", "[kinds]\nwave = 3.0\n")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [files.items, files.interactions, files.impressions])
+    encoder = EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000)
+    trained = train(workspace, TrainConfig(encoder=encoder))
+    promote(workspace.bundles_path, trained.folder.name)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def ranker(shop: Workspace) -> Ranker:
+    (folder,) = [path for path in shop.bundles_path.iterdir() if path.is_dir()]
+    return Ranker.load(folder)
+
+
+@pytest.fixture
+def workspace(shop: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of the shop with an outbox of its own."""
+    shutil.copytree(shop.root, tmp_path / "workspace", ignore=shutil.ignore_patterns("online.sqlite*"))
+    return Workspace.open(tmp_path / "workspace")
+
+
+@pytest.fixture
+def make_client(workspace: Workspace, ranker: Ranker) -> Iterator[Callable[..., TestClient]]:
+    """Start the real app in process, with settings as keywords; `load` replaces how bundles are loaded."""
+    opened = []
+
+    def make(load=lambda folder: ranker, **settings) -> TestClient:
+        app = create_app(workspace.root, ServiceSettings(**{"budget_ms": 20_000, **settings}), load=load)
+        client = TestClient(app, raise_server_exceptions=False)
+        client.__enter__()
+        opened.append(client)
+        return client
+
+    yield make
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(make_client) -> TestClient:
+    return make_client()
+
+
+@pytest.fixture
+def user(ranker: Ranker) -> str:
+    """A user of the log with a past."""
+    return ranker.history.user_ids[3]
