@@ -1,0 +1,175 @@
+import json
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import readrank
+
+ROOT = Path(__file__).parents[1]
+LOG = """user_id,item_id,occurred_at,kind
+u1,i1,2024-01-01,view
+u1,i1,2024-01-01,view
+u2,i2,never,view
+u3,i2,2024-01-02,wave
+"""
+
+
+@pytest.fixture
+def workspace(tmp_path, capsys):
+    folder = tmp_path / "shop"
+    assert readrank.run(["init", str(folder)]) == 0
+    capsys.readouterr()
+    return folder
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    return path
+
+
+def complaint(capsys):
+    """Return what stderr said, having checked that it is one line without a traceback."""
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def test_help_answers_fast_and_imports_nothing_heavy():
+    program = (
+        "import sys, readrank\n"
+        "status = readrank.run(['--help'])\n"
+        "heavy = {'torch', 'duckdb', 'polars', 'lightgbm', 'fastapi', 'numpy', 'pyarrow', 'transformers'}\n"
+        "loaded = heavy & set(sys.modules)\n"
+        "sys.exit(f'imported {loaded}' if loaded else status)"
+    )
+    took = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+        took.append(time.perf_counter() - begun)
+        assert done.returncode == 0, done.stderr
+        assert "ingest" in done.stdout
+    assert min(took) < 0.5
+
+
+def test_every_command_helps(capsys):
+    for command in readrank.app.registered_commands:
+        name = command.name or command.callback.__name__.replace("_", "-")
+        assert readrank.run([name, "--help"]) == 0
+        assert "Usage" in capsys.readouterr().out
+
+
+def test_init_makes_settings_that_every_section_reads(workspace):
+    sections = tomllib.loads((workspace / "readrank.toml").read_text())
+    assert set(sections) == set(readrank.SECTIONS)
+    assert (workspace / "readrank.duckdb").exists()
+    assert (workspace / "bundles").is_dir()
+
+
+def test_init_twice_is_refused(workspace, capsys):
+    assert readrank.run(["init", str(workspace)]) == 2
+    assert "already exists" in complaint(capsys)
+
+
+def test_ingest_says_what_became_of_every_row(workspace, log, capsys):
+    assert readrank.run(["ingest", str(log), "--workspace", str(workspace)]) == 0
+    said = capsys.readouterr().out
+    assert "interactions: 4 rows read = 2 loaded + 1 duplicate + 1 rejected" in said
+    assert "rejected bad_time: 1" in said
+    assert "kind 'wave' is not under [kinds] in readrank.toml and counts 1: 1 rows" in said
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_ingest_answers_machines_in_json(workspace, log, capsys, before):
+    options = ["--workspace", str(workspace), "--json"]
+    assert readrank.run([*options, "ingest", str(log)] if before else ["ingest", str(log), *options]) == 0
+    (report,) = json.loads(capsys.readouterr().out)
+    assert (report["rows_read"], report["rows_loaded"], report["rows_duplicate"]) == (4, 2, 1)
+    assert report["reasons"] == {"bad_time": 1}
+
+
+def test_ingest_publishes_for_analysts(workspace, log):
+    import duckdb
+
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 0
+    with duckdb.connect(str(workspace / "analytics.duckdb"), read_only=True) as analyst:
+        assert analyst.sql("SELECT rows_loaded FROM load_quality").fetchall() == [(2,)]
+
+
+def test_ingest_without_a_workspace_says_to_init(tmp_path, log, capsys):
+    assert readrank.run(["ingest", str(log), "-w", str(tmp_path)]) == 2
+    assert "readrank init" in complaint(capsys)
+
+
+def test_ingest_of_a_wrong_file_is_one_line(workspace, tmp_path, capsys):
+    picture = tmp_path / "picture.csv"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    assert readrank.run(["ingest", str(picture), "-w", str(workspace)]) == 2
+    assert "got a PNG image" in complaint(capsys)
+
+
+def test_ingest_with_a_mistyped_section_is_one_line(workspace, log, capsys):
+    with (workspace / "readrank.toml").open("a") as settings:
+        settings.write("[kind]\nview = 2\n")
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 2
+    assert "nothing reads [kind]" in complaint(capsys)
+
+
+def test_ingest_reads_times_in_the_format_given(workspace, tmp_path, capsys):
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,time\nu,i,31/12/2023 10:00\n")
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 2
+    assert "bad_time 1" in complaint(capsys)
+    assert readrank.run(["ingest", str(log), "-w", str(workspace), "--time-format", "%d/%m/%Y %H:%M"]) == 0
+
+
+def test_a_full_disk_is_one_line(workspace, log, capsys):
+    small = "import resource, signal, sys, readrank\n"
+    small += "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    small += "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+    small += "sys.exit(readrank.run(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", small, "ingest", str(log), "-w", str(workspace)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    # The store is as before, and the same command is enough afterwards.
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 0
+    assert "= 2 loaded" in capsys.readouterr().out
+
+
+def test_an_unexpected_error_is_one_line_and_debug_shows_where(workspace, log, capsys, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("out of\nluck")
+
+    monkeypatch.setattr("ingest.load.load_files", fail)
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 1
+    assert "unexpected RuntimeError: out of luck" in complaint(capsys)
+    assert readrank.run(["--debug", "ingest", str(log), "-w", str(workspace)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_file_system_without_space_is_a_mistake_to_mend(workspace, log, capsys, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ingest.load.load_files", fail)
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 2
+    assert "the disk is full" in complaint(capsys)
+
+
+def test_usage_mistakes_exit_with_two(capsys):
+    assert readrank.run(["ingest"]) == 2
+    assert readrank.run(["no-such-command"]) == 2
