@@ -85,11 +85,9 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make a workspace: a commented readrank.toml and an empty store."""
-    from ingest.store import Store
     from ingest.workspace import Workspace, commented_toml
 
     workspace = Workspace.create(folder, commented_toml({name: _config_class(name) for name in SECTIONS}))
-    Store.open(workspace.store_path).close()
     _print_result(
         {"workspace": str(workspace.root), "settings": str(workspace.settings_path)},
         f"made {workspace.root}; settings are in {workspace.settings_path}\n"
@@ -142,6 +140,33 @@ def publish(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
     path = publish_store(_workspace())
     _print_result({"path": str(path)}, f"published {path}")
+
+
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; one for each core is a good number.")] = 1,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve recommendations, rankings and events over HTTP, and a playground page at /.
+
+    Needs a bundle that serves: run readrank train first. A later one is picked up while running. Ends with SIGTERM or
+    Ctrl-C after the requests under way. READRANK_... variables tune it: see docs/api.md.
+    """
+    from api.serve import serve as serve_workspace
+
+    def announce(url: str) -> None:
+        _print_result(
+            {"url": url, "workers": workers},
+            f"serving at {url} with {workers} worker{'s' if workers > 1 else ''}; stop with Ctrl-C",
+        )
+        sys.stdout.flush()
+
+    serve_workspace(_workspace().root, host, port, workers, announce=announce)
 
 
 def main() -> None:

@@ -179,7 +179,8 @@ def create_app(
 def app_from_environment() -> FastAPI:
     """Make the app as a worker process does: the workspace comes from `READRANK_WORKSPACE`."""
     settings = from_environment()
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("api").setLevel(settings.log_level.upper())
     return create_app(settings.workspace, settings)
 
 

@@ -4,6 +4,7 @@ import errno
 import logging
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from api.errors import PortInUseError, ServiceError
@@ -18,8 +19,15 @@ STOP_SECONDS = 10
 """Time for requests under way to end after SIGTERM."""
 
 
-def serve(workspace_path: Path | str, host: str = "127.0.0.1", port: int = 8080, workers: int = 1) -> None:
-    """Serve until SIGTERM or SIGINT, then return.
+def serve(
+    workspace_path: Path | str,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    workers: int = 1,
+    *,
+    announce: Callable[[str], None] = log.info,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then return; `announce` is told the URL once the port is ours.
 
     What can be known wrong beforehand ends it before any worker starts: no workspace, no whole bundle (BundleError), a
     damaged outbox (OutboxError), a port in use (PortInUseError). The socket is bound here and handed on, so that nobody
@@ -28,8 +36,11 @@ def serve(workspace_path: Path | str, host: str = "127.0.0.1", port: int = 8080,
     workspace = Workspace.open(workspace_path)
     read_manifest(live_folder(workspace.bundles_path))
     Outbox.open(workspace.outbox_path).close()
+    from_environment()
     listening = listen(host, port)
     hand_to_workers(workspace.root)
+    name = f"[{host}]" if ":" in host else host
+    announce(f"http://{name}:{listening.getsockname()[1]}")
     _run(listening, workers)
 
 
@@ -37,8 +48,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Bind a port; PortInUseError or ServiceError with one sentence otherwise."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         # Listening already makes a second service on this port fail, even before our workers are up.
         listening.listen(2048)
