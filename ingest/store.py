@@ -171,20 +171,24 @@ def _translated(path: Path) -> Iterator[None]:
         raise StoreError(_sentence(path, str(error))) from error
 
 
+_FULL = "the disk is full; the store is as before this job: free space and run it again"
+_DAMAGED = "wanted a DuckDB store, got a damaged or foreign file; restore a copy, or move it away and load again"
+_ADVICE = {
+    "No space left": _FULL,
+    "disk is full": _FULL,
+    "not a valid DuckDB": _DAMAGED,
+    "orrupt": _DAMAGED,
+    "hecksum": _DAMAGED,
+    "storage version": "written by another version of DuckDB; install that version or load again",
+}
+"""What DuckDB's message contains -> what we say; the first that fits."""
+
+
 def _sentence(path: Path, message: str) -> str:
     first_line = message.splitlines()[0] if message else "unknown error"
-    if "lock" in message:
+    if "Could not set lock" in message:
         holder = message.partition("PID ")[2].partition(")")[0]
         who = f"process {holder}" if holder else "another process"
         return f"{path}: {who} has the store open; wait for that job to end (analysts read analytics.duckdb instead)"
-    if "No space left" in message or "disk is full" in message:
-        return f"{path}: the disk is full; the store is as before this job: free space and run it again"
-    if "not a valid DuckDB" in message or "Corrupt" in message or "checksum" in message.lower():
-        return (
-            f"{path}: wanted a DuckDB store, got a damaged or foreign file; restore a copy, or move it and load again"
-        )
-    if "storage version" in message:
-        return f"{path}: written by another version of DuckDB ({first_line}); install that version or load again"
-    if "No such file" in message or "Permission denied" in message or "Cannot open" in message:
-        return f"{path}: the store cannot be opened: {first_line}"
-    return f"{path}: the store refused: {first_line}"
+    advice = next((said for part, said in _ADVICE.items() if part in message), None)
+    return f"{path}: {advice}" if advice else f"{path}: the store refused: {first_line}"

@@ -22,7 +22,12 @@ class Workspace:
 
     @classmethod
     def create(cls, path: Path | str, settings_text: str) -> "Workspace":
-        """Make the folder with its settings; SettingsError when settings already lie there."""
+        """Make the folder with an empty store and its settings; SettingsError when settings already lie there.
+
+        The settings come last, so that what failed half-way can simply be made again.
+        """
+        from ingest.store import Store
+
         workspace = cls(Path(path))
         if workspace.settings_path.exists():
             raise SettingsError(
@@ -31,7 +36,10 @@ class Workspace:
         try:
             for folder in (workspace.root, workspace.bundles_path, workspace.reports_path):
                 folder.mkdir(parents=True, exist_ok=True)
-            workspace.settings_path.write_text(settings_text, encoding="utf-8")
+            Store.open(workspace.store_path).close()
+            unfinished = workspace.settings_path.with_suffix(".new")
+            unfinished.write_text(settings_text, encoding="utf-8")
+            unfinished.replace(workspace.settings_path)
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             raise SettingsError(f"{path}: cannot become a workspace: {error.strerror} ({error.filename})") from error
         return workspace

@@ -334,7 +334,7 @@ def test_load_of_impressions_and_how_clicks_are_resolved(store, load):
 
 
 def test_load_killed_at_any_moment_leaves_the_store_as_it_was(tmp_path):
-    n_rows = 400_000
+    n_rows = 200_000
     path = tmp_path / "log.csv"
     pl.DataFrame(
         {"user_id": ["u"] * n_rows, "item_id": range(n_rows), "occurred_at": range(1704067200, 1704067200 + n_rows)}

@@ -142,6 +142,7 @@ def test_publish_replaces_the_copy_while_an_analyst_reads_it(tmp_path):
     import duckdb
 
     workspace = Workspace.create(tmp_path / "w", "")
+    workspace.store_path.unlink()
     with pytest.raises(StoreError, match="no store here yet"):
         publish(workspace)
     with Store.open(workspace.store_path) as store:
