@@ -17,6 +17,8 @@ import typer
 from ingest.errors import ReadrankError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from ingest.load import LoadReport
     from ingest.progress import Progress
     from ingest.workspace import Workspace
@@ -26,6 +28,13 @@ SECTIONS = {
     "kinds": "ingest.checks:KindsConfig",
     "checks": "ingest.checks:ChecksConfig",
     "text": "encoders.text:TextConfig",
+    "encoder": "encoders.train:EncoderConfig",
+    "examples": "ranker.examples:ExamplesConfig",
+    "candidates": "ranker.candidates:CandidatesConfig",
+    "neighbours": "ranker.neighbours:NeighboursConfig",
+    "factors": "ranker.factors:FactorsConfig",
+    "blend": "ranker.blend:BlendConfig",
+    "rules": "ranker.rules:RulesConfig",
 }
 """Sections of readrank.toml and the config classes that read them; imported only when a command needs them."""
 
@@ -143,10 +152,89 @@ def publish(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
 
 
 @app.command()
+def train(
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Use nothing from this moment on (UTC).")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="KIND", help="static (CPU) or transformer (GPU); default: readrank.toml.")
+    ] = None,
+    promote: Annotated[bool, typer.Option(help="Let the new bundle serve.")] = True,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tune the encoder, train the ranker and write a new bundle under bundles/."""
+    from ranker import bundle
+    from ranker.train import TrainConfig
+    from ranker.train import train as train_bundle
+
+    space = _workspace()
+    config = TrainConfig.of(space)
+    if encoder:
+        config = replace(config, encoder=replace(config.encoder, kind=encoder))
+    with _progress_bars() as progress:
+        trained = train_bundle(space, config, until=_moment("--until", until), progress=progress)
+    if promote:
+        bundle.promote(space.bundles_path, trained.folder.name)
+    _print_result(
+        {"bundle": trained.folder.name, "live": promote, "measured": trained.measured},
+        "\n".join(_training_lines(trained.folder, trained.measured, promote)),
+    )
+
+
+@app.command()
+def recommend(
+    queries: Annotated[Path, typer.Option(metavar="FILE", help="query_id, user_id and, if wanted, as_of.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write query_id, item_id, rank, score.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="Items for each query.")] = 20,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend for a file of queries, each with the user's history strictly before its as_of.
+
+    The model is frozen at its cutoff, the history is live: what the store holds until as_of counts. A query without
+    as_of is asked at the bundle's cutoff. Files are Parquet, CSV or JSON lines, as their names say.
+    """
+    from ranker.batch import recommend_file
+
+    with _progress_bars() as progress:
+        n_queries, n_rows = recommend_file(_workspace(), queries, out, k, progress=progress)
+    _print_result(
+        {"queries": n_queries, "rows": n_rows, "out": str(out)},
+        f"wrote {n_rows:,} rows for {n_queries:,} queries to {out}",
+    )
+
+
+@app.command()
+def rank(
+    requests: Annotated[Path, typer.Option(metavar="FILE", help="request_id, user_id, item_id, occurred_at.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the same rows with their score.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the items of given requests, each with the user's history strictly before its occurred_at."""
+    from ranker.batch import rank_file
+
+    with _progress_bars() as progress:
+        n_rows = rank_file(_workspace(), requests, out, progress=progress)
+    _print_result({"rows": n_rows, "out": str(out)}, f"wrote {n_rows:,} scores to {out}")
+
+
+@app.command()
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="A folder's name under bundles/.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a bundle serve, at once; also the way back to an earlier one."""
+    from ranker import bundle
+
+    space = _workspace()
+    bundle.promote(space.bundles_path, version)
+    _print_result({"live": version}, f"{version} serves now")
+
+
+@app.command()
 def serve(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 for every one of this machine.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,
     workers: Annotated[int, typer.Option(min=1, max=256, help="Processes; one for each core is a good number.")] = 1,
     workspace: WorkspaceOption = None,
@@ -207,6 +295,19 @@ def _config_class(section: str) -> type:
     return found
 
 
+def _moment(option: str, text: str | None) -> "datetime | None":
+    if text is None:
+        return None
+    import polars as pl
+
+    from ingest.times import parse_times
+
+    moment: datetime | None = parse_times(pl.Series([text])).item()
+    if moment is None:
+        raise ReadrankError(f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}")
+    return moment
+
+
 def _print_result(machines: Any, people: str) -> None:
     print(json.dumps(machines, ensure_ascii=False, default=str) if _options.as_json else people)
 
@@ -236,6 +337,26 @@ def _load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
             yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
         if report.without_text:
             yield f"  {report.without_text:,} items have neither title, description nor categories"
+
+
+def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> Iterator[str]:
+    encoder, blend = measured["encoder"], measured["blend"]
+    if encoder["tuned_recall@10"] is not None:
+        yield (
+            f"encoder {encoder['kind']} from {encoder['base']}: recall@10 of held-out next items "
+            f"{encoder['untuned_recall@10']:.4f} untuned -> {encoder['tuned_recall@10']:.4f} tuned; "
+            f"NDCG@10 {encoder['untuned_ndcg@10']:.4f} -> {encoder['tuned_ndcg@10']:.4f}"
+        )
+    else:
+        yield f"encoder {encoder['kind']} from {encoder['base']}: not measured, the log is too short to hold a part out"
+    if blend["learned"]:
+        yield (
+            f"blend of {blend['trees']} trees: NDCG@10 {blend['valid_ndcg@10']:.4f} on later queries, over candidates "
+            f"that hold {blend['candidate_recall']:.1%} of what followed"
+        )
+    else:
+        yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
+    yield f"bundle {folder}" + (" serves now" if promoted else f"; let it serve with `readrank promote {folder.name}`")
 
 
 @contextmanager

@@ -4,20 +4,17 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Body, FastAPI, Query, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.requests import Request
-from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 
 from api import playground
 from api.decisions import DecisionLog
-from api.errors import NotWrittenError, ServiceError, UnknownItemError
+from api.errors import NotWrittenError, UnknownItemError
 from api.events import Desk, EventsIn, utc_now
 from api.limits import BodyLimit
 from api.live import Live, Recommender, load_ranker
+from api.problems import PROBLEMS, add_problems
 from api.schemas import (
     AnswerOut,
     EventsOut,
@@ -30,7 +27,6 @@ from api.schemas import (
     ReadyOut,
     RecommendationsIn,
 )
-from api.sentences import sentence
 from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
 from ingest.checks import ChecksConfig, KindsConfig
@@ -38,15 +34,6 @@ from ingest.errors import OutboxError, ReadrankError
 from ingest.outbox import Appended, Outbox
 from ingest.workspace import Workspace
 from ranker import query as q
-
-log = logging.getLogger(__name__)
-
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ProblemOut, "description": "The body is not JSON"},
-    413: {"model": ProblemOut, "description": "The body is too long"},
-    422: {"model": ProblemOut, "description": "A field is missing, unknown or out of bounds"},
-    503: {"model": ProblemOut, "description": "No model yet, or events cannot be made durable"},
-}
 
 
 def create_app(
@@ -87,7 +74,25 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(BodyLimit, longest=settings.max_body_bytes)
-    _add_problems(app)
+    add_problems(app)
+    _add_answers(app, service)
+    _add_events(app, desk, outbox)
+    _add_items(app, live)
+    _add_health(app, live, decisions)
+    if settings.playground:
+        playground.add(app, live)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """Make the app as a worker process does: the workspace comes from `READRANK_WORKSPACE`."""
+    settings = from_environment()
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("api").setLevel(settings.log_level.upper())
+    return create_app(settings.workspace, settings)
+
+
+def _add_answers(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/recommendations", response_model=AnswerOut, responses=PROBLEMS, tags=["answers"])
     async def recommendations(
@@ -127,6 +132,8 @@ def create_app(
         )
         return _answer(await service.rank(query, items))
 
+
+def _add_events(app: FastAPI, desk: Desk, outbox: Outbox) -> None:
     @app.post("/v1/events", status_code=202, responses=PROBLEMS, tags=["events"])
     def events(sent: Annotated[EventsIn, Body(openapi_examples=EventsIn.examples)]) -> EventsOut:
         """Accept what users did; each event is judged by itself, and the accepted ones are on disk before the 202."""
@@ -137,6 +144,8 @@ def create_app(
             raise NotWrittenError(str(error)) from error
         return EventsOut(accepted=appended.accepted, duplicates=appended.duplicates, rejected=rejected)
 
+
+def _add_items(app: FastAPI, live: Live) -> None:
     @app.get("/v1/items/{item_id:path}", responses={404: {"model": ProblemOut}}, tags=["items"])
     def item(item_id: Id) -> ItemOut:
         """Tell what the model knows of an item."""
@@ -150,6 +159,8 @@ def create_app(
         """Tell what the model knows of several items; unknown ones are left out."""
         return ItemsOut(items=[found for item_id in ids if (found := _item(live, item_id)) is not None])
 
+
+def _add_health(app: FastAPI, live: Live, decisions: DecisionLog) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """Say that the process lives."""
@@ -170,18 +181,6 @@ def create_app(
             problems=live.problems,
         )
         return Response(ready.model_dump_json(), status_code=200 if ready.ready else 503, media_type="application/json")
-
-    if settings.playground:
-        playground.add(app, live)
-    return app
-
-
-def app_from_environment() -> FastAPI:
-    """Make the app as a worker process does: the workspace comes from `READRANK_WORKSPACE`."""
-    settings = from_environment()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("api").setLevel(settings.log_level.upper())
-    return create_app(settings.workspace, settings)
 
 
 def _answer(served: Served) -> Response:
@@ -212,37 +211,3 @@ def _item(live: Live, item_id: str) -> ItemOut | None:
     if found is None:
         return None
     return ItemOut(item_id=item_id, title=found.get("title"), categories=found.get("categories") or [])
-
-
-def _add_problems(app: FastAPI) -> None:
-    """Turn every error into a status and one sentence."""
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            place, reason = first["loc"][-1], first["ctx"]["error"]
-            said = f"request body: wanted JSON, got a syntax error at character {place}: {reason}; correct it"
-            return JSONResponse({"detail": said}, status_code=400)
-        return JSONResponse({"detail": sentence(error.errors())}, status_code=422)
-
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> JSONResponse:
-        told = {
-            400: "request body: wanted JSON in UTF-8, got bytes, numbers or nesting that cannot be read; correct it",
-            404: f"{request.url.path}: nothing is here; the addresses are in /openapi.json",
-            405: f"{request.url.path}: does not take {request.method}; the addresses are in /openapi.json",
-            413: "request body: wanted a shorter one; send the items or events in several requests",
-        }
-        said = told.get(error.status_code, str(error.detail))
-        return JSONResponse({"detail": said}, status_code=error.status_code, headers=error.headers)
-
-    @app.exception_handler(ServiceError)
-    async def failed(request: Request, error: ServiceError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=error.status)
-
-    @app.exception_handler(Exception)
-    async def broken(request: Request, error: Exception) -> JSONResponse:
-        log.error("request failed path=%s error=%r", request.url.path, error)
-        said = f"{request.url.path}: the service failed ({type(error).__name__}); its log tells more"
-        return JSONResponse({"detail": said}, status_code=500)

@@ -1,0 +1,184 @@
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from ingest.outbox import Outbox
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def start(workspace):
+    """Start `readrank serve` as its own process group; returns the process and its URL once it is ready."""
+    started = []
+
+    def run(*arguments, ready=True):
+        process = subprocess.Popen(
+            [sys.executable, "readrank.py", "serve", "--json", "--workspace", str(workspace.root), *arguments],
+            cwd=ROOT,
+            env={**os.environ, "READRANK_BUDGET_MS": "20000"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        if not ready:
+            return process, ""
+        url = json.loads(process.stdout.readline())["url"]
+        wait_for(lambda: httpx.get(f"{url}/readyz", timeout=30).status_code == 200)
+        return process, url
+
+    yield run
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            if condition():
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"did not come true within {seconds} s")
+
+
+def recommend(url, user="newcomer", k=5):
+    answer = httpx.post(f"{url}/v1/recommendations", json={"user_id": user, "k": k}, timeout=30).json()
+    return [item["item_id"] for item in answer["items"]]
+
+
+def send(url, item, event_id, user="newcomer"):
+    event = {"event_id": event_id, "user_id": user, "item_id": item, "kind": "click"}
+    return httpx.post(f"{url}/v1/events", json={"events": [event]}, timeout=30)
+
+
+def test_an_accepted_event_survives_a_killed_service(start, workspace):
+    process, url = start("--port", "0")
+    item = recommend(url)[0]
+    assert send(url, item, "e-1").status_code == 202
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    with Outbox.open(workspace.outbox_path) as outbox:
+        events, _ = outbox.events_after(0)
+    assert [(event.event_id, event.item_id) for event in events] == [("e-1", item)]
+    _, url = start("--port", "0")
+    assert item not in recommend(url)
+    assert send(url, item, "e-1").json()["duplicates"] == 1
+
+
+def test_an_event_accepted_by_one_worker_counts_in_the_other_within_a_second(start):
+    process, url = start("--port", "0", "--workers", "2")
+
+    def workers():
+        return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+    wait_for(lambda: len(workers()) == 2)
+    one, other = workers()
+    # With one worker stopped, only the other can take the connection.
+    for asleep in (one, other):
+        asleep.suspend()
+        wait_for(lambda: httpx.get(f"{url}/readyz", timeout=30).status_code == 200)
+        asleep.resume()
+    one.suspend()
+    item = recommend(url)[0]
+    assert send(url, item, "e-1").status_code == 202
+    accepted = time.monotonic()
+    one.resume()
+    other.suspend()
+    answer = recommend(url)
+    assert time.monotonic() - accepted < 1.0
+    assert item not in answer
+    other.resume()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_ends_the_service_in_good_order(start, workspace, workers):
+    process, url = start("--port", "0", "--workers", workers)
+    recommend(url)
+    process.terminate()
+    _, complaints = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in complaints
+    with Outbox.open(workspace.outbox_path) as outbox:
+        requests, impressions, _ = outbox.answers(100)
+    assert (len(requests), len(impressions)) == (1, 5)
+
+
+def complaint(start, *arguments):
+    process, _ = start(*arguments, ready=False)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert said.count("\n") == 1, said
+    return said.strip()
+
+
+def test_a_port_in_use_is_one_sentence(start):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert complaint(start, "--port", str(port), "--workers", "2") == (
+            f"readrank: 127.0.0.1:{port}: wanted a free port, got one in use; stop what listens there or pass --port"
+        )
+
+
+def test_a_workspace_without_a_bundle_is_one_sentence(start, workspace):
+    (workspace.bundles_path / "live").unlink()
+    assert "no bundle serves yet; run `readrank train` first" in complaint(start, "--port", "0")
+
+
+def test_a_damaged_bundle_is_one_sentence(start, workspace, ranker):
+    (workspace.bundles_path / ranker.version / "ranker.txt").write_text("tree")
+    assert "ranker.txt is not what was written" in complaint(start, "--port", "0")
+
+
+def test_a_damaged_outbox_is_one_sentence(start, workspace):
+    workspace.outbox_path.write_bytes(b"not a database " * 100)
+    assert "wanted an SQLite database" in complaint(start, "--port", "0")
+
+
+def test_a_wrong_variable_is_one_sentence(start, monkeypatch):
+    monkeypatch.setenv("READRANK_THREADS", "many")
+    assert "environment variable READRANK_THREADS" in complaint(start, "--port", "0")
+
+
+def test_the_service_imports_no_torch_and_no_store(workspace):
+    program = """
+import sys
+from fastapi.testclient import TestClient
+from api.app import create_app
+with TestClient(create_app(sys.argv[1])) as client:
+    answer = client.post("/v1/recommendations", json={"user_id": "u", "k": 3, "explain": True})
+    assert answer.status_code == 200 and not answer.json()["degraded"], answer.text
+    given = [{"item_id": "new", "title": "Argan oil shampoo"}]
+    answer = client.post("/v1/rankings", json={"user_id": "u", "items": given})
+    assert answer.status_code == 200 and not answer.json()["degraded"], answer.text
+    assert client.post("/v1/events", json={"events": [{"user_id": "u", "item_id": "i"}]}).status_code == 202
+heavy = {"torch", "transformers", "sentence_transformers", "duckdb", "model2vec"}
+print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(workspace.root)],
+        cwd=ROOT,
+        env={**os.environ, "READRANK_BUDGET_MS": "20000"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

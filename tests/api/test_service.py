@@ -1,0 +1,183 @@
+import time
+
+import pytest
+
+from ranker.query import Answer
+
+
+class Broken:
+    """The real ranker with parts that fail or dawdle."""
+
+    def __init__(self, ranker, **broken):
+        self._ranker = ranker
+        self._broken = broken
+
+    def __getattr__(self, name):
+        return self._broken.get(name) or getattr(self._ranker, name)
+
+
+def fail(*ignored):
+    raise RuntimeError("a matrix of the wrong shape")
+
+
+@pytest.fixture
+def broken_client(make_client, ranker):
+    def make(settings=None, **broken):
+        return make_client(load=lambda folder: Broken(ranker, **broken), **(settings or {}))
+
+    return make
+
+
+def recommend(client, user, **ask):
+    answer = client.post("/v1/recommendations", json={"user_id": user, **ask})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def ids(answer):
+    return [item["item_id"] for item in answer["items"]]
+
+
+def test_a_failing_model_gives_popular_items_with_the_hard_rules(broken_client, ranker, user):
+    client = broken_client(recommend=fail)
+    everything = recommend(client, user, k=1_000)
+    assert everything["degraded"] is True
+    assert len(everything["items"]) > 50
+    first = ids(everything)
+    category = ranker.item(first[0])["categories"][0]
+    events = [
+        {"user_id": user, "item_id": first[1], "kind": "hide"},
+        {"user_id": user, "item_id": first[2], "kind": "click"},
+    ]
+    assert client.post("/v1/events", json={"events": events}).json()["accepted"] == 2
+    later = ids(recommend(client, user, k=1_000, exclude=[first[0]]))
+    assert set(first) - set(later) == {first[0], first[1], first[2]}
+    inside = ids(recommend(client, user, k=1_000, categories=[category]))
+    assert inside
+    assert all(category in ranker.item(item)["categories"] for item in inside)
+
+
+def test_a_late_model_gives_popular_items_within_the_budget(broken_client, ranker, user):
+    def dawdle(query, history=None):
+        time.sleep(1.5 if query.user_id == user else 0)
+        return ranker.recommend(query, history)
+
+    client = broken_client(settings={"budget_ms": 300}, recommend=dawdle)
+    recommend(client, "somebody else")
+    started = time.monotonic()
+    answer = recommend(client, user)
+    assert 0.3 <= time.monotonic() - started < 1.2
+    assert answer["degraded"] is True
+    assert answer["items"]
+    time.sleep(1.5)
+    assert recommend(client, "somebody else")["degraded"] is False
+
+
+def test_when_everything_fails_the_answer_is_empty_and_no_error(broken_client, user):
+    answer = recommend(broken_client(recommend=fail, popular=fail), user)
+    assert (answer["items"], answer["degraded"]) == ([], True)
+
+
+def test_a_failing_ranking_keeps_every_item_popular_ones_first(broken_client, ranker):
+    client = broken_client(rank=fail)
+    popular = ids(recommend(broken_client(recommend=fail), "nobody", k=3))
+    given = ["unheard-of", popular[2], popular[0], popular[1]]
+    answer = client.post(
+        "/v1/rankings", json={"user_id": "nobody", "items": [{"item_id": item} for item in given]}
+    ).json()
+    assert ids(answer) == [*popular, "unheard-of"]
+    assert answer["degraded"] is True
+    assert [item["score"] for item in answer["items"]] == [3, 2, 1, 0]
+
+
+def test_a_ranking_that_fails_altogether_keeps_the_order_given(broken_client):
+    client = broken_client(rank=fail, popular=fail)
+    given = [{"item_id": item} for item in ("b", "a", "c")]
+    answer = client.post("/v1/rankings", json={"user_id": "u", "items": given}).json()
+    assert (ids(answer), answer["degraded"]) == (["b", "a", "c"], True)
+
+
+def test_an_answer_says_when_its_ranker_says_degraded(broken_client, user):
+    client = broken_client(recommend=lambda query, history=None: Answer(items=(), degraded=True))
+    assert recommend(client, user)["degraded"] is True
+
+
+def test_answers_go_on_degraded_while_the_outbox_cannot_be_read(client, user, monkeypatch):
+    from ingest.errors import OutboxError
+    from ingest.outbox import Outbox
+
+    def unreadable(*ignored):
+        raise OutboxError("online.sqlite: the disk is gone")
+
+    full = recommend(client, user)
+    monkeypatch.setattr(Outbox, "events_after", unreadable)
+    answer = recommend(client, user)
+    assert answer["degraded"] is True
+    assert ids(answer) == ids(full)
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    assert ready.json()["problems"] == ["online.sqlite: the disk is gone"]
+
+
+def test_events_that_cannot_be_written_are_not_accepted(client, user, monkeypatch):
+    from ingest.errors import OutboxError
+    from ingest.outbox import Outbox
+
+    def full(*ignored):
+        raise OutboxError("online.sqlite: the disk is full; free space and send again")
+
+    monkeypatch.setattr(Outbox, "append", full)
+    answer = client.post("/v1/events", json={"events": [{"user_id": user, "item_id": "i"}]})
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "online.sqlite: the disk is full; free space and send again"}
+
+
+def test_events_are_accepted_once_and_act_at_once(client, user):
+    first = ids(recommend(client, user, k=5))
+    sent = {"events": [{"event_id": "e1", "user_id": user, "item_id": first[0], "kind": "wave"}]}
+    answer = client.post("/v1/events", json=sent)
+    assert answer.status_code == 202
+    assert answer.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
+    assert first[0] not in ids(recommend(client, user, k=5))
+    assert client.post("/v1/events", json=sent).json() == {"accepted": 0, "duplicates": 1, "rejected": []}
+
+
+def test_events_change_what_a_newcomer_gets(client):
+    before = ids(recommend(client, "newcomer", k=10))
+    event = {"user_id": "newcomer", "item_id": before[9], "kind": "purchase"}
+    client.post("/v1/events", json={"events": [event]})
+    after = ids(recommend(client, "newcomer", k=10))
+    assert before[9] not in after
+    assert after[:9] != before[:9], "the purchase tells of a taste, beyond being taken"
+
+
+def test_too_many_events_are_refused_whole(client):
+    event = {"user_id": "u", "item_id": "i"}
+    answer = client.post("/v1/events", json={"events": [event] * 1_001})
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "events: wanted at most 1,000 entries, got 1,001; correct it"
+    answer = client.post("/v1/events", json={"events": [event] * 999 + ["?"]})
+    assert answer.json()["accepted"] == 999
+    assert [r["index"] for r in answer.json()["rejected"]] == [999]
+
+
+def test_readiness_says_what_serves(client, ranker):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    ready = client.get("/readyz")
+    assert ready.status_code == 200
+    told = ready.json()
+    assert (told["ready"], told["model"], told["problems"]) == (True, ranker.version, [])
+    assert told["cutoff"] == ranker.cutoff.isoformat()
+
+
+def test_without_a_bundle_it_is_alive_but_not_ready(make_client, workspace):
+    (workspace.bundles_path / "live").unlink()
+    client = make_client()
+    assert client.get("/healthz").status_code == 200
+    ready = client.get("/readyz")
+    assert ready.status_code == 503
+    assert "readrank train" in ready.json()["problems"][0]
+    answer = client.post("/v1/recommendations", json={"user_id": "u"})
+    assert answer.status_code == 503
+    assert "readrank train" in answer.json()["detail"]
+    assert client.post("/v1/events", json={"events": [{"user_id": "u", "item_id": "i"}]}).status_code == 202
