@@ -1,4 +1,4 @@
-"""How do features become one score? LambdaRank over trees, or fusion of source ranks where there was nothing to learn."""
+"""How do features become one score? LambdaRank over trees, or fusion of ranks with nothing to learn from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +79,7 @@ class Trees:
 
 
 class Fusion:
-    """Reciprocal rank fusion of the sources (Cormack, Clarke, Büttcher, 2009): needs no training, hard to beat untrained."""
+    """Reciprocal rank fusion of the sources: needs no training (Cormack, Clarke, Büttcher, SIGIR 2009)."""
 
     _columns = tuple(FEATURE_NAMES.index(f"rank_{name}") for name in SOURCES)
     _given = tuple(FEATURE_NAMES.index(name) for name in ("interest", "words", "together", "count_all"))

@@ -70,7 +70,9 @@ def write(
             libraries=_library_versions(),
             settings=settings,
             measured=measured,
-            files={str(path.relative_to(scratch)): _sha256(path) for path in sorted(scratch.rglob("*")) if path.is_file()},
+            files={
+                str(path.relative_to(scratch)): _sha256(path) for path in sorted(scratch.rglob("*")) if path.is_file()
+            },
         )
         (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
         os.replace(scratch, bundles / name)
@@ -100,9 +102,13 @@ def read_manifest(folder: Path) -> Manifest:
     for name, wanted in manifest.files.items():
         file = folder / name
         if not file.is_file():
-            raise BundleError(f"{folder}: wanted {name}, found nothing; the bundle is incomplete: train again or roll back")
+            raise BundleError(
+                f"{folder}: wanted {name}, found nothing; the bundle is incomplete: train again or roll back"
+            )
         if _sha256(file) != wanted:
-            raise BundleError(f"{folder}: {name} is not what was written; the bundle is damaged: train again or roll back")
+            raise BundleError(
+                f"{folder}: {name} is not what was written; the bundle is damaged: train again or roll back"
+            )
     return manifest
 
 

@@ -64,9 +64,10 @@ def propose(
     Personal sources propose nothing to a user without history, and no source proposes an item it scores 0 or less,
     interest and fresh aside, whose scores have no natural zero.
     """
-    warm = situation.recent.mask.any(axis=1)
+    warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
     n_items = allowed.shape[1]
-    pairs, found = [], []
+    pairs: list[npt.NDArray[np.int64]] = []
+    found: list[tuple[int, npt.NDArray[np.integer]]] = []
     for column, name in enumerate(SOURCES):
         size = min(getattr(config, name), n_items)
         if not size:
@@ -99,7 +100,9 @@ def blocks(n_queries: int, n_items: int, cells: int = 4_000_000) -> Iterator[sli
         yield slice(start, min(start + size, n_queries))
 
 
-def _union(pairs: list[npt.NDArray[np.int64]], found: list[tuple[int, Rows]], n_items: int) -> Candidates:
+def _union(
+    pairs: list[npt.NDArray[np.int64]], found: list[tuple[int, npt.NDArray[np.integer]]], n_items: int
+) -> Candidates:
     distinct, place = np.unique(np.concatenate(pairs), return_inverse=True)
     ranks = np.full((len(distinct), len(SOURCES)), np.nan, np.float32)
     start = 0

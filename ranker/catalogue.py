@@ -11,15 +11,17 @@ from scipy import sparse
 
 from ingest import columns as c
 
-SCHEMA = {
-    c.ITEM_ID: pl.String,
-    c.TITLE: pl.String,
-    c.DESCRIPTION: pl.String,
-    c.CATEGORIES: pl.List(pl.String),
-    c.ATTRIBUTES: pl.String,
-    c.PUBLISHED_AT: pl.Datetime("us"),
-    c.AVAILABLE: pl.Boolean,
-}
+SCHEMA = pl.Schema(
+    {
+        c.ITEM_ID: pl.String(),
+        c.TITLE: pl.String(),
+        c.DESCRIPTION: pl.String(),
+        c.CATEGORIES: pl.List(pl.String()),
+        c.ATTRIBUTES: pl.String(),
+        c.PUBLISHED_AT: pl.Datetime("us"),
+        c.AVAILABLE: pl.Boolean(),
+    }
+)
 
 
 class Catalogue:
@@ -41,7 +43,7 @@ class Catalogue:
         if items.is_empty():
             items = interactions.select(c.ITEM_ID).unique()
         missing = [pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in items.columns]
-        return cls(items.with_columns(missing).select(list(SCHEMA)).cast(SCHEMA).sort(c.ITEM_ID))  # type: ignore[arg-type]
+        return cls(items.with_columns(missing).select(list(SCHEMA)).cast(SCHEMA).sort(c.ITEM_ID))
 
     def __len__(self) -> int:
         return len(self.ids)

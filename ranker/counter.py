@@ -1,4 +1,4 @@
-"""How often did something happen to a row before a moment? Answered by binary search, at any moment, for millions of rows."""
+"""How often did something happen to a row before a moment? Binary search, for millions of rows."""
 
 from pathlib import Path
 from typing import Self
@@ -13,8 +13,8 @@ Times = npt.NDArray[np.int64]
 class AsOfCounter:
     """Counts of events per row as they stood at any moment.
 
-    Events lie in one sorted array of keys `row * (n_moments + 1) + rank of the event's time`, so the number of events of
-    a row before a moment is the difference of two binary searches. Times are microseconds since 1970, naive UTC; every
+    Events lie in one sorted array of keys `row * (n_moments + 1) + rank of the event's time`, so how many events a row
+    had before a moment is the difference of two binary searches. Times are microseconds since 1970, naive UTC; every
     bound called `before` is exclusive, every bound called `since` is inclusive.
 
     >>> counter = AsOfCounter.from_events(np.array([0, 0, 1]), np.array([10, 20, 20]))
@@ -42,24 +42,31 @@ class AsOfCounter:
     def position(self, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]) -> Times:
         """Return where in row order the events of `rows` at or after `before` begin; both arrays broadcast."""
         ranks = np.searchsorted(self._moments, before, side="left")
-        return np.searchsorted(self._keys, np.asarray(rows, np.int64) * self._base + ranks)
+        return self._first_at(np.asarray(rows, np.int64) * self._base + ranks)
 
     def start(self, rows: npt.NDArray[np.integer]) -> Times:
         """Return where in row order the events of `rows` begin."""
-        return np.searchsorted(self._keys, np.asarray(rows, np.int64) * self._base)
+        return self._first_at(np.asarray(rows, np.int64) * self._base)
 
     def count(
-        self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer], since: npt.NDArray[np.integer] | None = None
+        self,
+        rows: npt.NDArray[np.integer],
+        *,
+        before: npt.NDArray[np.integer],
+        since: npt.NDArray[np.integer] | None = None,
     ) -> Times:
         """Count events of each row in `since <= time < before`; arrays broadcast, unknown rows count 0."""
         first = self.start(rows) if since is None else self.position(rows, since)
-        return np.maximum(self.position(rows, before) - first, 0)
+        counted: Times = np.maximum(self.position(rows, before) - first, 0)
+        return counted
 
     def total(self, before: npt.NDArray[np.integer]) -> Times:
         """Count events of all rows before each moment."""
         if self._order is None:
             self._order = np.sort(self._keys % self._base)
-        return np.searchsorted(self._order, np.searchsorted(self._moments, before, side="left"))
+        ranks = np.searchsorted(self._moments, before, side="left")
+        counted: Times = np.searchsorted(self._order, ranks)
+        return counted
 
     def time_at(self, positions: npt.NDArray[np.integer]) -> Times:
         """Return the time of events by their position in row order."""
@@ -68,7 +75,9 @@ class AsOfCounter:
         taken: Times = self._moments[self._keys[np.clip(positions, 0, len(self._keys) - 1)] % self._base]
         return taken
 
-    def age_of_first(self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    def age_of_first(
+        self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float32]:
         """Seconds from each row's first event to `before`; NaN where it has none yet."""
         return self._age(self.start(rows), rows, before)
 
@@ -87,6 +96,10 @@ class AsOfCounter:
         return cls(
             np.load(folder / f"{name}_keys.npy", mmap_mode="r"), np.load(folder / f"{name}_moments.npy", mmap_mode="r")
         )
+
+    def _first_at(self, keys: Times) -> Times:
+        found: Times = np.searchsorted(self._keys, keys)
+        return found
 
     def _age(
         self, positions: Times, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]

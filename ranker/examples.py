@@ -135,8 +135,10 @@ def make_examples(
         pairs, weight = pairs.take(kept), weight[kept]
         features = compute(situation, sources.everything, scores, pairs, sources.catalogue.published_at)
         parts.append((features, labels_of(weight), np.unique(pairs.query, return_counts=True)))
-    as_of = [truth.moments.as_of[block][counted[0]] for block, (_, _, counted) in zip(
-        blocks(len(truth.moments), n_items), parts, strict=True)]
+    as_of = [
+        truth.moments.as_of[block][counted[0]]
+        for block, (_, _, counted) in zip(blocks(len(truth.moments), n_items), parts, strict=True)
+    ]
     return Examples(
         features=np.concatenate([part[0] for part in parts]),
         labels=np.concatenate([part[1] for part in parts]),

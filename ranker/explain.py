@@ -53,4 +53,5 @@ def _speaks_most(situation: Situation, items: ItemSet, sources: Sources, query: 
     if items.rows[place] >= 0:
         behaviour = np.asarray(sources.together[past][:, [items.rows[place]]].todense()).ravel()
         likeness = likeness + behaviour / max(float(behaviour.max()), 1e-9)
-    return sources.catalogue.ids[past[int(np.argmax(likeness))]]
+    strongest: str = sources.catalogue.ids[int(past[int(np.argmax(likeness))])]
+    return strongest

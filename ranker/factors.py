@@ -1,4 +1,4 @@
-"""Who resembles whom? Collaborative factors of items; a user's factors are folded in from history at the moment asked."""
+"""Who resembles whom? Collaborative factors; a user's are folded in from history at the moment asked."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ class FactorsConfig:
 
 
 class Factors:
-    """Item factors of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback Datasets, 2008)."""
+    """Item factors of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback, 2008)."""
 
     def __init__(self, items: Floats, alpha: float, regularization: float):
         self.items = items

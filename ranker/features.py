@@ -39,8 +39,13 @@ FEATURES: Final = (
     Feature(name="together", family="collaborative", meaning="item-item weights from the user's past, decayed"),
     Feature(name="following", family="collaborative", meaning="weights of what follows the user's past, decayed"),
     Feature(name="factors", family="collaborative", meaning="dot product of collaborative factors"),
-    Feature(name="category", family="category affinity", meaning="the user's share in the item's categories x popularity"),
-    *(Feature(name=f"rank_{s}", family="sources", meaning=f"log of the rank among what `{s}` proposed") for s in SOURCES),
+    Feature(
+        name="category", family="category affinity", meaning="the user's share in the item's categories x popularity"
+    ),
+    *(
+        Feature(name=f"rank_{s}", family="sources", meaning=f"log of the rank among what `{s}` proposed")
+        for s in SOURCES
+    ),
     Feature(name="n_sources", family="sources", meaning="how many sources proposed the item"),
     *(Feature(name=f"count_{w}", family="popularity", meaning=f"log interactions of the last {w}") for w in _WINDOWS),
     *(
@@ -48,7 +53,9 @@ FEATURES: Final = (
         for s in _SHARES
     ),
     Feature(name="count_all", family="popularity", meaning="log of all interactions"),
-    Feature(name="trend", family="popularity", meaning="log ratio of the share in the latest 1 % to that in the latest 25 %"),
+    Feature(
+        name="trend", family="popularity", meaning="log ratio of the share in the latest 1 % to that in the latest 25 %"
+    ),
     Feature(name="season", family="popularity", meaning="log interactions in the 30 days after this day a year ago"),
     Feature(name="click_rate", family="popularity", meaning="clicks per impression, smoothed to the average"),
     Feature(name="shown", family="popularity", meaning="log of impressions"),
@@ -58,7 +65,9 @@ FEATURES: Final = (
     Feature(name="taken_before", family="user habits", meaning="how often the user took this item"),
     Feature(name="user_count", family="user habits", meaning="log of the user's interactions"),
     Feature(name="user_idle", family="user habits", meaning="log seconds since the user's last interaction"),
-    Feature(name="user_pace", family="user habits", meaning="log of mean seconds between the user's recent interactions"),
+    Feature(
+        name="user_pace", family="user habits", meaning="log of mean seconds between the user's recent interactions"
+    ),
     Feature(name="user_popular", family="user habits", meaning="mean log count of the user's recent items"),
     Feature(name="popular_gap", family="user habits", meaning="log count of the item minus that of the user's items"),
     Feature(name="given", family="context", meaning="1 when the caller gave the items, 0 when sources proposed them"),
@@ -125,9 +134,7 @@ def _popularity(history: History, rows: Rows, as_of: Times, query: Rows) -> dict
     return out
 
 
-def _recency(
-    history: History, rows: Rows, before: Times, published_at: Times
-) -> dict[str, npt.NDArray[np.floating]]:
+def _recency(history: History, rows: Rows, before: Times, published_at: Times) -> dict[str, npt.NDArray[np.floating]]:
     first, last = history.item_ages(rows, before=before)
     if not len(published_at):
         published = np.full(len(rows), np.nan)

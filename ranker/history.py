@@ -141,7 +141,11 @@ class History:
         """
         users = dict.fromkeys(user_ids)
         fresh = {user: len(self._users) + row for row, user in enumerate(u for u in users if u not in self._users)}
-        items, times, weights = np.asarray(items, np.int32), np.asarray(times, np.int64), np.asarray(weights, np.float32)
+        items, times, weights = (
+            np.asarray(items, np.int32),
+            np.asarray(times, np.int64),
+            np.asarray(weights, np.float32),
+        )
         known = items >= 0
         rows = np.fromiter((self._users.get(u, fresh.get(u, -1)) for u in user_ids), np.int64, len(user_ids))
         empty = AsOfCounter.from_events(np.empty(0, np.int64), np.empty(0, np.int64))
@@ -174,8 +178,12 @@ class History:
         if self._live_events is None:
             return self.with_events(user_ids, items, times, weights)
         before = self._live_events
-        both = (np.concatenate(pair) for pair in zip(before[1:], (items, times, weights), strict=True))
-        return self.with_events([*before[0], *user_ids], *both)
+        return self.with_events(
+            [*before[0], *user_ids],
+            np.concatenate([before[1], items]),
+            np.concatenate([before[2], times]),
+            np.concatenate([before[3], weights]),
+        )
 
     @property
     def user_ids(self) -> list[str]:
@@ -192,10 +200,14 @@ class History:
         """Return each query's last `length` interactions of positive weight strictly before its moment."""
         items, weights, times = self._last(moments, length)
         if self._live is not None:
-            parts = zip((items, weights, times), self._live._last(moments, length), strict=True)
-            items, weights, times = (np.concatenate(pair, axis=1) for pair in parts)
+            live_items, live_weights, live_times = self._live._last(moments, length)
+            items = np.concatenate([items, live_items], axis=1)
+            weights = np.concatenate([weights, live_weights], axis=1)
+            times = np.concatenate([times, live_times], axis=1)
             order = np.argsort(np.where(items >= 0, times, -1), axis=1, kind="stable")[:, -length:]
-            items, weights, times = (np.take_along_axis(part, order, axis=1) for part in (items, weights, times))
+            items = np.take_along_axis(items, order, axis=1)
+            weights = np.take_along_axis(weights, order, axis=1)
+            times = np.take_along_axis(times, order, axis=1)
         ages = np.where(items >= 0, (moments.as_of[:, None] - times) / 1e6, 0)
         return Recent(items=items, weights=weights, ages=ages.astype(np.float32))
 
@@ -209,12 +221,16 @@ class History:
         start = self._by_user.start(moments.users)
         lengths = np.maximum(self._by_user.position(moments.users, moments.as_of) - start, 0)
         query = np.repeat(np.arange(len(moments)), lengths)
-        position = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + np.repeat(start, lengths)
-        flat = query, self._user_items[position], self._user_weights[position]
+        position = (
+            np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + np.repeat(start, lengths)
+        )
+        items, weights = self._user_items[position], self._user_weights[position]
         if self._live is None:
-            return flat
-        both = zip(flat, self._live.taken(moments), strict=True)
-        query, items, weights = (np.concatenate(pair) for pair in both)
+            return query, items, weights
+        live_query, live_items, live_weights = self._live.taken(moments)
+        query = np.concatenate([query, live_query])
+        items = np.concatenate([items, live_items])
+        weights = np.concatenate([weights, live_weights])
         order = np.argsort(query, kind="stable")
         return query[order], items[order], weights[order]
 

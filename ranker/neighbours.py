@@ -29,9 +29,7 @@ class NeighboursConfig:
     """Added to the norm, so that pairs seen once or twice do not come first."""
 
 
-def fit_together(
-    users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig
-) -> sparse.csr_matrix:
+def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:
     """Weigh pairs of items that the same users took, whatever the order.
 
     A cosine over users, where old interactions count less and users with many items count less for each pair
@@ -74,11 +72,13 @@ def fit_following(users: Times, items: Rows, times: Times, n_items: int, config:
     total = np.asarray(counts.sum(axis=1)).ravel() + config.shrinkage
     popular = np.sqrt(np.asarray(counts.sum(axis=0)).ravel() + config.shrinkage)
     coo = counts.tocoo()
-    return _strongest([(coo.row, coo.col, coo.data / (np.sqrt(total)[coo.row] * popular[coo.col]))], n_items, config.size)
+    return _strongest(
+        [(coo.row, coo.col, coo.data / (np.sqrt(total)[coo.row] * popular[coo.col]))], n_items, config.size
+    )
 
 
 def history_weights(recent: Recent, n_items: int, decay: float) -> sparse.csr_matrix:
-    """Return [q, n_items]: how much each item of a query's recent past counts, newest 1, each older one `decay` times less."""
+    """Return how much each item of a query's past counts [q, n_items]: each `decay` times the next newer, sum 1."""
     mask = recent.mask
     back = mask[:, ::-1].cumsum(axis=1)[:, ::-1] - 1
     weights = np.where(mask, decay**back * np.log1p(recent.weights), 0).astype(np.float32)
@@ -117,14 +117,16 @@ def _sum(parts: list[tuple[Rows, Rows, Floats]], n_items: int) -> sparse.csr_mat
 
 def _strongest(parts: list[tuple[Rows, Rows, Floats]], n_items: int, size: int) -> sparse.csr_matrix:
     picked = list(_strongest_of_each_row(parts, size))
-    return _sum(picked, n_items).astype(np.float32) if picked else sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    return (
+        _sum(picked, n_items).astype(np.float32) if picked else sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+    )
 
 
 def _strongest_of_each_row(
     parts: list[tuple[Rows, Rows, Floats]], size: int
 ) -> Iterator[tuple[Rows, Rows, npt.NDArray[np.float32]]]:
-    for rows, columns, weights in parts:
-        order = np.lexsort((columns, -weights, rows))
-        rows, columns, weights = rows[order], columns[order], weights[order]
+    for part in parts:
+        order = np.lexsort((part[1], -part[2], part[0]))
+        rows, columns, weights = part[0][order], part[1][order], part[2][order]
         within = np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
         yield rows[within < size], columns[within < size], weights[within < size]

@@ -110,7 +110,7 @@ class Ranker:
                 item_id=self.catalogue.ids[pairs.item[row]],
                 rank=place + 1,
                 score=float(score[place]),
-                sources=tuple(name for name, rank in zip(SOURCES, pairs.ranks[row], strict=True) if rank == rank),
+                sources=tuple(name for name, rank in zip(SOURCES, pairs.ranks[row], strict=True) if rank > 0),
                 reasons=because[place],
                 features=tuple(features[row].tolist()),
             )
@@ -121,7 +121,9 @@ class Ranker:
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
         situation = self._situation(query, history or self.history)
-        texts = [item_text(title=item.title, description=item.description, categories=item.categories) for item in items]
+        texts = [
+            item_text(title=item.title, description=item.description, categories=item.categories) for item in items
+        ]
         rows = self.catalogue.rows(item.item_id for item in items)
         given = self._sources.given(rows, texts, [item.categories for item in items])
         scores = self._sources.scores(situation, given)
@@ -153,7 +155,9 @@ class Ranker:
         order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
         best = order[allowed[order]][: query.k]
         answer = [
-            RankedItem(item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",))
+            RankedItem(
+                item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",)
+            )
             for place, row in enumerate(best.tolist())
         ]
         return Answer(items=tuple(answer), degraded=True, filtered=held_back)
@@ -165,7 +169,7 @@ class Ranker:
         history = history or self.history
         moments = self._query_moments(queries, history)
         items = self._sources.everything
-        parts: list[tuple[npt.NDArray[Any], ...]] = []
+        parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
         for block in blocks(len(moments), len(items)):
             situation = self._sources.situation(history, moments.take(block))
             scores = self._sources.scores(situation, items)
@@ -177,14 +181,9 @@ class Ranker:
             order, rank = order[rank <= k], rank[rank <= k]
             parts.append((pairs.query[order] + block.start, pairs.item[order], rank, score[order]))
             progress("recommend", block.stop, len(moments))
-        query, item, rank, score = (np.concatenate(arrays) for arrays in zip(*parts, strict=True)) if parts else [[]] * 4
-        return pl.DataFrame(
-            {
-                c.QUERY_ID: queries[c.QUERY_ID].gather(query),
-                c.ITEM_ID: self.catalogue.items[c.ITEM_ID].gather(item),
-                c.RANK: pl.Series(rank, dtype=pl.Int32),
-                c.SCORE: pl.Series(score, dtype=pl.Float64),
-            }
+        return pl.concat(
+            [_answer_frame(queries, self.catalogue, *part) for part in parts]
+            or [_answer_frame(queries, self.catalogue, *[np.empty(0, np.int64)] * 4)]
         )
 
     def rank_batch(
@@ -248,6 +247,24 @@ class Ranker:
             RankedItem(item_id=self.catalogue.ids[row], rank=len(answer) + n, score=lowest - n, sources=("newest",))
             for n, row in enumerate(rest, start=1)
         ]
+
+
+def _answer_frame(
+    queries: pl.DataFrame,
+    catalogue: Catalogue,
+    query: npt.NDArray[Any],
+    item: npt.NDArray[Any],
+    rank: npt.NDArray[Any],
+    score: npt.NDArray[Any],
+) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            c.QUERY_ID: queries[c.QUERY_ID].gather(query),
+            c.ITEM_ID: catalogue.items[c.ITEM_ID].gather(item),
+            c.RANK: pl.Series(rank, dtype=pl.Int32),
+            c.SCORE: pl.Series(score, dtype=pl.Float64),
+        }
+    )
 
 
 def _moments(query: Query, history: History) -> Moments:

@@ -1,9 +1,9 @@
 """How does a bundle come to be? Encoder, sources, examples, blend: each from its own slice of time, then the whole log.
 
-                 t1 = where examples begin            until
-    ------------------|----------------------|----------|
-    encoder and sources learn here   | the blend learns | the blend chooses its size
-    then encoder and sources learn from all of it, and the bundle is written.
+             t1 = where examples begin            until
+------------------|----------------------|----------|
+encoder and sources learn here   | the blend learns | the blend chooses its size
+then encoder and sources learn from all of it, and the bundle is written.
 """
 
 import logging
@@ -175,7 +175,8 @@ class _Frames:
         catalogue = Catalogue.from_store(store.items(), interactions)
         if not len(catalogue):
             raise NothingToLearnError(
-                "the store holds no items and no interactions before the cutoff; run `readrank ingest` first, or move --until"
+                "wanted items or interactions before the cutoff, the store holds neither; "
+                "run `readrank ingest` first, or move --until"
             )
         last = interactions[c.OCCURRED_AT].max()
         cutoff = until or (last + timedelta(microseconds=1) if isinstance(last, datetime) else datetime(1970, 1, 2))
@@ -215,7 +216,7 @@ def _learn(
     train_parts, later_parts = made
     positives = [sum(int((part.labels > 0).sum()) for part in parts) for parts in made]
     if min(positives) < MIN_POSITIVES:
-        return Fusion(), {"learned": False, "why": f"{sum(positives)} positive examples, {MIN_POSITIVES} wanted in each window"}
+        return Fusion(), {"learned": False, "why": _too_few("positive examples", positives)}
     trees, measured = fit(Examples.concatenate(train_parts), Examples.concatenate(later_parts), config.blend)
     retrieved = Examples.concatenate(train_parts + later_parts).retrieved
     return trees, {
@@ -236,13 +237,17 @@ def _learn_given(
     train_part, later_part = examples.split(examples.as_of < later)
     positives = [int((part.labels > 0).sum()) for part in (train_part, later_part)]
     if min(positives) < MIN_POSITIVES:
-        return None, {"learned": False, "why": f"{sum(positives)} clicked impressions, {MIN_POSITIVES} wanted in each window"}
+        return None, {"learned": False, "why": _too_few("clicked impressions", positives)}
     trees, measured = fit(train_part, later_part, config.blend)
     return trees, {
         "learned": True,
         **measured,
         "importance": {name: round(share, 4) for name, share in importance(trees)[:20]},
     }
+
+
+def _too_few(what: str, found: list[int]) -> str:
+    return f"{' and '.join(map(str, found))} {what} in the earlier and later window, {MIN_POSITIVES} wanted in each"
 
 
 def _split(history: History, t1: int, until: int) -> int:

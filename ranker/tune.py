@@ -1,4 +1,4 @@
-"""Which encoder does the ranker learn from, and which one serves? One tuned on the earlier log, then continued on all."""
+"""Which encoder does the ranker learn from, which one serves? One tuned on the earlier log, then continued."""
 
 import shutil
 from dataclasses import dataclass

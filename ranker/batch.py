@@ -1,0 +1,39 @@
+"""How does a file of questions become a file of answers? The live bundle, with history as of each question."""
+
+from pathlib import Path
+
+from ingest.progress import Progress, silent
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from ranker.bundle import live_folder
+from ranker.history import History
+from ranker.query_files import read_queries, read_requests, write_answers
+from ranker.rank import Ranker
+
+
+def recommend_file(
+    workspace: Workspace, queries: Path, out: Path, k: int, progress: Progress = silent
+) -> tuple[int, int]:
+    """Answer a file of queries; returns the number of queries and of rows written."""
+    asked = read_queries(queries)
+    ranker = Ranker.load(live_folder(workspace.bundles_path))
+    answers = ranker.recommend_batch(asked, k, history_of(workspace, ranker), progress)
+    write_answers(answers, out)
+    return len(asked), len(answers)
+
+
+def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progress = silent) -> int:
+    """Score a file of requests; returns the number of rows written."""
+    asked = read_requests(requests)
+    ranker = Ranker.load(live_folder(workspace.bundles_path))
+    scored = ranker.rank_batch(asked, history_of(workspace, ranker), progress)
+    write_answers(scored, out)
+    return len(scored)
+
+
+def history_of(workspace: Workspace, ranker: Ranker) -> History:
+    """Read the whole log of the store: what lies after a question's moment is never looked at."""
+    with Store.open(workspace.store_path, read_only=True) as store:
+        interactions = store.interactions(before=END_OF_TIME)
+        impressions = store.impressions(before=END_OF_TIME)
+    return History.from_frames(ranker.catalogue, interactions, impressions)

@@ -1,0 +1,91 @@
+"""What is asked in a file, and where does the answer go? Queries and requests in; Parquet, CSV or JSON lines out."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.times import parse_times
+from ranker.errors import QueryFileError
+
+FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
+
+
+def read_queries(path: Path) -> pl.DataFrame:
+    """Read query_id, user_id and, if there, as_of (naive UTC); null there stands for the bundle's cutoff."""
+    frame = _read(path, [c.QUERY_ID, c.USER_ID])
+    if c.AS_OF not in frame.columns:
+        return frame.select(c.QUERY_ID, c.USER_ID)
+    return frame.select(c.QUERY_ID, c.USER_ID, _moments(path, frame, c.AS_OF))
+
+
+def read_requests(path: Path) -> pl.DataFrame:
+    """Read request_id, user_id, item_id and occurred_at (naive UTC): one row for each item of a request."""
+    frame = _read(path, [c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT])
+    moments = _moments(path, frame, c.OCCURRED_AT)
+    missing = moments.is_null().sum()
+    if missing:
+        raise QueryFileError(f"{path}: wanted '{c.OCCURRED_AT}' in every row, got {missing} rows without; fill them in")
+    return frame.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(moments)
+
+
+def write_answers(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame in the format of the file's name, to a temporary name first."""
+    if path.suffix not in FORMATS:
+        raise QueryFileError(f"{path}: wanted a name ending in {', '.join(FORMATS)}, got '{path.suffix}'; choose one")
+    if not path.parent.is_dir():
+        raise QueryFileError(f"{path}: wanted an existing folder, found none; make {path.parent} first")
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        if path.suffix == ".parquet":
+            frame.write_parquet(scratch)
+        elif path.suffix == ".csv":
+            frame.write_csv(scratch)
+        else:
+            frame.write_ndjson(scratch)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
+    if not path.is_file():
+        raise QueryFileError(f"{path}: wanted a file, found none; check the path")
+    try:
+        if path.suffix == ".parquet":
+            frame = pl.read_parquet(path)
+        elif path.suffix == ".csv":
+            frame = pl.read_csv(path, infer_schema=False)
+        elif path.suffix in FORMATS:
+            frame = pl.read_ndjson(path)
+        else:
+            raise QueryFileError(f"{path}: wanted one of {', '.join(FORMATS)}, got '{path.suffix}'; convert the file")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise QueryFileError(f"{path}: wanted {path.suffix[1:]}, could not read it as that ({first})") from error
+    missing = [name for name in wanted if name not in frame.columns]
+    if missing:
+        raise QueryFileError(
+            f"{path}: wanted columns {', '.join(wanted)}, found {', '.join(frame.columns)}; "
+            f"rename or add {', '.join(missing)}"
+        )
+    ids = [name for name in wanted if name != c.OCCURRED_AT]
+    frame = frame.with_columns(pl.col(ids).cast(pl.String))
+    empty = [name for name in ids if frame[name].null_count()]
+    if empty:
+        raise QueryFileError(f"{path}: wanted '{empty[0]}' in every row, got rows without; fill them in")
+    return frame
+
+
+def _moments(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
+    moments = parse_times(frame[column])
+    bad = (moments.is_null() & frame[column].is_not_null()).arg_true()
+    if len(bad):
+        got = frame[column].gather(bad[:1]).item()
+        raise QueryFileError(
+            f"{path}: column '{column}' must hold times, got {got!r} in row {bad[0] + 1}; "
+            "write them as ISO 8601 or as Unix seconds"
+        )
+    return moments.alias(column)
