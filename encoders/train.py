@@ -167,7 +167,7 @@ def train(
     untuned = _figures(everything, asked, encoder, tower, config)
     state = checkpoint.load(trainer) if resume and not note else None
     done: list[Epoch] = state["epochs"] if state else []
-    best: tuple[float, int] = state["best"] if state else (untuned.recall_at_50 if untuned else -1.0, 0)
+    best: tuple[float, int] = state["best"] if state else (untuned.goal if untuned else -1.0, 0)
     if not note and state is None:
         checkpoint.keep_best(trainer)
     progress("tune encoder", len(done), total)
@@ -176,7 +176,7 @@ def train(
         loss = trainer.epoch(len(done), total, progress)
         figures = _figures(everything, asked, encoder, tower, config)
         done.append(Epoch(number=len(done) + 1, loss=loss, seconds=time.monotonic() - began, figures=figures))
-        reached = figures.recall_at_50 if figures else float(len(done))
+        reached = figures.goal if figures else float(len(done))
         if reached > best[0] or figures is None:
             best = (reached, len(done))
             checkpoint.keep_best(trainer)

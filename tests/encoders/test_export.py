@@ -1,0 +1,55 @@
+from datetime import datetime, timedelta
+
+import polars as pl
+
+from encoders.export import export_frames
+from encoders.sequences import read_sequences
+
+AT = datetime(2024, 5, 1, 12)
+
+
+def _export(tmp_path, before=AT):
+    items = pl.DataFrame({"item_id": ["b", "a"], "title": ["Second", "First"]})
+    interactions = pl.DataFrame(
+        {
+            "user_id": ["u", "u", "u", "v"],
+            "item_id": ["b", "a", "a", "gone"],
+            "kind": ["view", "like", "view", "view"],
+            "weight": [1.0, 4.0, 1.0, 1.0],
+            "occurred_at": [AT - timedelta(days=1), AT - timedelta(microseconds=1), AT, AT - timedelta(days=2)],
+        },
+        schema_overrides={"occurred_at": pl.Datetime("us")},
+    )
+    return export_frames(items, interactions, tmp_path, before=before)
+
+
+def test_export_is_strictly_before_the_moment(tmp_path):
+    done = _export(tmp_path)
+    assert (done.events, done.users, done.items) == (2, 1, 2)
+    rows = pl.read_parquet(tmp_path / "sequences.parquet").row(0, named=True)
+    assert rows["items"] == [1, 0]
+    assert rows["kinds"] == ["view", "like"]
+    assert rows["weights"] == [1.0, 4.0]
+    micro = int((AT - datetime(1970, 1, 1)) / timedelta(microseconds=1))
+    assert rows["times"] == [micro - 86_400_000_000, micro - 1]
+
+
+def test_export_counts_what_it_leaves_out(tmp_path):
+    assert _export(tmp_path).events_of_unknown_items == 1
+
+
+def test_export_of_nothing_can_be_read_back(tmp_path):
+    _export(tmp_path, before=datetime(2000, 1, 1))
+    data = read_sequences(tmp_path)
+    assert (data.n_items, data.n_users, len(data.items)) == (2, 0, 0)
+
+
+def test_takes_are_the_first_of_positive_weight(tmp_path):
+    _export(tmp_path, before=AT + timedelta(days=1))
+    assert read_sequences(tmp_path).takes().tolist() == [True, True, False]
+
+
+def test_exported_impressions_are_grouped_by_request(shop):
+    shown = read_sequences(shop.folder).shown
+    assert len(shown.users) == 90 * 2
+    assert shown.clicked.reshape(-1, 2).sum(axis=1).tolist() == [1] * 180
