@@ -49,13 +49,23 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
 
 def _extraction(here: Layout, keys: list[str]) -> str:
     """SQL that takes the known keys out of each object and keeps the others together as JSON."""
-    taken = [f"raw ->> {_path(source)} AS {name}" for name, source in here.columns.items()]
+    # One call for all keys parses each line once.
+    paths = ", ".join(_path(source) for source in here.columns.values())
+    taken = f"json_extract_string(raw, [{paths}])" if paths else "NULL"
+    named = [f"taken[{at}] AS {name}" for at, name in enumerate(here.columns, 1)]
     rest = "NULL"
     if set(keys) - set(here.columns.values()):
         # A merge patch removes the keys that it sets to null (RFC 7396) and touches no other.
         patch = json.dumps(dict.fromkeys(here.columns.values()))
         rest = f"nullif(CAST(json_merge_patch(raw, {_quoted(patch)}) AS VARCHAR), '{{}}')"
-    return f"SELECT line, {', '.join([*taken, f'CAST({rest} AS VARCHAR) AS {c.REST}'])} FROM parsed WHERE is_object"
+    return f"""
+        SELECT line, {", ".join([*named, f"CAST(rest AS VARCHAR) AS {c.REST}"])}
+        FROM (
+            SELECT line, {taken} AS taken, {rest} AS rest
+            FROM parsed
+            WHERE is_object
+        )
+    """
 
 
 def _path(key: str) -> str:

@@ -57,9 +57,7 @@ def as_categories(values: pl.Series) -> pl.Series:
         is_json = text.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
         lists = text.str.split("|")
         if is_json.any():
-            decoded = _json_lists(text.filter(is_json))
-            # The n-th JSON text is the n-th decoded list; `scatter` does not take lists.
-            lists = decoded.gather((is_json.cum_sum().cast(pl.Int64) - 1).clip(0)).zip_with(is_json, lists)
+            lists = _json_lists(text.set(~is_json, None)).zip_with(is_json, lists)
     frame = lists.rename("names").to_frame()
     named = pl.col("names").list.eval(
         pl.element().str.strip_chars().filter(pl.element().is_not_null() & (pl.element().str.strip_chars() != ""))

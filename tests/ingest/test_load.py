@@ -243,6 +243,21 @@ def test_load_of_json_lines_loses_only_the_bad_lines(store, load):
     assert json.loads(one(store, "SELECT context FROM interactions LIMIT 1")) == {"price": 1.5, "tags": ["a"]}
 
 
+def test_load_of_json_lines_follows_keys_that_come_and_go_between_chunks(store, load, monkeypatch):
+    monkeypatch.setattr("ingest.sources.CHUNK_BYTES", 50)
+    lines = ['{"user_id":"u","item_id":"i","occurred_at":1704067200}'] * 3
+    lines += [
+        '{"nothing":"known"}',
+        '{"user_id":"u","item_id":"i","occurred_at":1704067200,"weight":7,"seat":"a"}',
+        "x" * 70,
+    ]
+    report = load("log.jsonl", "\n".join(lines), checks=ChecksConfig(max_rejected_share=1.0))
+    assert (report.rows_read, report.rows_loaded, report.rows_duplicate) == (6, 2, 2)
+    assert report.reasons == {"missing_user_id": 1, "invalid_json": 1}
+    found = store.connection.sql("SELECT weight, context FROM interactions ORDER BY weight").fetchall()
+    assert found == [(2.0, None), (7.0, '{"seat":"a"}')]
+
+
 def test_load_of_csv_understands_quotes_and_line_breaks_and_keeps_line_numbers(store, load):
     report = load(
         "items.csv",
