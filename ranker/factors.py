@@ -42,6 +42,7 @@ class Factors:
         if not len(users):
             return cls(np.zeros((n_items, config.size), np.float32), config.alpha, config.regularization)
         from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
 
         names, rows = np.unique(users, return_inverse=True)
         matrix = sparse.csr_matrix((np.ones(len(items), np.float32), (rows, items)), shape=(len(names), n_items))
@@ -52,9 +53,10 @@ class Factors:
             regularization=config.regularization,
             iterations=config.iterations,
             random_state=config.seed,
-            num_threads=1,
+            num_threads=1,  # more threads make the result depend on their timing
         )
-        model.fit(matrix, show_progress=False)
+        with threadpool_limits(1, "blas"):
+            model.fit(matrix, show_progress=False)
         return cls(np.asarray(model.item_factors, np.float32), config.alpha, config.regularization)
 
     def user_vectors(self, recent: Recent) -> Floats:

@@ -85,6 +85,17 @@ class Ranker:
         row = int(self.catalogue.rows([item_id])[0])
         return None if row < 0 else self.catalogue.items.row(row, named=True)
 
+    def title(self, item_id: str) -> str:
+        """Return an item's title, or its id where it has none."""
+        item = self.item(item_id)
+        return str((item and item[c.TITLE]) or item_id)
+
+    def last_items(self, user_id: str, length: int) -> list[str]:
+        """Return the ids of a user's last items before the cutoff, oldest first."""
+        moments = Moments(users=self.history.user_rows([user_id]), as_of=np.array([microseconds(self.cutoff)]))
+        recent = self.history.recent(moments, length)
+        return [self.catalogue.ids[row] for row in recent.items[recent.mask].tolist()]
+
     def history_with(self, events: Sequence[OnlineEvent]) -> History:
         """Return the bundle's history with events accepted since; hand in all of them each time."""
         return self.history.with_events(

@@ -1,0 +1,41 @@
+# What CI calls is what people call. PYTHON names the interpreter that the environment is made with.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check format bench clean
+
+help:
+	@echo "make demo    simulate a shop, train, evaluate, serve and ask it, in an environment of its own"
+	@echo "make test    the whole test suite, in the same environment"
+	@echo "make check   formatting, lint, types and the order of rooms"
+	@echo "make format  write the formatting"
+	@echo "make bench   measure quality on real cases: DATA=folder of data sets JUDGE=folder of the judge"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/readrank demo demo-shop
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/quality.py --data "$(DATA)" --judge "$(JUDGE)" --out benchmarks/quality.json
+
+clean:
+	rm -rf $(VENV) demo-shop

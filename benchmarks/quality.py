@@ -1,0 +1,164 @@
+"""How good are the recommendations? Real cases, walked through the command line and judged from outside.
+
+    python benchmarks/quality.py --data DIR --judge DIR [--case NAME ...] [--out FILE] [--encoder static]
+
+For each case: make it with the judge's case.py, `readrank init`, `ingest`, `train --until` its cutoff, `recommend` (or
+`rank`), then the judge's score.py. Defaults only, the same settings for every case. Prints a table beside the best peer
+and the bar, and writes JSON.
+"""
+
+import argparse
+import ast
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+READRANK = [sys.executable, "-m", "readrank"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One data set, how the judge cuts it, and what there is to beat."""
+
+    name: str
+    data: str
+    arguments: tuple[str, ...] = ()
+    peer: float
+    """Best peer's figure on exactly this case."""
+    bar: float
+    ranking: bool = False
+    """True for a ranking of given items, judged by AUC; else NDCG@10."""
+
+
+CASES = (
+    Case(name="amazon_beauty", data="amazon_beauty", peer=0.0274, bar=0.040),
+    Case(
+        name="online_retail_2y",
+        data="online_retail_2y",
+        arguments=("--event", "purchase"),
+        peer=0.0998,
+        bar=round(0.0998 * 1.1, 4),
+    ),
+    Case(
+        name="movielens_small",
+        data="movielens_small",
+        arguments=("--event", "rating", "--min-weight", "4", "--protocol", "replay"),
+        peer=0.0485,
+        bar=round(0.0485 * 1.2, 4),
+    ),
+    Case(name="mind_ctr_lite", data="mind_ctr_lite", peer=0.632, bar=0.65, ranking=True),
+)
+COLD_ITEMS_PEER = {"amazon_beauty": 0.0112, "online_retail_2y": 0.0599, "movielens_small": 0.0440}
+
+
+def main() -> None:
+    """Run the chosen cases and print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with one folder a data set")
+    parser.add_argument("--judge", type=Path, required=True, help="folder with case.py, score.py and score_rank.py")
+    parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="default: all")
+    parser.add_argument("--encoder", choices=("static", "transformer"), default="static")
+    parser.add_argument("--work", type=Path, help="keep workspaces here; default: a temporary folder")
+    parser.add_argument("--out", type=Path, help="write the results as JSON")
+    given = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory(prefix="quality-") as scratch:
+        for case in CASES:
+            if given.case is None or case.name in given.case:
+                work = (given.work or Path(scratch)) / case.name
+                results.append(run_case(case, given.data / case.data, given.judge, work, given.encoder))
+                Console().print(_table(results))
+    if given.out:
+        given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str) -> dict[str, Any]:
+    """Walk one case from raw files to the judge's figures; seconds and peak memory of our own commands beside them."""
+    work.mkdir(parents=True, exist_ok=True)
+    workspace = work / "workspace"
+    _run([*READRANK, "init", str(workspace)])
+    at = ["--workspace", str(workspace)]
+    if case.ranking:
+        files = [data / f"{name}.parquet" for name in ("items", "interactions", "impressions")]
+        until: list[str] = []
+    else:
+        _run([sys.executable, str(judge / "case.py"), str(data), str(work / "case"), *case.arguments])
+        files = [work / "case" / f"{name}.parquet" for name in ("items", "interactions")]
+        until = ["--until", json.loads((work / "case" / "case.json").read_text())["cutoff"]]
+    steps = {
+        "ingest": [*READRANK, "ingest", *map(str, files), *at],
+        "train": [*READRANK, "train", "--encoder", encoder, *until, *at],
+    }
+    out = work / "answers.parquet"
+    if case.ranking:
+        steps["rank"] = [*READRANK, "rank", "--requests", str(data / "requests.parquet"), "--out", str(out), *at]
+        judged = [sys.executable, str(judge / "score_rank.py"), str(data / "truth.parquet"), str(out)]
+    else:
+        queries = work / "case" / "queries.parquet"
+        steps["recommend"] = [*READRANK, "recommend", "--queries", str(queries), "-k", "50", "--out", str(out), *at]
+        judged = [sys.executable, str(judge / "score.py"), str(work / "case"), str(out)]
+    spent = {name: _measured(command) for name, command in steps.items()}
+    return {"case": case.name, "encoder": encoder, "peer": case.peer, "bar": case.bar} | {
+        "judged": _judged(_run(judged)),
+        "seconds": {name: seconds for name, (seconds, _) in spent.items()},
+        "peak_mib": {name: mib for name, (_, mib) in spent.items()},
+    }
+
+
+def _judged(printed: str) -> dict[str, Any]:
+    lines = [line for line in printed.splitlines() if "{" in line or line.startswith("coverage")]
+    if len(lines) == 1:
+        found: dict[str, Any] = ast.literal_eval(lines[0])
+        return found
+    return {line[:11].strip(): ast.literal_eval(line[11:].strip()) for line in lines}
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _measured(command: list[str]) -> tuple[float, int]:
+    """Run a command; return its wall seconds and peak memory in MiB."""
+    started = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    return round(time.monotonic() - started, 1), usage.ru_maxrss // 1024
+
+
+def _table(results: list[dict[str, Any]]) -> Table:
+    table = Table(title="Quality on real cases")
+    for name in ("case", "measure", "ours", "best peer", "bar", "warm", "cold users", "cold items r@10 (peer)"):
+        table.add_column(name)
+    table.add_column("seconds", justify="right")
+    table.add_column("peak MiB", justify="right")
+    for result in results:
+        judged = result["judged"]
+        if "auc" in judged:
+            measure, ours = "AUC", f"{judged['auc']:.4f} {judged['auc_interval']}"
+            warm = cold = items = ""
+        else:
+            measure, ours = "NDCG@10", f"{judged['all']['ndcg@10']:.4f}"
+            warm, cold = (f"{judged.get(s, {}).get('ndcg@10', '')}" for s in ("warm users", "cold users"))
+            items = f"{judged['cold items']['recall@10']} ({COLD_ITEMS_PEER[result['case']]})"
+        spent, peak = sum(result["seconds"].values()), max(result["peak_mib"].values())
+        row = (result["case"], measure, ours, str(result["peer"]), str(result["bar"]), warm, cold, items)
+        table.add_row(*row, f"{spent:.0f}", str(peak))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+import numpy as np
+
+from ranker.examples import all_later, labels_of, next_items
+from ranker.history import History
+from tests.ranker.conftest import DAY, catalogue, log
+
+
+def history(*rows: tuple[str, str, int]) -> History:
+    return History.from_frames(catalogue("a", "b", "z"), log(*rows))
+
+
+def test_next_items_ask_at_the_instant_and_skip_what_was_taken_before():
+    truth = next_items(history(("ann", "a", 1), ("ann", "b", 2), ("ann", "a", 3)), 1 * DAY, 9 * DAY)
+    assert truth.moments.as_of.tolist() == [1 * DAY, 2 * DAY]
+    assert truth.item.tolist() == [0, 1]
+
+
+def test_next_items_begin_at_the_boundary_and_end_before_it():
+    log_of_ann = history(("ann", "a", 1), ("ann", "b", 2), ("ann", "z", 3))
+    truth = next_items(log_of_ann, 2 * DAY, 3 * DAY)
+    assert truth.item.tolist() == [1]
+
+
+def test_all_later_asks_each_user_once_cold_ones_too():
+    truth = all_later(history(("ann", "a", 1), ("ann", "b", 2), ("ann", "z", 3), ("eve", "a", 3)), 2 * DAY, 9 * DAY)
+    assert truth.moments.as_of.tolist() == [2 * DAY, 2 * DAY]
+    assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0)]
+
+
+def test_sample_keeps_what_followed_the_queries_it_keeps(rng):
+    truth = all_later(history(*[(f"u{n}", "ab"[n % 2], 2) for n in range(10)]), 1 * DAY, 9 * DAY)
+    kept = truth.sample(4, rng)
+    assert len(kept.moments) == 4
+    assert kept.query.tolist() == [0, 1, 2, 3]
+    assert kept.item.tolist() == (kept.moments.users % 2).tolist()
+
+
+def test_labels_grow_as_the_weight_doubles():
+    assert labels_of(np.array([0.0, -1.0, 0.1, 1.0, 3.0, 7.0, 1e6])).tolist() == [0, 0, 1, 1, 2, 3, 6]

@@ -1,0 +1,106 @@
+import numpy as np
+import polars as pl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest import columns as c
+from ranker.counter import AsOfCounter
+from ranker.history import History, Moments
+from tests.ranker.conftest import DAY, catalogue, log
+
+
+def at(history: History, *asked: tuple[str, int]) -> Moments:
+    return Moments(
+        users=history.user_rows([user for user, _ in asked]),
+        as_of=np.array([moment for _, moment in asked], np.int64),
+    )
+
+
+def test_count_leaves_out_the_instant_itself(small):
+    _, history = small
+    counts = history.item_counts(np.array([0, 0]), before=np.array([2 * DAY, 2 * DAY + 1]))
+    assert counts.tolist() == [1, 2]
+
+
+def test_count_since_takes_the_instant_itself(small):
+    _, history = small
+    before = np.array([4 * DAY, 4 * DAY])
+    counts = history.item_counts(np.array([0, 0]), before=before, since=np.array([2 * DAY, 2 * DAY + 1]))
+    assert counts.tolist() == [2, 1]
+
+
+def test_recent_is_oldest_first_and_padded_in_front(small):
+    _, history = small
+    recent = history.recent(at(history, ("ann", 3 * DAY)), length=3)
+    assert recent.items.tolist() == [[-1, 0, 1]]
+    assert recent.ages.tolist() == [[0, 2 * 86_400, 86_400]]
+
+
+def test_recent_of_an_unknown_user_is_empty(small):
+    _, history = small
+    assert not history.recent(at(history, ("nobody", 9 * DAY)), length=4).mask.any()
+
+
+def test_taken_lists_each_query_on_its_own(small):
+    _, history = small
+    query, items, _ = history.taken(at(history, ("bob", 3 * DAY), ("ann", 2 * DAY)))
+    assert list(zip(query.tolist(), items.tolist(), strict=True)) == [(0, 0), (1, 0)]
+
+
+def test_negative_weight_counts_as_taken_but_not_as_popular_nor_recent():
+    items = catalogue("a")
+    history = History.from_frames(items, log(("ann", "a", 1), weight=-1.0))
+    moments = at(history, ("ann", 2 * DAY))
+    assert history.taken(moments)[2].tolist() == [-1.0]
+    assert history.item_counts(np.array([0]), before=np.array([2 * DAY])).tolist() == [0]
+    assert not history.recent(moments, 5).mask.any()
+
+
+def test_live_events_join_the_past_of_known_and_new_users(small):
+    items, history = small
+    later = history.with_events(["ann", "eve"], items.rows(["z", "b"]), [4 * DAY, 5 * DAY], [1.0, 1.0])
+    moments = at(later, ("ann", 6 * DAY), ("eve", 6 * DAY))
+    assert later.recent(moments, 2).items.tolist() == [[0, 2], [-1, 1]]
+    assert later.item_counts(np.array([1, 2]), before=np.array([6 * DAY])).tolist() == [2, 1]
+    assert later.user_counts(moments).tolist() == [4, 1]
+
+
+def test_session_events_come_on_top_of_live_ones(small):
+    items, history = small
+    live = history.with_events(["eve"], items.rows(["b"]), [5 * DAY], [1.0])
+    session = live.and_then(["eve"], items.rows(["z"]), np.array([6 * DAY]), np.ones(1, np.float32))
+    assert session.recent(at(session, ("eve", 7 * DAY)), 2).items.tolist() == [[1, 2]]
+
+
+def test_saved_history_answers_the_same(small, tmp_path):
+    _, history = small
+    history.save(tmp_path)
+    loaded = History.load(tmp_path)
+    moments = at(loaded, ("ann", 3 * DAY), ("bob", 9 * DAY))
+    assert loaded.recent(moments, 3).items.tolist() == history.recent(moments, 3).items.tolist()
+    assert loaded.log_counts(np.array([3 * DAY])).tolist() == [3]
+
+
+def test_popular_counts_end_at_the_last_full_hour():
+    items = catalogue("a")
+    noon = DAY + 12 * 3_600_000_000
+    frame = log(("ann", "a", 0), ("bob", "a", 0)).with_columns(
+        pl.Series(c.OCCURRED_AT, [noon - 1, noon], pl.Datetime("us"))
+    )
+    history = History.from_frames(items, frame)
+    counts, place = history.popular([1.0], 1, np.array([noon + 60_000_000, noon - 1]))
+    assert counts[place, 0, 0].tolist() == [1, 0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    events=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 20)), max_size=40),
+    asked=st.lists(st.tuples(st.integers(0, 4), st.integers(-1, 22), st.integers(-1, 22)), min_size=1, max_size=20),
+)
+def test_counter_agrees_with_counting_by_hand(events, asked):
+    counter = AsOfCounter.from_events(
+        np.array([row for row, _ in events], np.int64), np.array([time for _, time in events], np.int64)
+    )
+    rows, since, before = (np.array(column) for column in zip(*asked, strict=True))
+    expected = [sum(row == r and s <= time < b for row, time in events) for r, s, b in asked]
+    assert counter.count(rows, before=before, since=since).tolist() == expected

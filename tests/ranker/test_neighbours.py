@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from ranker.factors import Factors, FactorsConfig
+from ranker.history import Recent
+from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights
+
+FLAT = NeighboursConfig(half_life=1e9, shrinkage=0.0, lag_decay=0.5)
+
+
+def arrays(*rows: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    users, items, times = np.array(rows).T
+    return users.astype(np.int64), items.astype(np.int32), times.astype(np.int64)
+
+
+def test_together_is_the_cosine_over_users():
+    users, items, times = arrays((0, 0, 1), (0, 1, 2), (1, 0, 1), (2, 1, 1))
+    weights = fit_together(users, items, times, 2, FLAT).toarray()
+    pair, norm = 1 / np.sqrt(2), 1 / np.sqrt(2) + 1
+    assert weights[0, 1] == pytest.approx(pair / norm)
+    assert weights[0, 0] == 0
+
+
+def test_following_knows_the_order():
+    weights = fit_following(*arrays((0, 0, 1), (0, 1, 2)), 2, FLAT).toarray()
+    assert weights[0, 1] == pytest.approx(1 / np.sqrt(1 * 1))
+    assert weights[1, 0] == 0
+
+
+def test_following_counts_a_farther_step_less():
+    weights = fit_following(*arrays((0, 0, 1), (0, 1, 2), (0, 2, 3)), 3, FLAT).toarray()
+    assert weights[0, 2] == pytest.approx(0.5 / np.sqrt(1.5 * 1.5))
+
+
+def test_following_splits_one_instant_both_ways():
+    weights = fit_following(*arrays((0, 0, 1), (0, 1, 1)), 2, FLAT).toarray()
+    assert weights[0, 1] == weights[1, 0] == pytest.approx(0.5 / np.sqrt(0.5 * 0.5))
+
+
+def test_neighbours_of_different_users_do_not_meet():
+    assert fit_following(*arrays((0, 0, 1), (1, 1, 2)), 2, FLAT).nnz == 0
+
+
+def test_neighbours_keep_the_strongest():
+    rows = [(user, item, item) for user in range(3) for item in range(user + 2)]
+    kept = fit_together(*arrays(*rows), 4, NeighboursConfig(size=1)).toarray()
+    assert (np.count_nonzero(kept, axis=1) <= 1).all()
+    assert kept[0].argmax() == 1
+
+
+def test_history_weights_fall_with_age_and_sum_to_one():
+    recent = Recent(
+        items=np.array([[-1, 2, 0]], np.int32),
+        weights=np.array([[0, 1, 1]], np.float32),
+        ages=np.zeros((1, 3), np.float32),
+    )
+    assert history_weights(recent, 3, decay=0.5).toarray()[0].tolist() == pytest.approx([1 / 1.5, 0, 0.5 / 1.5])
+
+
+def test_factors_bring_items_of_the_same_users_nearer():
+    rows = [(user, item, 1) for user in range(40) for item in ((0, 1) if user % 2 else (2, 3))]
+    users, items, _ = arrays(*rows)
+    factors = Factors.fit(users, items, 4, FactorsConfig(size=4, regularization=0.1))
+    took_zero = Recent(
+        items=np.array([[0]], np.int32), weights=np.ones((1, 1), np.float32), ages=np.zeros((1, 1), np.float32)
+    )
+    scores = factors.user_vectors(took_zero) @ factors.items.T
+    assert scores[0, 1] > max(scores[0, 2], scores[0, 3])

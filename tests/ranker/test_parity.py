@@ -1,0 +1,127 @@
+"""Features are the same numbers in training, in batch and in service, and nothing later can change them."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ingest import columns as c
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from ranker.candidates import CandidatesConfig, propose
+from ranker.features import FEATURE_NAMES, FEATURES, compute
+from ranker.history import EPOCH, History, Moments, microseconds
+from ranker.query import GivenItem, Query
+from ranker.rank import Ranker
+from ranker.rules import allowed_items
+
+
+@pytest.fixture(scope="module")
+def frames(shop: Workspace) -> tuple[pl.DataFrame, pl.DataFrame]:
+    with Store.open(shop.store_path, read_only=True) as store:
+        return store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+
+
+@pytest.fixture(scope="module")
+def asked(frames) -> pl.DataFrame:
+    """Sixty moments of the later half of the log, with the users who acted then."""
+    late = frames[0].slice(len(frames[0]) // 2)
+    return late.gather_every(max(1, len(late) // 60)).select(c.USER_ID, as_of=c.OCCURRED_AT)
+
+
+def features_at(ranker: Ranker, history: History, asked: pl.DataFrame):
+    sources = ranker._sources
+    moments = Moments(
+        users=history.user_rows(asked[c.USER_ID].to_list()), as_of=asked[c.AS_OF].dt.epoch("us").to_numpy()
+    )
+    situation = sources.situation(history, moments)
+    scores = sources.scores(situation, sources.everything)
+    allowed = allowed_items(history, moments, sources.catalogue)
+    pairs = propose(situation, scores, allowed, CandidatesConfig())
+    return pairs, compute(situation, sources.everything, scores, pairs, sources.catalogue.published_at)
+
+
+def test_features_have_one_name_each():
+    assert len(set(FEATURE_NAMES)) == len(FEATURES)
+
+
+def test_nothing_later_changes_a_feature(ranker, frames, asked):
+    """Build one history without, one with what lies at or after each moment: the numbers must agree."""
+    interactions, impressions = frames
+    whole = History.from_frames(ranker.catalogue, interactions, impressions)
+    for row in range(0, len(asked), 12):
+        moment = asked[c.AS_OF][row]
+        known = pl.col(c.OCCURRED_AT) < moment
+        past = History.from_frames(ranker.catalogue, interactions.filter(known), impressions.filter(known))
+        one = asked.slice(row, 1)
+        pairs, features = features_at(ranker, whole, one)
+        pairs_past, features_past = features_at(ranker, past, one)
+        assert pairs.item.tolist() == pairs_past.item.tolist()
+        np.testing.assert_allclose(features, features_past, rtol=1e-6, atol=1e-6)
+
+
+def test_served_features_equal_those_of_a_batch(ranker, frames, asked):
+    history = History.from_frames(ranker.catalogue, *frames)
+    pairs, features = features_at(ranker, history, asked)
+    compared = 0
+    for number, (user, as_of) in enumerate(asked.iter_rows()):
+        answer = ranker.recommend(Query(user_id=user, as_of=as_of, k=10), history)
+        for item in answer.items:
+            if item.features:
+                row = np.flatnonzero((pairs.query == number) & (pairs.item == ranker.catalogue.rows([item.item_id])[0]))
+                np.testing.assert_allclose(item.features, features[row[0]], rtol=1e-6, atol=1e-6)
+                compared += 1
+    assert compared > 400
+
+
+def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, asked):
+    """What came over HTTP after the bundle counts like what was ingested before it."""
+    interactions, _ = frames
+    split = interactions[c.OCCURRED_AT][int(len(interactions) * 0.8)]
+    early, late = (interactions.filter(part) for part in (pl.col(c.OCCURRED_AT) < split, pl.col(c.OCCURRED_AT) >= split))
+    whole = History.from_frames(ranker.catalogue, interactions)
+    live = History.from_frames(ranker.catalogue, early).with_events(
+        late[c.USER_ID].to_list(),
+        ranker.catalogue.rows(late[c.ITEM_ID]),
+        late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
+        late[c.WEIGHT].to_numpy(),
+    )
+    users = late[c.USER_ID].unique(maintain_order=True).head(20).to_list()
+    at_the_end = [microseconds(ranker.cutoff)] * len(users)
+    for name in ("recent", "taken", "user_counts"):
+        compare = [
+            getattr(history, name)(
+                Moments(users=history.user_rows(users), as_of=np.array(at_the_end)), *([20] if name == "recent" else [])
+            )
+            for history in (whole, live)
+        ]
+        parts = [(r.items, r.weights, r.ages) if name == "recent" else r for r in compare]
+        for left, right in zip(*(p if isinstance(p, tuple) else (p,) for p in parts), strict=True):
+            np.testing.assert_array_equal(left, right)
+    rows, before = np.arange(len(ranker.catalogue)), np.array([microseconds(ranker.cutoff)])
+    np.testing.assert_array_equal(whole.item_counts(rows, before=before), live.item_counts(rows, before=before))
+
+
+def test_batch_and_single_recommendations_agree(ranker, frames, asked):
+    history = History.from_frames(ranker.catalogue, *frames)
+    queries = asked.with_columns(query_id=pl.int_range(len(asked)).cast(pl.String))
+    batch = ranker.recommend_batch(queries, 5, history)
+    for number, (user, as_of) in enumerate(asked.head(15).iter_rows()):
+        single = ranker.recommend(Query(user_id=user, as_of=as_of, k=5), history)
+        rows = batch.filter(pl.col(c.QUERY_ID) == str(number)).sort(c.RANK)
+        assert [item.score for item in single.items] == pytest.approx(rows[c.SCORE].to_list(), abs=1e-6)
+
+
+def test_batch_ranking_scores_like_a_single_one(ranker, frames):
+    history = History.from_frames(ranker.catalogue, *frames)
+    items = ranker.catalogue.ids[:7]
+    requests = pl.DataFrame({c.REQUEST_ID: ["r"] * 7, c.USER_ID: ["u"] * 7, c.ITEM_ID: items}).with_columns(
+        pl.lit(ranker.cutoff).alias(c.OCCURRED_AT)
+    )
+    scored = ranker.rank_batch(requests, history)
+    answer = ranker.rank(Query(user_id="u", as_of=ranker.cutoff), [GivenItem(item_id=i) for i in items], history)
+    by_id = {item.item_id: item.score for item in answer.items}
+    assert scored[c.SCORE].to_list() == pytest.approx([by_id[i] for i in items], abs=1e-6)
+
+
+def test_epoch_is_the_beginning_of_time():
+    assert microseconds(EPOCH) == 0
