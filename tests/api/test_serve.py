@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from api.serve import listen
 from ingest.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +117,17 @@ def test_sigterm_ends_the_service_in_good_order(start, workspace, workers):
     with Outbox.open(workspace.outbox_path) as outbox:
         requests, impressions, _ = outbox.answers(100)
     assert (len(requests), len(impressions)) == (1, 5)
+
+
+def test_answers_do_not_wait_for_delayed_acknowledgements():
+    """Nagle's algorithm must be off: with it each answer on a kept connection took 40 ms more."""
+    from asyncio import base_events
+
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            base_events._set_nodelay(accepted)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def complaint(start, *arguments):
