@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import logging
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ingest.load import LoadReport
     from ingest.progress import Progress
     from ingest.workspace import Workspace
+    from offline_eval.evaluate import Evaluation
+    from ranker.rank import Ranker
 
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
@@ -35,6 +38,8 @@ SECTIONS = {
     "factors": "ranker.factors:FactorsConfig",
     "blend": "ranker.blend:BlendConfig",
     "rules": "ranker.rules:RulesConfig",
+    "evaluation": "offline_eval.evaluate:EvaluationConfig",
+    "baselines": "offline_eval.baselines:BaselinesConfig",
 }
 """Sections of readrank.toml and the config classes that read them; imported only when a command needs them."""
 
@@ -219,6 +224,50 @@ def rank(
 
 
 @app.command()
+def evaluate(
+    cutoff: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="Train before it, test from it on (UTC); default: after nine tenths."),
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="cutoff or replay; may be given twice; default: both.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("-k", min=1, help="Places of a list that count.")] = None,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Judge this bundle at its own cutoff instead of training one.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare with baselines on what came after a cutoff; into the store and reports/.
+
+    Trains a model on what came before the cutoff, for this comparison alone. cutoff asks once a user and counts every
+    new item taken afterwards; replay asks at each later interaction with the history up to it.
+    """
+    from ingest.publish import publish as publish_store
+    from offline_eval.evaluate import check_protocols
+    from offline_eval.evaluate import evaluate as run_evaluation
+    from offline_eval.report import as_json as report_values
+
+    space = _workspace()
+    with _progress_bars() as progress:
+        evaluation = run_evaluation(
+            space,
+            cutoff=_moment("--cutoff", cutoff),
+            protocols=check_protocols(protocol),
+            k=k,
+            bundle=space.bundles_path / bundle if bundle else None,
+            progress=progress,
+        )
+    publish_store(space)
+    places = {"page": str(evaluation.page), "data": str(evaluation.data), "run_ids": evaluation.run_ids}
+    _print_result(
+        {**report_values(evaluation.facts, evaluation.metrics), **places},
+        "\n".join(_evaluation_lines(evaluation)) if not _options.as_json else "",
+    )
+
+
+@app.command()
 def promote(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="A folder's name under bundles/.")],
     workspace: WorkspaceOption = None,
@@ -255,6 +304,44 @@ def serve(
         sys.stdout.flush()
 
     serve_workspace(_workspace().root, host, port, workers, announce=announce)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo shop lies; made anew.")] = Path(
+        "demo-shop"
+    ),
+    events: Annotated[int, typer.Option(min=1000, help="About how many interactions to simulate.")] = 20_000,
+) -> None:
+    """Walk the whole way once: simulate a shop, ingest, train, evaluate, serve, ask, stop."""
+    from datetime import UTC, datetime, timedelta
+
+    from ingest.errors import InputFileError
+    from offline_eval.simulate import SimulationConfig, simulate
+
+    shop = folder / "workspace"
+    if folder.exists() and not shop.exists() and any(folder.iterdir()):
+        raise InputFileError(f"{folder}: wanted a new folder or one of an earlier demo, it holds other files; name another")
+    shutil.rmtree(folder, ignore_errors=True)
+    _say(f"1/6  simulate a shop of a year and its customers: about {events:,} interactions")
+    today = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    with _progress_bars() as progress:
+        config = SimulationConfig(n_events=events, start=today - timedelta(days=365))
+        log = simulate(config, folder / "log", progress=progress)
+    at = ["--workspace", str(shop)]
+    for title, arguments in (
+        ("2/6  make a workspace and ingest catalogue, interactions and impressions", ["init", str(shop)]),
+        ("", ["ingest", *map(str, log.files), *at]),
+        ("3/6  tune the encoder on behaviour and train the ranker on all but the last tenth", ["evaluate", *at]),
+        ("5/6  train on everything, for the service", ["train", *at]),
+    ):
+        _say(title)
+        status = run(arguments)
+        if status != DONE:
+            raise SystemExit(status)
+    _say("6/6  start the service and ask it for a customer it knows and for one it has never seen")
+    _ask_service(shop)
+    _say(f"\nThe shop stays in {shop}: look around with `readrank serve --workspace {shop}` and open its page.")
 
 
 def main() -> None:
@@ -357,6 +444,71 @@ def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> I
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
     yield f"bundle {folder}" + (" serves now" if promoted else f"; let it serve with `readrank promote {folder.name}`")
+
+
+def _evaluation_lines(evaluation: "Evaluation") -> Iterator[str]:
+    """Draw one table a protocol: every segment, ours beside the baselines."""
+    import polars as pl
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    from offline_eval.report import printed
+
+    facts = evaluation.facts
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    for protocol, counts in facts.counts.items():
+        headings, sections = printed(evaluation.metrics.filter(pl.col("protocol") == protocol), facts.ours)
+        title = (
+            f"{protocol}: {counts['queries']:,} queries from {facts.cutoff:%Y-%m-%d %H:%M} on; * best, [95 % interval]"
+        )
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        for number, heading in enumerate(headings):
+            table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=True)
+        for lines in sections:
+            for line in lines:
+                table.add_row(*(cell.replace("[", "\\[") for cell in line), style="bold" if facts.ours in line else "")
+            table.add_section()
+        with console.capture() as drawn:
+            console.print(table)
+        yield drawn.get()
+    yield f"report {evaluation.page}"
+
+
+def _say(line: str) -> None:
+    if line:
+        print(line, flush=True)
+
+
+def _ask_service(shop: Path) -> None:
+    from api.try_out import ask, running_service
+    from ranker.bundle import live_folder
+    from ranker.rank import Ranker
+
+    ranker = Ranker.load(live_folder(shop / "bundles"))
+    known = max(ranker.history.user_ids[:200], key=lambda user: len(_titles_of(ranker, user)))
+    print(f"\n{known} took last: " + "; ".join(_titles_of(ranker, known)[-3:]))
+    with running_service(shop) as url:
+        for title, user in ((f"recommended to {known}", known), ("recommended to somebody brand-new", "brand-new")):
+            answer = ask(f"{url}/v1/recommendations", {"user_id": user, "k": 5, "explain": True})
+            print(f"\n{title}:")
+            for item in answer["items"]:
+                print(f"  {item['rank']}. {ranker.title(item['item_id'])}")
+                print(f"     {_spoken_reasons(ranker, item['reasons'])}")
+    print("\nservice stopped")
+
+
+def _titles_of(ranker: "Ranker", user: str) -> list[str]:
+    return [ranker.title(item_id) for item_id in ranker.last_items(user, 10)]
+
+
+def _spoken_reasons(ranker: "Ranker", reasons: list[dict[str, Any]]) -> str:
+    spoken = [
+        f"{reason['family']} {reason['weight']:+.2f}"
+        + (f" (because of {ranker.title(reason['because'])})" if reason.get("because") else "")
+        for reason in reasons
+    ]
+    return "why: " + ", ".join(spoken)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from ranker.catalogue import Catalogue
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History, Moments, Recent, microseconds
 from ranker.neighbours import NeighboursConfig, fit_together, history_weights
+from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
@@ -71,13 +73,13 @@ class Baseline:
     """One score for each item, the hard rules, and the popular list for what is left."""
 
     def __init__(self, ground: Ground, popular: Scores, personal: Scores | None = None) -> None:
-        self._ground = ground
-        self._popular = popular
+        self.ground = ground
+        self.popular = popular
         self._personal = personal
 
     def recommend(self, queries: pl.DataFrame, k: int, progress: Progress = silent) -> pl.DataFrame:
         """Answer queries (query_id, user_id, as_of) with query_id, item_id, rank (from 1), score."""
-        n_items = len(self._ground.catalogue)
+        n_items = len(self.ground.catalogue)
         block = max(1, _CELLS // max(n_items, 1))
         parts = [_NO_ANSWERS]
         for first in range(0, queries.height if n_items else 0, block):
@@ -94,9 +96,9 @@ class Baseline:
             c.REQUEST_ID, keep="first", maintain_order=True
         )
         items = requests.select(
-            c.REQUEST_ID, c.ITEM_ID, item=pl.Series(self._ground.catalogue.rows(requests[c.ITEM_ID]))
+            c.REQUEST_ID, c.ITEM_ID, item=pl.Series(self.ground.catalogue.rows(requests[c.ITEM_ID]))
         )
-        block = max(1, _CELLS // max(len(self._ground.catalogue), 1))
+        block = max(1, _CELLS // max(len(self.ground.catalogue), 1))
         parts = [pl.DataFrame(schema={c.REQUEST_ID: pl.String, c.ITEM_ID: pl.String, c.SCORE: pl.Float64})]
         for first in range(0, asked.height, block):
             some = asked[first : first + block].with_row_index("row")
@@ -107,7 +109,7 @@ class Baseline:
         return pl.concat(parts)
 
     def _answer(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
-        history, catalogue = self._ground.history, self._ground.catalogue
+        history, catalogue = self.ground.history, self.ground.catalogue
         moments, recent = self._situation(queries)
         scores = self._scores(moments, recent)
         published = catalogue.published_at <= moments.as_of[:, None]
@@ -129,16 +131,16 @@ class Baseline:
         )
 
     def _situation(self, queries: pl.DataFrame) -> tuple[Moments, Recent]:
-        history = self._ground.history
+        history = self.ground.history
         moments = Moments(
             users=history.user_rows(queries[c.USER_ID].to_list()),
             as_of=queries[c.AS_OF].dt.epoch("us").to_numpy().astype(np.int64),
         )
-        return moments, history.recent(moments, self._ground.config.history_length)
+        return moments, history.recent(moments, self.ground.config.history_length)
 
     def _scores(self, moments: Moments, recent: Recent) -> Floats:
         # Popularity is pressed below every personal score, so that it orders only what the system is silent about.
-        popular = self._popular(moments, recent)
+        popular = self.popular(moments, recent)
         scores: Floats = popular / (1.0 + popular.max(axis=1, keepdims=True)) - 2.0
         if self._personal is None:
             return scores
@@ -179,6 +181,19 @@ def make_baselines(
         baselines[name] = Baseline(ground, popular, make(ground))
     progress("baselines", len(baselines), len(makers) + 1)
     return baselines
+
+
+def text_interest(popular: Baseline, bundle: Path) -> Baseline:
+    """Let a bundle's tuned text encoder recommend by itself, on the same ground as the baseline `popular`."""
+    ground = popular.ground
+    sources = Sources.load(bundle, ground.catalogue)
+    vectors = sources.everything.vectors
+
+    def scores(moments: Moments, recent: Recent) -> Floats:
+        users = sources.interest.user_vectors(vectors[recent.items], recent.weights, recent.ages, recent.mask)
+        return np.asarray(users @ vectors.T, dtype=np.float32)
+
+    return Baseline(ground, popular.popular, scores)
 
 
 def choose_share(catalogue: Catalogue, known: pl.DataFrame, config: BaselinesConfig) -> float:

@@ -89,6 +89,35 @@ def pivot(rows: pl.DataFrame, segment: str, ours: str) -> tuple[list[str], list[
     return [name if k is None else f"{name}@{k}" for name, k in names], table
 
 
+def printed(rows: pl.DataFrame, ours: str) -> tuple[list[str], list[list[list[str]]]]:
+    """Turn rows of one protocol into lines for a terminal: headings, and for each segment one line a system.
+
+    The metric that is plotted comes with its interval, and `*` marks the best of a segment.
+    """
+    measures = rows.filter(~pl.col("metric").str.contains(" over ")).select("metric", "k").unique(maintain_order=True)
+    names = [name if k is None else f"{name}@{k}" for name, k in measures.rows()]
+    sections = []
+    for segment in (name for name in SEGMENTS if name in rows["segment"]):
+        headings, table = pivot(rows, segment, ours)
+        n = int(rows.filter(pl.col("segment") == segment)["n"].to_numpy().max())
+        lines = []
+        for line in table:
+            cells = dict(zip(headings, line["cells"], strict=True))
+            shown = [_cell(cells.get(name), PLOTTED.get(segment, "ndcg")) for name in names]
+            lines.append([segment, f"{n:,}", line["system"], *shown])
+        sections.append(lines)
+    return ["segment", "n", "system", *names], sections
+
+
+def _cell(cell: Mapping[str, Any] | None, plotted: str) -> str:
+    if cell is None or cell["value"] is None:
+        return ""
+    bounds = (
+        f" [{cell['low']:.4f}, {cell['high']:.4f}]" if cell["metric"] == plotted and cell["low"] is not None else ""
+    )
+    return f"{cell['value']:.4f}{'*' if cell['best'] else ''}{bounds}"
+
+
 def _segments(rows: pl.DataFrame, ours: str) -> list[dict[str, Any]]:
     found = []
     for segment in SEGMENTS:

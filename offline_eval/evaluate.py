@@ -1,0 +1,235 @@
+"""How good is our system on what it has not seen, beside the baselines? Train until a cutoff, ask, compare, record."""
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+
+from encoders.text import TextConfig, item_texts
+from ingest import columns as c
+from ingest.moments import utc_now
+from ingest.progress import Progress, silent
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from offline_eval.baselines import Baseline, BaselinesConfig, make_baselines, text_interest
+from offline_eval.compare import compare_lists, compare_scores
+from offline_eval.errors import EvaluationError
+from offline_eval.metrics import without_truth
+from offline_eval.record import record
+from offline_eval.report import ReportFacts, write_report
+from offline_eval.windows import Protocol, Window, choose_cutoff, cutoff_window, replay_window
+from ranker.history import History
+from ranker.rank import Ranker
+from ranker.train import TrainConfig, train
+
+log = logging.getLogger(__name__)
+
+OURS = "readrank"
+"""Our system's name in every table."""
+INTEREST = "text interest"
+"""Our tuned text encoder by itself: what reading adds before any blending."""
+PROTOCOLS: tuple[Protocol, ...] = ("cutoff", "replay")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What an evaluation asks."""
+
+    quantile: float = 0.9
+    """Share of the interactions that lies before the cutoff, where no cutoff is named."""
+    k: int = 10
+    """How many places of a list count."""
+    max_queries: int = 5000
+    """Most queries of a protocol; a seeded sample beyond."""
+    max_requests: int = 2000
+    """Most shown requests that are ranked again."""
+    seed: int = 7
+    """Seed of both samples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was found, and where it lies."""
+
+    run_ids: list[str]
+    """Runs in the store's `evaluations`, one for each protocol."""
+    facts: ReportFacts
+    metrics: pl.DataFrame
+    """Columns of `compare.SCHEMA`."""
+    page: Path
+    data: Path
+
+
+def evaluate(
+    workspace: Workspace,
+    *,
+    cutoff: datetime | None = None,
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    k: int | None = None,
+    bundle: Path | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Train on what came before the cutoff, and compare with the baselines on what came at and after it.
+
+    The model serves nobody and is gone afterwards; `bundle` names a trained one to be judged instead, at its own
+    cutoff. Writes `evaluations` and `evaluation_metrics` into the store, and HTML and JSON into `reports/`. Raises
+    EvaluationError when the log has nothing before, or nothing at and after, the cutoff.
+    """
+    started_at = utc_now()
+    config = workspace.section("evaluation", EvaluationConfig)
+    with _trained(workspace, cutoff, bundle, config, progress) as folder:
+        ranker = Ranker.load(folder)
+        with Store.open(workspace.store_path) as store:
+            interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+        rows, counts = _compare(
+            workspace,
+            ranker,
+            folder,
+            interactions,
+            impressions,
+            protocols=protocols,
+            k=k or config.k,
+            config=config,
+            progress=progress,
+        )
+    facts = ReportFacts(
+        run_id=started_at.strftime("%Y%m%dT%H%M%S%f")[:-3],
+        cutoff=ranker.cutoff,
+        bundle_version=ranker.version,
+        counts=counts,
+        started_at=started_at,
+        finished_at=utc_now(),
+        ours=OURS,
+    )
+    with Store.open(workspace.store_path) as store:
+        run_ids = record(store, facts, rows, asdict(config))
+        if bundle is None:
+            store.connection.execute("UPDATE bundles SET status = 'retired' WHERE version = ?", [ranker.version])
+    page, data = write_report(facts, rows, workspace.reports_path)
+    log.info("evaluated run=%s cutoff=%s rows=%d", facts.run_id, facts.cutoff, rows.height)
+    return Evaluation(run_ids=run_ids, facts=facts, metrics=rows, page=page, data=data)
+
+
+def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
+    """Take protocols by name, each once; None or none means all. EvaluationError for a name that is none."""
+    unknown = sorted(set(names or ()) - set(PROTOCOLS))
+    if unknown:
+        raise EvaluationError(f"protocol: wanted {' or '.join(PROTOCOLS)}, got '{unknown[0]}'")
+    return [protocol for protocol in PROTOCOLS if not names or protocol in names]
+
+
+def _compare(
+    workspace: Workspace,
+    ranker: Ranker,
+    folder: Path,
+    interactions: pl.DataFrame,
+    impressions: pl.DataFrame,
+    *,
+    protocols: Sequence[Protocol],
+    k: int,
+    config: EvaluationConfig,
+    progress: Progress,
+) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
+    """Ask every system the same questions; gives rows of metrics and, for each protocol, counts."""
+    catalogue, cutoff = ranker.catalogue, ranker.cutoff
+    _check_sides(interactions, cutoff)
+    texts = item_texts(catalogue.items, workspace.section("text", TextConfig))
+    settings = workspace.section("baselines", BaselinesConfig)
+    baselines = make_baselines(catalogue, texts, interactions, cutoff, settings, progress=progress)
+    baselines[INTEREST] = text_interest(baselines["popular"], folder)
+    live = History.from_frames(catalogue, interactions, impressions)
+    rows: list[pl.DataFrame] = []
+    counts: dict[str, dict[str, int]] = {}
+    for protocol in protocols:
+        lay = {"cutoff": cutoff_window, "replay": replay_window}[protocol]
+        window = lay(interactions, cutoff, max_queries=config.max_queries, seed=config.seed)
+        asked = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
+        answers = {OURS: ranker.recommend_batch(asked, k, history=live, progress=progress)}
+        for number, (name, baseline) in enumerate(baselines.items()):
+            progress(f"ask {protocol}", number, len(baselines), name)
+            answers[name] = baseline.recommend(asked, k)
+        progress(f"ask {protocol}", len(baselines), len(baselines))
+        rows.append(compare_lists(window, answers, len(catalogue), k, OURS))
+        counts[protocol] = {
+            "queries": window.queries.height,
+            "queries_before_cap": window.n_before_cap,
+            "true_items": window.truth.height,
+            "true_cold_items": window.truth.filter("cold").height,
+            "queries_without_truth": without_truth(window.queries, window.truth),
+        }
+        if protocol == "replay":
+            rows.append(_compare_shown(window, ranker, live, baselines, impressions=impressions, config=config))
+    return pl.concat(rows), counts
+
+
+def _compare_shown(
+    window: Window,
+    ranker: Ranker,
+    live: History,
+    baselines: dict[str, Baseline],
+    *,
+    impressions: pl.DataFrame,
+    config: EvaluationConfig,
+) -> pl.DataFrame:
+    """Rank again what was shown after the cutoff, each request with the history before it."""
+    later = impressions.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
+    both = pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()
+    requests = later.group_by(c.REQUEST_ID).agg(both=both).filter("both").select(c.REQUEST_ID).sort(c.REQUEST_ID)
+    if requests.height > config.max_requests:
+        requests = requests.sample(config.max_requests, seed=config.seed)
+    shown = later.join(requests, on=c.REQUEST_ID, how="semi")
+    if shown.is_empty():
+        return compare_scores(window, shown, {}, OURS)
+    # Scores may look at nothing of the outcome.
+    given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
+    scored = {OURS: ranker.rank_batch(given, history=live)}
+    scored |= {name: baseline.rank(given) for name, baseline in baselines.items()}
+    return compare_scores(window, shown.select(c.REQUEST_ID, c.ITEM_ID, c.CLICKED), scored, OURS)
+
+
+@contextmanager
+def _trained(
+    workspace: Workspace, cutoff: datetime | None, bundle: Path | None, config: EvaluationConfig, progress: Progress
+) -> Iterator[Path]:
+    """Give the folder of a bundle that knows nothing from the cutoff on; one trained for this is removed at the end."""
+    if bundle is not None:
+        yield bundle
+        return
+    with Store.open(workspace.store_path) as store:
+        interactions = store.interactions(before=END_OF_TIME)
+    if cutoff is None:
+        cutoff = choose_cutoff(interactions, config.quantile)
+    _check_sides(interactions, cutoff)
+    del interactions
+    with tempfile.TemporaryDirectory(prefix=".evaluation-", dir=workspace.root) as folder:
+        aside = _Aside(workspace.root, Path(folder))
+        yield train(aside, TrainConfig.of(workspace), until=cutoff, progress=progress).folder
+
+
+@dataclass(frozen=True)
+class _Aside(Workspace):
+    """The same workspace with another place for bundles: a trial model never lies among those that may serve."""
+
+    bundles: Path
+
+    @property
+    def bundles_path(self) -> Path:
+        """Where the trial model is written."""
+        return self.bundles
+
+
+def _check_sides(interactions: pl.DataFrame, cutoff: datetime) -> None:
+    before = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff).height
+    after = interactions.height - before
+    if not before or not after:
+        span = interactions[c.OCCURRED_AT].sort().cast(pl.String)
+        lies = f"the log goes from {span[0]} to {span[-1]}" if interactions.height else "the log is empty"
+        raise EvaluationError(
+            f"evaluation wants interactions before and at or after the cutoff {cutoff}, got {before} and {after}: "
+            f"{lies}; name a cutoff inside it, or ingest a longer log"
+        )

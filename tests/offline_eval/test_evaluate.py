@@ -1,0 +1,154 @@
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+import readrank
+from ingest import columns as c
+from ingest.load import load_files
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from offline_eval.compare import SCHEMA
+from offline_eval.errors import EvaluationError
+from offline_eval.evaluate import INTEREST, OURS, Evaluation, check_protocols, evaluate
+from offline_eval.simulate import SimulationConfig, simulate
+from offline_eval.windows import choose_cutoff
+from ranker.rank import Ranker
+from ranker.train import TrainConfig, train
+
+SETTINGS = """
+[encoder]
+base = "catalogue"
+dim = 32
+epochs = 1
+continue_epochs = 1
+pairs_per_epoch = 2000
+
+[evaluation]
+max_queries = 120
+max_requests = 60
+"""
+SYSTEMS = {OURS, INTEREST, "popular", "item-item", "text-only", "behaviour-only"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    # Pools of threads that wait for each other by spinning are slow on a busy machine, and this shop is tiny.
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A tiny shop, ill-formed rows and all, not yet trained."""
+    files = simulate(SimulationConfig(n_events=6_000, n_users=200, n_items=200), tmp_path_factory.mktemp("log")).files
+    workspace = Workspace.create(tmp_path_factory.mktemp("loaded") / "shop", SETTINGS)
+    with Store.open(workspace.store_path) as store:
+        load_files(store, files)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def evaluated(loaded: Workspace, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Evaluation]:
+    root = tmp_path_factory.mktemp("evaluated") / "shop"
+    shutil.copytree(loaded.root, root)
+    workspace = Workspace.open(root)
+    return workspace, evaluate(workspace)
+
+
+def test_every_system_stands_in_the_same_table(evaluated: tuple[Workspace, Evaluation]) -> None:
+    rows = evaluated[1].metrics
+    assert dict(rows.schema) == SCHEMA
+    for protocol in ("cutoff", "replay"):
+        part = rows.filter(protocol=protocol, segment="all", metric="ndcg")
+        assert set(part["system"]) == SYSTEMS
+        assert part["n"].n_unique() == 1
+        assert part["value"].min() > 0
+    assert set(rows.filter(segment="shown requests", metric="auc")["system"]) == SYSTEMS
+    gains = rows.filter(segment="all", protocol="replay").filter(pl.col("metric").str.starts_with("ndcg over "))
+    assert set(gains["metric"]) == {f"ndcg over {system}" for system in SYSTEMS - {OURS}}
+
+
+def test_model_knows_nothing_from_the_cutoff_on_and_serves_nobody(evaluated: tuple[Workspace, Evaluation]) -> None:
+    workspace, evaluation = evaluated
+    with Store.open(workspace.store_path) as store:
+        assert evaluation.facts.cutoff == choose_cutoff(store.interactions(before=END_OF_TIME), 0.9)
+        bundles = store.connection.execute("SELECT version, cutoff, status FROM bundles").fetchall()
+    assert bundles == [(evaluation.facts.bundle_version, evaluation.facts.cutoff, "retired")]
+    assert list(workspace.bundles_path.iterdir()) == []
+    assert not list(workspace.root.glob(".evaluation-*"))
+
+
+def test_store_and_reports_hold_what_was_found(evaluated: tuple[Workspace, Evaluation]) -> None:
+    workspace, evaluation = evaluated
+    with Store.open(workspace.store_path) as store:
+        runs = store.connection.execute("SELECT run_id, n_queries FROM evaluations ORDER BY run_id").fetchall()
+        n_rows = store.connection.execute("SELECT count(*) FROM evaluation_metrics").fetchall()
+    counts = evaluation.facts.counts
+    assert runs == [(run, counts[run.rsplit("-", 1)[1]]["queries"]) for run in sorted(evaluation.run_ids)]
+    assert n_rows == [(evaluation.metrics.height,)]
+    assert counts["replay"]["queries"] == 120 < counts["replay"]["queries_before_cap"]
+    assert evaluation.page.parent == workspace.reports_path
+    assert OURS in evaluation.page.read_text()
+    assert len(json.loads(evaluation.data.read_text())["metrics"]) == evaluation.metrics.height
+
+
+def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(loaded: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(loaded.root, tmp_path / "shop")
+    workspace = Workspace.open(tmp_path / "shop")
+    cutoff = datetime(2024, 10, 1)
+    folder = train(workspace, TrainConfig.of(workspace), until=cutoff).folder
+    evaluation = evaluate(workspace, bundle=folder, protocols=["cutoff"], k=5)
+    assert evaluation.facts.cutoff == cutoff == Ranker.load(folder).cutoff
+    assert set(evaluation.metrics["protocol"]) == {"cutoff"}
+    assert set(evaluation.metrics["k"].drop_nulls()) == {5}
+    with Store.open(workspace.store_path) as store:
+        assert store.connection.execute("SELECT status FROM bundles").fetchall() == [("trained",)]
+
+
+@pytest.mark.parametrize("cutoff", [datetime(1999, 1, 1), datetime(2099, 1, 1)])
+def test_a_cutoff_outside_the_log_is_a_mistake_with_a_way_out(loaded: Workspace, cutoff: datetime) -> None:
+    with pytest.raises(EvaluationError, match=r"got \d+ and \d+: the log goes from 2024-01-01 .* name a cutoff inside"):
+        evaluate(loaded, cutoff=cutoff)
+    assert not list(loaded.root.glob(".evaluation-*"))
+
+
+def test_an_empty_store_is_a_mistake(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "shop", "")
+    Store.open(workspace.store_path).close()
+    with pytest.raises(EvaluationError, match="ingest a longer log"):
+        evaluate(workspace)
+
+
+def test_protocols_are_taken_by_name() -> None:
+    assert check_protocols(None) == check_protocols(["replay", "cutoff"]) == ["cutoff", "replay"]
+    assert check_protocols(["replay"]) == ["replay"]
+    with pytest.raises(EvaluationError, match="wanted cutoff or replay, got 'yesterday'"):
+        check_protocols(["yesterday"])
+
+
+def test_command_prints_the_comparison(
+    loaded: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(loaded.root, tmp_path / "shop")
+    status = readrank.run(["evaluate", "--protocol", "cutoff", "--workspace", str(tmp_path / "shop")])
+    said = capsys.readouterr()
+    assert status == 0, said.err
+    assert all(system in said.out for system in SYSTEMS)
+    assert "ndcg@10" in said.out
+    assert (tmp_path / "shop" / "analytics.duckdb").exists()
+
+
+def test_command_answers_a_wrong_cutoff_in_one_line(loaded: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    assert readrank.run(["evaluate", "--cutoff", "1999-01-01", "--workspace", str(loaded.root)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert c.OCCURRED_AT not in said.err
