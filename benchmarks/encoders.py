@@ -7,6 +7,7 @@ what was known before its cutoff, which is where settings are chosen; without it
 row stands beside the untuned encoder and a TF-IDF profile of the same history.
 """
 
+# ruff: noqa: E402
 import sys
 from pathlib import Path
 
@@ -211,7 +212,7 @@ def _history(events: tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None, mom
 
 
 def _interest(model: InterestModel, vectors: Any, histories: list[History]) -> NDArray[np.float32]:
-    n, length = len(histories), max(max(len(h[0]) for h in histories), 1)
+    n, length = len(histories), max(1, *(len(h[0]) for h in histories))
     recent = np.zeros((n, length, model.dim), np.float32)
     weights, ages = np.ones((n, length), np.float32), np.zeros((n, length), np.float32)
     mask = np.zeros((n, length), bool)

@@ -67,7 +67,7 @@ def gather(data: Sequences, begins: Ints, ends: Ints, length: int) -> Histories:
 
 
 def histories_at(data: Sequences, users: Ints, times: Ints, length: int) -> tuple[Histories, Ints, Ints]:
-    """Return each user's last `length` events strictly before a moment, how many there are, and the gap's age bucket."""
+    """Return each user's last `length` events strictly before a moment, their number, and the gap's bucket."""
     ends = np.array(
         [
             data.starts[user] + np.searchsorted(data.times[data.starts[user] : data.starts[user + 1]], time)

@@ -72,6 +72,7 @@ def export_frames(
     catalogue.write_parquet(folder / ITEMS)
     rows = catalogue.select(c.ITEM_ID).with_row_index("items").with_columns(pl.col("items").cast(pl.Int32))
 
+    rows = rows.with_columns(pl.col(c.ITEM_ID).cast(pl.String))
     past = interactions.filter(pl.col(c.OCCURRED_AT) < before)
     known = past.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left").sort(c.OCCURRED_AT, maintain_order=True)
     sequences = (

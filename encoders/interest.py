@@ -198,7 +198,8 @@ def sum_by_text(token_vectors: Floats, ids: Sequence[NDArray[np.int64]]) -> Floa
 def unit_rows(vectors: Floats) -> Floats:
     """Return rows of length one; rows of zeros stay."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    out: Floats = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return out
 
 
 def blank_to_zero(texts: Sequence[str], vectors: Floats) -> Floats:

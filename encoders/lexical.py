@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class Words:
         return cls(vocabulary, idf.astype(np.float64), config.longest)
 
     def matrix(self, texts: Sequence[str]) -> csr_matrix:
-        """Return sparse float32 rows [n, words]: sublinear term frequency times IDF, unit length, zeros without words."""
+        """Return sparse float32 rows [n, words]: sublinear term frequency times IDF, unit length or zeros."""
         from scipy.sparse import csr_matrix
 
         if not self.vocabulary or not len(texts):
@@ -119,20 +120,21 @@ def catalogue_tokens(
 ) -> tuple[Tokenizer, NDArray[np.float32]]:
     """Return a tokenizer and token vectors [tokens, dim] learned from the texts alone.
 
-    WordPiece tokens; their vectors are the latent semantic analysis of the item-token table (Deerwester et al., 1990)
-    plus a little seeded noise, without which tokens that no item has could never be told apart.
+    The tokens are the commonest words, and letters for the rest; their vectors are the latent semantic
+    analysis of the item-token table (Deerwester et al., 1990) plus a little seeded noise, without which tokens that no item has could never be told apart.
     """
     from scipy.sparse import csr_matrix
     from sklearn.decomposition import TruncatedSVD
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=["[UNK]"], show_progress=False, continuing_subword_prefix="##"
-    )
-    tokenizer.train_from_iterator(list(texts), trainer)
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    # sorted, because the library's own trainer orders equal counts differently from run to run
+    words = sorted(counts, key=lambda word: (-counts[word], word))[:vocabulary]
+    letters = sorted({letter for word in counts for letter in word})
+    pieces = dict.fromkeys(["[UNK]", *words, *letters, *(f"##{letter}" for letter in letters)])
+    tokenizer = Tokenizer(models.WordPiece(vocab={token: n for n, token in enumerate(pieces)}, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     n = tokenizer.get_vocab_size()
     rng = np.random.default_rng(seed)
     vectors = rng.normal(scale=0.02, size=(n, dim))

@@ -1,9 +1,9 @@
-"""What is a good interest? Sampled softmax over what could have been chosen, and a listwise loss over what was shown."""
+"""What is a good interest? Softmax over what could have been chosen, listwise loss over what was shown."""
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from encoders.batches import Batch, Histories, Ints
 from encoders.encoder import Encoder
@@ -23,10 +23,10 @@ def next_item_loss(encoder: Encoder, tower: UserTower, batch: Batch, *, correcti
     events, candidates, vectors = _encode(encoder, batch.histories, batch.candidates, cold_share, device)
     row, place = _to(batch.row, device), _to(batch.place, device)
     users = _users_at(tower, batch.histories, events, row, place, _to(batch.gap, device), vectors)
-    logits = users @ F.embedding(candidates, vectors).T
+    logits = users @ functional.embedding(candidates, vectors).T
     logits = logits - correction * torch.from_numpy(batch.log_odds).to(device)
     logits = logits.masked_fill(torch.from_numpy(batch.barred).to(device), -1e9)
-    return F.cross_entropy(logits, _to(batch.target, device))
+    return functional.cross_entropy(logits, _to(batch.target, device))
 
 
 def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:
@@ -35,11 +35,11 @@ def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:
     events, shown, vectors = _encode(encoder, batch.histories, batch.items.ravel(), 0.0, device)
     row = torch.arange(len(batch.items), device=device)
     users = _users_at(tower, batch.histories, events, row, _to(batch.place, device), _to(batch.gap, device), vectors)
-    items = F.embedding(shown.view(batch.items.shape), vectors)
+    items = functional.embedding(shown.view(batch.items.shape), vectors)
     logits = (items @ users[:, :, None])[..., 0]
     logits = logits.masked_fill(~torch.from_numpy(batch.mask).to(device), -1e9)
     clicked = torch.from_numpy(batch.clicked).to(device).float()
-    return -(F.log_softmax(logits, dim=1) * clicked).sum(dim=1).div(clicked.sum(dim=1)).mean()
+    return -(functional.log_softmax(logits, dim=1) * clicked).sum(dim=1).div(clicked.sum(dim=1)).mean()
 
 
 def _encode(
@@ -57,9 +57,11 @@ def _encode(
 def _users_at(
     tower: UserTower, histories: Histories, events: Tensor, row: Tensor, place: Tensor, gap: Tensor, vectors: Tensor
 ) -> Tensor:
-    mean, state = tower.states(F.embedding(events, vectors), *tower_inputs(histories, gap.device))
+    mean, state = tower.states(functional.embedding(events, vectors), *tower_inputs(histories, gap.device))
     flat = row * histories.items.shape[1] + place
-    return tower.users(F.embedding(flat, mean.flatten(0, 1)), F.embedding(flat, state.flatten(0, 1)), gap)
+    return tower.users(
+        functional.embedding(flat, mean.flatten(0, 1)), functional.embedding(flat, state.flatten(0, 1)), gap
+    )
 
 
 def _to(array: Ints, device: torch.device) -> Tensor:

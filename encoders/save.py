@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,8 @@ def save_model(
         described = encoder.save(fresh)
         described |= {"format": FORMAT, "history": config.history, "heads": tower.heads, "layers": len(tower.layers)}
         (fresh / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
-        np.savez(fresh / TOWER, **{name: value.numpy() for name, value in tower_arrays(tower).items()})
+        arrays: dict[str, Any] = {name: value.numpy() for name, value in tower_arrays(tower).items()}
+        np.savez(fresh / TOWER, allow_pickle=False, **arrays)
         write_card(fresh, config=config, report=report, window=window)
         if out.exists():
             shutil.rmtree(out)

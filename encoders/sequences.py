@@ -108,7 +108,7 @@ def microseconds(moment: datetime) -> int:
 
 
 def read_sequences(folder: Path) -> Sequences:
-    """Read a training folder; one that lacks a file or column, or points outside its items, raises `TrainingDataError`."""
+    """Read a training folder; `TrainingDataError` when a file or column is missing or rows point nowhere."""
     items = _read(folder / "items.parquet", (c.ITEM_ID, c.TEXT))
     log_rows = _read(folder / "sequences.parquet", (c.USER_ID, "items", "kinds", "weights", "times"))
     texts = [text or "" for text in items.column(c.TEXT).to_pylist()]
@@ -118,7 +118,7 @@ def read_sequences(folder: Path) -> Sequences:
     user_ids = log_rows.column(c.USER_ID).to_pylist()
     if len(rows) and (rows.min() < 0 or rows.max() >= len(texts)):
         raise TrainingDataError(
-            f"{folder}: wanted row numbers of {len(texts)} items, got {rows.max()} in sequences.parquet; export it again"
+            f"{folder}: wanted rows of {len(texts)} items in sequences.parquet, got {rows.max()}; export it again"
         )
     if not len(rows) == len(weights) == len(times):
         raise TrainingDataError(f"{folder}: wanted lists of equal length in sequences.parquet; export it again")

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer
 from encoders.errors import ModelFolderError
@@ -56,11 +56,16 @@ def distil(
 class StaticEncoder(nn.Module):
     """Token vectors = base + what was learned, weighted, summed and projected; rows of unit length.
 
-    The projection is shared, so that tokens never met in training move along with the others. Token weights begin at the
-    catalogue's inverse document frequency. Only tokens of the catalogue learn; all others are kept for new texts.
+    The projection is shared, so that tokens never met in training move along with the others. Token weights begin at
+    the catalogue's inverse document frequency. Only tokens of the catalogue learn; all others are kept for new texts.
     """
 
     kind = "static"
+    tokens: Tensor
+    lengths: Tensor
+    starts: Tensor
+    own_share: Tensor
+    base: Tensor
 
     def __init__(
         self,
@@ -115,11 +120,11 @@ class StaticEncoder(nn.Module):
         tokens = self.tokens[index]
         weight = self.log_weight.exp()[:, None]
         learned = self.learned * weight
-        total = _SumByText.apply(self.base * weight + learned, tokens, bag, len(rows))
+        total = _sum_by_text(self.base * weight + learned, tokens, bag, len(rows))
         if cold is not None and self.training:
             forgets = cold[bag] & (torch.rand(len(tokens), device=tokens.device) < self.own_share[tokens])
-            total = total - _SumByText.apply(learned, tokens[forgets], bag[forgets], len(rows))
-        return F.normalize(total @ self.project.T, dim=1, eps=1e-6)
+            total = total - _sum_by_text(learned, tokens[forgets], bag[forgets], len(rows))
+        return functional.normalize(total @ self.project.T, dim=1, eps=1e-6)
 
     def groups(self, rate: float) -> Iterator[dict[str, Any]]:
         """Yield the token table, its weights and the projection."""
@@ -169,6 +174,11 @@ class StaticEncoder(nn.Module):
         bag = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
         first = (self.starts[rows] - (lengths.cumsum(0) - lengths))[bag]
         return first + torch.arange(len(bag), device=rows.device), bag
+
+
+def _sum_by_text(table: Tensor, tokens: Tensor, bag: Tensor, n: int) -> Tensor:
+    out: Tensor = _SumByText.apply(table, tokens, bag, n)  # type: ignore[no-untyped-call]
+    return out
 
 
 class _SumByText(torch.autograd.Function):

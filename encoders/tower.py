@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from encoders.buckets import AGE_BUCKETS, WEIGHT_BUCKETS
 
@@ -14,9 +14,9 @@ STEP_BUCKETS = 64
 class UserTower(nn.Module):
     """A weighted mean of recent item vectors plus a gated residual of causal attention over the same events.
 
-    The attention follows SASRec (Kang and McAuley, 2018) with relative positions and time intervals in place of absolute
-    positions, as in TiSASRec (Li et al., 2020). The mean alone is already a good text profile, and the gate begins near
-    zero: a user with one event, or a model with little data, starts there.
+    The attention follows SASRec (Kang and McAuley, 2018) with relative positions and time intervals in place of
+    absolute positions, as in TiSASRec (Li et al., 2020). The mean alone is already a good text
+    profile, and the gate begins near zero: a user with one event, or a model with little data, starts there.
     """
 
     def __init__(self, dim: int, *, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2) -> None:
@@ -45,27 +45,28 @@ class UserTower(nn.Module):
     def states(self, v: Tensor, kinds: Tensor, between: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return each place's pooled mean [b, L, dim] and attention state [b, L, width], from places up to it.
 
-        `v` [b, L, dim] oldest first, left-aligned; `kinds` weight buckets [b, L]; `between` age buckets [b, L, L] of the
-        time from the second place to the first; `mask` [b, L] says which places hold an event.
+        `v` [b, L, dim] oldest first, left-aligned; `kinds` weight buckets [b, L]; `between` age buckets [b, L, L] of
+        the time from the second place to the first; `mask` [b, L] says which places hold an event.
         """
         length = v.shape[1]
         place = torch.arange(length, device=v.device)
         steps = (place[:, None] - place[None, :]).clamp(0, STEP_BUCKETS - 1)
         # every place sees itself, so that rows of padding have something to sum over
         allowed = (mask[:, None, :] & (place[:, None] >= place[None, :])) | (place[:, None] == place[None, :])
-        age = F.embedding(between, self.pool["age"][:, None])[..., 0]
+        age = functional.embedding(between, self.pool["age"][:, None])[..., 0]
         logits = self.pool["kind"][kinds][:, None, :] + self.pool["step"][steps] + age
         share = logits.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
-        mean = F.normalize((share * self.pool["direction"][kinds][:, None, :]) @ v, dim=-1, eps=1e-6)
-        x = F.dropout(self.enter(v) + self.kind[kinds], self.dropout, self.training)
+        mean = functional.normalize((share * self.pool["direction"][kinds][:, None, :]) @ v, dim=-1, eps=1e-6)
+        x = functional.dropout(self.enter(v) + self.kind[kinds], self.dropout, self.training)
         for layer in self.layers:
             x = layer(x, steps, between, allowed)
         return mean, x
 
     def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
-        """Return user vectors [n, dim] from means, states and the age bucket of the last event at the query's moment."""
+        """Return user vectors [n, dim] from means, states and the last event's age bucket at the query's moment."""
         out = self.leave(self.leave_norm(state + self.gap[gap]))
-        return (mean + self.gate * out) * self.log_scale.exp()
+        users: Tensor = (mean + self.gate * out) * self.log_scale.exp()
+        return users
 
 
 class _Layer(nn.Module):
@@ -95,15 +96,15 @@ class _Layer(nn.Module):
             return t.view(b, length, self.heads, width // self.heads).transpose(1, 2)
 
         # embedding() gathers rows far faster than indexing does, backward above all
-        age = F.embedding(between, self.age)
+        age = functional.embedding(between, self.age)
         bias = (self.step[steps] + age).permute(0, 3, 1, 2).masked_fill(~allowed[:, None], -torch.inf)
-        mixed = F.scaled_dot_product_attention(
+        mixed = functional.scaled_dot_product_attention(
             split(self.query(h)), split(self.key(h)), split(self.value(h)), attn_mask=bias
         )
         mixed = self.out(mixed.transpose(1, 2).reshape(b, length, width))
-        x = x + F.dropout(mixed, self.dropout, self.training)
-        inner = self.down(F.relu(self.up(self.norm2(x))))
-        return x + F.dropout(inner, self.dropout, self.training)
+        x = x + functional.dropout(mixed, self.dropout, self.training)
+        inner = self.down(functional.relu(self.up(self.norm2(x))))
+        return x + functional.dropout(inner, self.dropout, self.training)
 
 
 def tower_arrays(tower: UserTower) -> dict[str, Tensor]:

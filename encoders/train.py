@@ -307,7 +307,7 @@ class _Trainer:
         if shown is not None:
             loss = loss + config.impressions_share * shown_loss(self.encoder, self.tower, shown)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return float(loss.detach())
 

