@@ -121,7 +121,8 @@ def catalogue_tokens(
     """Return a tokenizer and token vectors [tokens, dim] learned from the texts alone.
 
     The tokens are the commonest words, and letters for the rest; their vectors are the latent semantic
-    analysis of the item-token table (Deerwester et al., 1990) plus a little seeded noise, without which tokens that no item has could never be told apart.
+    analysis of the item-token table (Deerwester et al., 1990) plus a little seeded noise, without which tokens that no
+    item has could never be told apart.
     """
     from scipy.sparse import csr_matrix
     from sklearn.decomposition import TruncatedSVD

@@ -77,6 +77,8 @@ class EncoderConfig:
     """Stop after this many minutes of training and keep the best epoch; 0 is no limit."""
     tensorboard: bool = False
     """Write TensorBoard logs into the model folder."""
+    threads: int = 1
+    """CPU threads of the static kind; its steps are small, so that a second thread gains little and a busy machine loses."""
     seed: int = 0
     """Two runs with the same seed on a CPU give the same vectors."""
 
@@ -133,12 +135,37 @@ def train(
     of the log, unless `validate_from` holds a part out. A killed run resumes at its last epoch and ends at the same
     result. Without anything to learn the untuned base is written and the report says so.
     """
+    import torch
+
+    config = config or EncoderConfig()
+    _check(config)
+    before = torch.get_num_threads()
+    if config.kind == "static":
+        torch.set_num_threads(max(config.threads, 1))
+    try:
+        return _train(
+            Path(data), Path(out), config, fit_before=fit_before, validate_from=validate_from,
+            init_from=Path(init_from) if init_from is not None else None, epochs=epochs, progress=progress, resume=resume,
+        )  # fmt: skip
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(
+    data: Path,
+    out: Path,
+    config: EncoderConfig,
+    *,
+    fit_before: datetime | None,
+    validate_from: datetime | None,
+    init_from: Path | None,
+    epochs: int | None,
+    progress: Progress,
+    resume: bool,
+) -> TrainingReport:
     from encoders.checkpoint import Checkpoint
     from encoders.save import save_model
 
-    config = config or EncoderConfig()
-    data, out = Path(data), Path(out)
-    _check(config)
     started = time.monotonic()
     everything = read_sequences(data)
     if fit_before is not None:
@@ -150,7 +177,7 @@ def train(
     seed_everything(config.seed)
     encoder, tower, base_name = build(config, everything.texts, progress=progress)
     if init_from is not None:
-        _start_from(encoder, tower, Path(init_from))
+        _start_from(encoder, tower, init_from)
     trainer = _Trainer(config, encoder, tower, fitted, continued=init_from is not None)
     total = epochs if epochs is not None else (config.continue_epochs if init_from is not None else config.epochs)
     key = {
