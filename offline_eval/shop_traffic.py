@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from offline_eval.shop_catalogue import Catalogue
 from offline_eval.shop_customers import Customers, season
+from offline_eval.shop_shelves import PLACES, Ints, Shelves, fill_slates, lay_out
 
 KINDS: tuple[str, ...] = ("view", "click", "like", "comment", "share", "purchase", "hide")
 """Kinds of interaction in the simulated log, by code."""
@@ -23,10 +23,7 @@ _RESERVE = 4.5
 _LOOKED_THROUGH = 30
 """Goods among which a searching user chooses."""
 _MS_A_DAY = 86_400_000
-_TABLE = 1 << 14
 _HOURS = np.array([2, 1, 1, 1, 1, 2, 4, 7, 9, 9, 9, 10, 12, 11, 9, 9, 10, 12, 15, 18, 20, 18, 12, 6], dtype=np.float64)
-
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +88,7 @@ def one_day(
     searches_a_session: float,
 ) -> DayLog:
     """Let `n_sessions` visits happen on a day; session and request numbers count on from the given ones."""
-    shelves = _shelves(rng, shop.catalogue, day)
+    shelves = lay_out(rng, shop.catalogue, day)
     visits = _visits(rng, shop, day, n_sessions, shelves.open)
     slates = _show(rng, shop, visits, shelves, slates_a_session)
     chosen = [slates.clicks, _search(rng, shop, visits, shelves, searches_a_session)]
@@ -110,18 +107,6 @@ def one_day(
         n_sessions=len(visits.users),
         n_requests=slates.n_requests,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Shelves:
-    """Today's goods: a department's table of item rows, in which a place is drawn evenly."""
-
-    table: NDArray[np.int32]
-    """[n_departments, _TABLE]."""
-    weight: NDArray[np.float64]
-    """[n_items] share of the places of its department that an item has."""
-    open: NDArray[np.int64]
-    """Departments that have anything to sell today."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,33 +142,6 @@ class _Slates:
     n_requests: int
 
 
-def _shelves(rng: np.random.Generator, catalogue: Catalogue, day: int) -> _Shelves:
-    """Lay out the goods on show by that day.
-
-    A table with as many places as the weight allows turns a weighted draw into one look-up. An item's weight falls
-    with its age, and fresh items are shown more.
-    """
-    age = (day - catalogue.shown_day).astype(np.float64)
-    shine = 0.4 + 0.6 * np.exp(-np.maximum(age, 0) / 240.0) + 2.0 * np.exp(-np.maximum(age, 0) / 15.0)
-    weight = np.where(age < 0, 0.0, catalogue.appeal * shine)
-    bounds = catalogue.department_bounds()
-    table = np.zeros((len(bounds) - 1, _TABLE), dtype=np.int32)
-    share = np.zeros(catalogue.n_items)
-    filled = []
-    for department, (first, end) in enumerate(pairwise(bounds)):
-        reach = np.cumsum(weight[first:end])
-        if not len(reach) or reach[-1] <= 0.0:
-            continue
-        # One random offset a day lets even an item too light for a whole place have its turn.
-        marks = np.floor(reach / reach[-1] * _TABLE + 0.999 * rng.random()).astype(np.int64)
-        marks = np.where(reach >= reach[-1], _TABLE, np.minimum(marks, _TABLE))
-        places = np.diff(marks, prepend=0)
-        table[department] = np.repeat(np.arange(first, end), places)
-        share[first:end] = places / _TABLE
-        filled.append(department)
-    return _Shelves(table=table, weight=share, open=np.array(filled, dtype=np.int64))
-
-
 def _visits(rng: np.random.Generator, shop: Shop, day: int, n: int, departments: Ints) -> _Visits:
     """Draw who comes, when, and for which department."""
     customers = shop.customers
@@ -202,7 +160,7 @@ def _visits(rng: np.random.Generator, shop: Shop, day: int, n: int, departments:
     )
 
 
-def _show(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: _Shelves, mean: float) -> _Slates:
+def _show(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: Shelves, mean: float) -> _Slates:
     """Show slates of the session's department or of another one, and let eyes and taste decide."""
     session = np.repeat(np.arange(len(visits.users)), rng.poisson(mean, len(visits.users)))
     asked = visits.begins[session] + rng.integers(0, 900_000, len(session))
@@ -210,7 +168,7 @@ def _show(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: _Shelv
     session, asked = session[order], asked[order]
     wanders = rng.random(len(session)) < 0.3
     elsewhere = shelves.open[rng.integers(0, max(1, len(shelves.open)), len(session))]
-    draws, stands, propensity = _slates(
+    draws, stands, propensity = fill_slates(
         rng, shelves, np.where(wanders, elsewhere, visits.department[session]), shop.slate_size
     )
     request, _ = np.nonzero(stands)
@@ -248,29 +206,10 @@ def _show(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: _Shelv
     )
 
 
-def _slates(
-    rng: np.random.Generator, shelves: _Shelves, department: Ints, size: int
-) -> tuple[NDArray[np.int32], NDArray[np.bool_], NDArray[np.float64]]:
-    """Fill slates: draws [n, m], which of them stand in the slate, and each one's propensity given those above it.
-
-    Distinct values of weighted draws with replacement, in order of first sight, are a Plackett-Luce sample (Plackett
-    1975), so the propensity is exact: weight / (1 - weights of the items above).
-    """
-    draws = shelves.table[department[:, None], rng.integers(0, _TABLE, (len(department), size + size // 2 + 1))]
-    new = np.ones(draws.shape, dtype=np.bool_)
-    for column in range(1, draws.shape[1]):
-        new[:, column] = (draws[:, :column] != draws[:, column : column + 1]).all(axis=1)
-    stands = new & (new.cumsum(axis=1) <= size)
-    weight = shelves.weight[draws]
-    standing = np.where(stands, weight, 0.0)
-    above = np.cumsum(standing, axis=1) - standing
-    return draws, stands, weight / np.maximum(1.0 - above, 1e-12)
-
-
-def _search(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: _Shelves, mean: float) -> _Deeds:
+def _search(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: Shelves, mean: float) -> _Deeds:
     """Let users pick the best of a few goods of their department: taste speaks without any position."""
     session = np.repeat(np.arange(len(visits.users)), rng.poisson(mean, len(visits.users)))
-    found = shelves.table[visits.department[session][:, None], rng.integers(0, _TABLE, (len(session), _LOOKED_THROUGH))]
+    found = shelves.table[visits.department[session][:, None], rng.integers(0, PLACES, (len(session), _LOOKED_THROUGH))]
     liking = relevance(visits.tastes, np.repeat(session, _LOOKED_THROUGH), shop.catalogue, found.ravel()).reshape(
         found.shape
     )
