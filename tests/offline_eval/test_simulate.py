@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ingest.load import load_files
+from ingest.store import Store
 from offline_eval.shop_traffic import KINDS
 from offline_eval.simulate import Simulation, SimulationConfig, simulate
 
@@ -203,3 +205,13 @@ def test_a_shop_of_two_users_and_two_items_still_runs(tmp_path: Path) -> None:
     simulation = simulate(SimulationConfig(n_events=50, n_users=2, n_items=2, days=10), tmp_path)
     assert simulation.counts["items"]["rows"] == 2
     assert simulation.counts["interactions"]["rows"] > 0
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+def test_a_load_reports_exactly_what_was_written(form: str, tmp_path: Path) -> None:
+    config = SimulationConfig(n_events=3_000, interactions_format=form, ill_formed_share=0.03, repeated_share=0.02)
+    simulation = simulate(config, tmp_path)
+    with Store.open(tmp_path / "readrank.duckdb") as store:
+        reports = load_files(store, simulation.files)
+    told = [(report.rows_loaded, report.rows_rejected, report.rows_duplicate) for report in reports]
+    assert told == [tuple(simulation.counts[name].values()) for name in ("items", "interactions", "impressions")]
