@@ -47,15 +47,15 @@ class Factors:
         names, rows = np.unique(users, return_inverse=True)
         matrix = sparse.csr_matrix((np.ones(len(items), np.float32), (rows, items)), shape=(len(names), n_items))
         matrix.data[:] = 1
-        model = AlternatingLeastSquares(
-            factors=config.size,
-            alpha=config.alpha,
-            regularization=config.regularization,
-            iterations=config.iterations,
-            random_state=config.seed,
-            num_threads=1,  # more threads make the result depend on their timing
-        )
-        with threadpool_limits(1, "blas"):
+        with threadpool_limits(1, "blas"):  # its own threads and those of BLAS would wait for each other
+            model = AlternatingLeastSquares(
+                factors=config.size,
+                alpha=config.alpha,
+                regularization=config.regularization,
+                iterations=config.iterations,
+                random_state=config.seed,
+                num_threads=1,  # more threads make the result depend on their timing
+            )
             model.fit(matrix, show_progress=False)
         return cls(np.asarray(model.item_factors, np.float32), config.alpha, config.regularization)
 

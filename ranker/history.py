@@ -197,7 +197,7 @@ class History:
         return np.fromiter((self._users.get(u, late.get(u, nobody)) for u in user_ids), np.int32, len(user_ids))
 
     def recent(self, moments: Moments, length: int) -> Recent:
-        """Return each query's last `length` interactions of positive weight strictly before its moment."""
+        """Return what was positive among each query's last `length` interactions strictly before its moment."""
         items, weights, times = self._last(moments, length)
         if self._live is not None:
             live_items, live_weights, live_times = self._live._last(moments, length)
@@ -208,7 +208,9 @@ class History:
             items = np.take_along_axis(items, order, axis=1)
             weights = np.take_along_axis(weights, order, axis=1)
             times = np.take_along_axis(times, order, axis=1)
-        ages = np.where(items >= 0, (moments.as_of[:, None] - times) / 1e6, 0)
+        liked = weights > 0
+        items, weights = np.where(liked, items, -1).astype(np.int32), np.where(liked, weights, 0)
+        ages = np.where(liked, (moments.as_of[:, None] - times) / 1e6, 0)
         return Recent(items=items, weights=weights, ages=ages.astype(np.float32))
 
     def user_counts(self, moments: Moments) -> Times:
@@ -339,11 +341,9 @@ class History:
             return padded, np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
         inside = position >= start[:, None]
         position = np.where(inside, position, 0)
-        weights = np.where(inside, self._user_weights[position], 0).astype(np.float32)
-        inside &= weights > 0
         items = np.where(inside, self._user_items[position], -1).astype(np.int32)
-        times = np.where(inside, self._by_user.time_at(position), 0)
-        return items, np.where(inside, weights, 0).astype(np.float32), times
+        weights = np.where(inside, self._user_weights[position], 0).astype(np.float32)
+        return items, weights, np.where(inside, self._by_user.time_at(position), 0)
 
 
 def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:

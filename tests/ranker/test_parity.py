@@ -77,7 +77,9 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
     """What came over HTTP after the bundle counts like what was ingested before it."""
     interactions, _ = frames
     split = interactions[c.OCCURRED_AT][int(len(interactions) * 0.8)]
-    early, late = (interactions.filter(part) for part in (pl.col(c.OCCURRED_AT) < split, pl.col(c.OCCURRED_AT) >= split))
+    early, late = (
+        interactions.filter(part) for part in (pl.col(c.OCCURRED_AT) < split, pl.col(c.OCCURRED_AT) >= split)
+    )
     whole = History.from_frames(ranker.catalogue, interactions)
     live = History.from_frames(ranker.catalogue, early).with_events(
         late[c.USER_ID].to_list(),
