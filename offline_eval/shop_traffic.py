@@ -69,11 +69,21 @@ def relevance(
     tastes: NDArray[np.float32], rows: NDArray[np.integer], catalogue: Catalogue, items: NDArray[np.integer]
 ) -> NDArray[np.float32]:
     """Give click probabilities under examination for items seen with the taste in each of `rows`; one number a pair."""
+    return _clicked(_utility(tastes, rows, catalogue, items))
+
+
+def _clicked(utility: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(1.0 / (1.0 + np.exp(np.float32(_RESERVE) - utility)), dtype=np.float32)
+
+
+def _utility(
+    tastes: NDArray[np.float32], rows: NDArray[np.integer], catalogue: Catalogue, items: NDArray[np.integer]
+) -> NDArray[np.float32]:
     flat, base = tastes.ravel(), rows.astype(np.int64) * tastes.shape[1]
-    utility = catalogue.quality[items].copy()
+    utility: NDArray[np.float32] = catalogue.quality[items]
     for aspect in range(catalogue.item_words.shape[1]):
         utility += flat[base + catalogue.item_words[items, aspect]]
-    return np.asarray(1.0 / (1.0 + np.exp(_RESERVE - utility)), dtype=np.float32)
+    return utility
 
 
 def one_day(
@@ -210,11 +220,11 @@ def _search(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: Shel
     """Let users pick the best of a few goods of their department: taste speaks without any position."""
     session = np.repeat(np.arange(len(visits.users)), rng.poisson(mean, len(visits.users)))
     found = shelves.table[visits.department[session][:, None], rng.integers(0, PLACES, (len(session), _LOOKED_THROUGH))]
-    liking = relevance(visits.tastes, np.repeat(session, _LOOKED_THROUGH), shop.catalogue, found.ravel()).reshape(
-        found.shape
-    )
-    utility = np.log(liking) - np.log1p(-np.minimum(liking, 1 - 1e-6))
-    best = (utility + rng.gumbel(size=found.shape)).argmax(axis=1)
+    looker = np.repeat(session, _LOOKED_THROUGH)
+    utility = _utility(visits.tastes, looker, shop.catalogue, found.ravel()).reshape(found.shape)
+    # The first of exponential waits with rates exp(utility) is a softmax choice, and cheaper than Gumbel noise.
+    wait = rng.standard_exponential(found.shape, dtype=np.float32) * np.exp(-utility)
+    best = wait.argmin(axis=1)
     rows = np.arange(len(session))
     return _Deeds(
         session=session,
@@ -222,7 +232,7 @@ def _search(rng: np.random.Generator, shop: Shop, visits: _Visits, shelves: Shel
         request=np.full(len(session), -1, dtype=np.int64),
         ms=visits.begins[session] + rng.integers(0, 900_000, len(session)),
         kind=np.full(len(session), VIEW, dtype=np.int64),
-        liking=liking[rows, best],
+        liking=_clicked(utility[rows, best]),
     )
 
 
