@@ -40,6 +40,8 @@ class Batch:
     """Age bucket of the last event seen, at the moment of the target [p]."""
     target: Ints
     """Column of the target among the candidates [p]."""
+    importance: NDArray[np.float32]
+    """How much each pair counts [p]: the later, the more."""
     candidates: Ints
     """Distinct catalogue rows [c]."""
     log_odds: NDArray[np.float32]
@@ -94,6 +96,7 @@ class Batches:
         pairs_per_epoch: int,
         negatives: int,
         negatives_power: float,
+        recent_half: float = 0.0,
     ) -> None:
         self.data = data
         self.length = length
@@ -108,6 +111,7 @@ class Batches:
         drawn = np.where(has_text & (np.bincount(data.items, minlength=data.n_items) > 0), counts + 1, 0.0)
         drawn = np.where(drawn > 0, drawn**negatives_power, 0.0)
         self.drawn = drawn / max(drawn.sum(), 1e-12)
+        self.importance = _importance(data.times, recent_half)
         self._column = np.full(data.n_items, -1, dtype=np.int64)
 
     @property
@@ -184,6 +188,7 @@ class Batches:
             place=place,
             gap=gap,
             target=target,
+            importance=self.importance[index[row, at]],
             candidates=candidates,
             log_odds=np.log(np.maximum(1 - missing, 1e-9)).astype(np.float32),
             barred=barred,
@@ -200,3 +205,13 @@ class Batches:
             columns = self._column[self.data.items[self.data.starts[user] : self.data.starts[user + 1]]]
             own[row, columns[columns >= 0]] = True
         return own
+
+
+def _importance(times: Ints, recent_half: float) -> NDArray[np.float32]:
+    """Return each event's weight: halved for every `recent_half` of the log's events that came after it; mean one."""
+    if not recent_half or not len(times):
+        return np.ones(len(times), np.float32)
+    later = 1 - np.argsort(np.argsort(times, kind="stable"), kind="stable") / len(times)
+    weight = 0.5 ** (later / recent_half)
+    out: NDArray[np.float32] = (weight / weight.mean()).astype(np.float32)
+    return out

@@ -17,7 +17,7 @@ def next_item_loss(encoder: Encoder, tower: UserTower, batch: Batch, *, correcti
 
     Each candidate's logit is lowered by `correction` times the log of its chance to be a candidate (logQ; Bengio and
     Senecal, 2008; Yi et al., 2019). Gradients reach the text: every distinct item of the batch is encoded once, and a
-    random `cold_share` of them as if nobody had ever touched them.
+    random `cold_share` of them as if nobody had ever touched them. Late pairs count more: tastes and catalogue move.
     """
     device = tower.gate.device
     events, candidates, vectors = _encode(encoder, batch.histories, batch.candidates, cold_share, device)
@@ -26,7 +26,8 @@ def next_item_loss(encoder: Encoder, tower: UserTower, batch: Batch, *, correcti
     logits = users @ functional.embedding(candidates, vectors).T
     logits = logits - correction * torch.from_numpy(batch.log_odds).to(device)
     logits = logits.masked_fill(torch.from_numpy(batch.barred).to(device), -1e9)
-    return functional.cross_entropy(logits, _to(batch.target, device))
+    losses = functional.cross_entropy(logits, _to(batch.target, device), reduction="none")
+    return (losses * torch.from_numpy(batch.importance).to(device)).mean()
 
 
 def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer
 from encoders.errors import ModelFolderError
-from encoders.interest import TOKEN_VECTORS, TOKENIZER
+from encoders.interest import TOKEN_VECTORS, TOKENIZER, unit_rows
 from encoders.lexical import catalogue_tokens
 from ingest.progress import Progress, silent
 
@@ -33,14 +33,28 @@ _FORMAT = "1"
 
 
 def distil(
-    base: Base, texts: Sequence[str], dim: int, *, seed: int = 0, progress: Progress = silent
+    base: Base,
+    texts: Sequence[str],
+    dim: int,
+    *,
+    own_direction: float = 0.0,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> tuple[Tokenizer, NDArray[np.float32]]:
-    """Return a tokenizer and token vectors [tokens, dim] of the base, mean length one.
+    """Return a tokenizer and token vectors [tokens, dim] of the base, of length one.
 
     Each token goes through the base alone and the principal components are kept, as model2vec does; a base that is
     static already gives its own vectors. Kept in the user's cache folder, since it takes long and depends on the base
-    alone.
+    alone. Words matter as well as meaning, so each vector is `own_direction` of a random direction that no other token
+    has, and the rest is meaning: the product of two texts then counts the words they share beside what these mean.
     """
+    tokenizer, vectors = _meaning(base, texts, dim, seed, progress)
+    return tokenizer, _with_own_directions(vectors, own_direction)
+
+
+def _meaning(
+    base: Base, texts: Sequence[str], dim: int, seed: int, progress: Progress
+) -> tuple[Tokenizer, NDArray[np.float32]]:
     if base.folder is None:
         return catalogue_tokens(texts, dim, seed=seed)
     from tokenizers import Tokenizer
@@ -239,6 +253,16 @@ def _distil(folder: Path, dim: int, progress: Progress) -> tuple[Tokenizer, NDAr
     reduced = np.zeros((len(vectors), dim), np.float32)
     reduced[:, :kept] = vectors @ vectors_out[:, ::-1][:, :kept]
     return tokenizer, reduced / max(float(np.linalg.norm(reduced, axis=1).mean()), 1e-9)
+
+
+def _with_own_directions(vectors: NDArray[np.float32], share: float) -> NDArray[np.float32]:
+    """Mix meaning with a direction of each token's own; halfway whitened, or the first components drown the others."""
+    spread = vectors.std(axis=0)
+    meaning = unit_rows((vectors / np.sqrt(np.maximum(spread, 1e-6))).astype(np.float32))
+    # one generator for all trainings, since a later one continues upon the same directions
+    own = unit_rows(np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32))
+    out: NDArray[np.float32] = (np.sqrt(1 - share**2) * meaning + share * own).astype(np.float32)
+    return out
 
 
 def _cache_folder() -> Path:

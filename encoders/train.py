@@ -39,6 +39,8 @@ class EncoderConfig:
     """Length of static vectors; a transformer keeps its own."""
     max_tokens: int = 256
     """Longest text in tokens; the rest is not read."""
+    own_direction: float = 0.85
+    """Share of each static token vector that is the token's own rather than its meaning, from 0 to 1."""
     history: int = 32
     """How many of a user's latest events are read."""
     width: int = 128
@@ -63,6 +65,8 @@ class EncoderConfig:
     """Items drawn from the catalogue for a step, beside the batch's own."""
     negatives_power: float = 0.5
     """Negatives are drawn in proportion to how often items were taken, to this power."""
+    recent_half: float = 0.2
+    """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
     cold_share: float = 0.3
@@ -78,7 +82,7 @@ class EncoderConfig:
     tensorboard: bool = False
     """Write TensorBoard logs into the model folder."""
     threads: int = 1
-    """CPU threads of the static kind; its steps are small, so that a second thread gains little and a busy machine loses."""
+    """CPU threads of the static kind; its steps are small: a second gains little, and costs on a busy machine."""
     seed: int = 0
     """Two runs with the same seed on a CPU give the same vectors."""
 
@@ -144,9 +148,16 @@ def train(
         torch.set_num_threads(max(config.threads, 1))
     try:
         return _train(
-            Path(data), Path(out), config, fit_before=fit_before, validate_from=validate_from,
-            init_from=Path(init_from) if init_from is not None else None, epochs=epochs, progress=progress, resume=resume,
-        )  # fmt: skip
+            Path(data),
+            Path(out),
+            config,
+            fit_before=fit_before,
+            validate_from=validate_from,
+            init_from=Path(init_from) if init_from is not None else None,
+            epochs=epochs,
+            progress=progress,
+            resume=resume,
+        )
     finally:
         torch.set_num_threads(before)
 
@@ -244,7 +255,9 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
     if config.kind == "static":
         from encoders.static import StaticEncoder, distil
 
-        tokenizer, vectors = distil(base, texts, config.dim, seed=config.seed, progress=progress)
+        tokenizer, vectors = distil(
+            base, texts, config.dim, own_direction=config.own_direction, seed=config.seed, progress=progress
+        )
         encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens)
     else:
         from encoders.transformer import TransformerEncoder
@@ -285,6 +298,7 @@ class _Trainer:
             pairs_per_epoch=config.pairs_per_epoch,
             negatives=max(config.negatives // shrink, 1),
             negatives_power=config.negatives_power,
+            recent_half=config.recent_half,
         )
         self.shown = ShownBatches(data, length=config.history)
         rate = config.learning_rate * (0.5 if continued else 1.0)
