@@ -38,8 +38,10 @@ class BlendConfig:
     """Share of the rows that each tree sees."""
     truncation: int = 20
     """Pairs below this rank teach nothing."""
-    threads: int = 0
-    """Threads of LightGBM; 0 takes all cores."""
+    given_leaves: int = 7
+    """Leaves of a tree of the blend for given items, which has fewer and noisier examples."""
+    threads: int = 1
+    """Threads of LightGBM. More are faster alone, but wait for each other by spinning where the cores are shared."""
     seed: int = 0
     """Seed of the samples."""
 
@@ -61,14 +63,14 @@ class Trees:
         """Sum the trees' leaf values."""
         if not len(features):
             return np.zeros(0)
-        return np.asarray(self.booster.predict(features), np.float64)
+        return np.asarray(self.booster.predict(features, num_threads=1), np.float64)
 
     def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
         """Return exact TreeSHAP values [n, n_features + 1]; the last column is the expected score.
 
         Lundberg et al., From local explanations to global understanding with explainable AI for trees, 2020.
         """
-        return np.asarray(self.booster.predict(features, pred_contrib=True), np.float64)
+        return np.asarray(self.booster.predict(features, pred_contrib=True, num_threads=1), np.float64)
 
     @classmethod
     def load(cls, path: Path) -> "Trees":

@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def _learn_given(
     positives = [int((part.labels > 0).sum()) for part in (train_part, later_part)]
     if min(positives) < MIN_POSITIVES:
         return None, {"learned": False, "why": _too_few("clicked impressions", positives)}
-    trees, measured = fit(train_part, later_part, config.blend)
+    trees, measured = fit(train_part, later_part, replace(config.blend, leaves=config.blend.given_leaves))
     return trees, {
         "learned": True,
         **measured,

@@ -1,0 +1,85 @@
+import json
+import shutil
+
+import pytest
+
+from ranker import bundle
+from ranker.errors import BundleError
+from ranker.rank import Ranker
+
+
+@pytest.fixture
+def copied(shop, tmp_path):
+    """The folder of bundles of the trained shop, free to be damaged."""
+    shutil.copytree(shop.bundles_path, tmp_path / "bundles")
+    return tmp_path / "bundles"
+
+
+def test_bundle_holds_what_it_says_and_no_pickle(copied):
+    folder = bundle.live_folder(copied)
+    manifest = bundle.read_manifest(folder)
+    assert manifest.version == folder.name
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert found == {*manifest.files, bundle.MANIFEST}
+    assert not [name for name in found if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def test_damaged_file_is_named(copied):
+    folder = bundle.live_folder(copied)
+    (folder / "items.parquet").write_bytes((folder / "items.parquet").read_bytes()[:-1])
+    with pytest.raises(BundleError, match=r"items\.parquet is not what was written.*train again or roll back"):
+        Ranker.load(folder)
+
+
+def test_missing_file_is_named(copied):
+    folder = bundle.live_folder(copied)
+    (folder / "item_vectors.npy").unlink()
+    with pytest.raises(BundleError, match=r"wanted item_vectors\.npy, found nothing"):
+        Ranker.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"format": 99}', "wanted bundle format 1, got 99; train again"),
+        ("{", "wanted JSON, got a damaged file"),
+        ("[]", "wanted bundle format 1, got None"),
+        ('{"format": 1}', "wanted a complete manifest"),
+    ],
+)
+def test_bundle_of_another_kind_says_so(copied, text, sentence):
+    folder = bundle.live_folder(copied)
+    (folder / bundle.MANIFEST).write_text(text)
+    with pytest.raises(BundleError, match=sentence):
+        Ranker.load(folder)
+
+
+def test_bundle_with_other_features_does_not_load(copied):
+    folder = bundle.live_folder(copied)
+    stored = json.loads((folder / bundle.MANIFEST).read_text())
+    stored["feature_names"] = stored["feature_names"][1:]
+    (folder / bundle.MANIFEST).write_text(json.dumps(stored))
+    with pytest.raises(BundleError, match="train again with this version"):
+        Ranker.load(folder)
+
+
+def test_failed_writing_leaves_nothing(tmp_path):
+    def fill(folder):
+        (folder / "half").write_text("x")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        bundle.write(tmp_path, fill, cutoff=None, outbox_seq=0, feature_names=[], settings={}, measured={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_promote_refuses_what_is_not_whole_and_keeps_what_serves(copied):
+    before = (copied / bundle.LIVE).read_text()
+    with pytest.raises(BundleError, match="found no manifest"):
+        bundle.promote(copied, "20000101T000000000")
+    assert (copied / bundle.LIVE).read_text() == before
+
+
+def test_no_bundle_says_what_to_run(tmp_path):
+    with pytest.raises(BundleError, match="run `readrank train` first"):
+        bundle.live_folder(tmp_path)

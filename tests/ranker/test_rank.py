@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ranker.blend import Fusion, Trees
+from ranker.features import FAMILIES, FEATURE_NAMES
+from ranker.query import GivenItem, Query
+from ranker.rank import Ranker
+
+
+def taken_by(ranker: Ranker, user: str) -> set[str]:
+    return set(ranker.last_items(user, 1000))
+
+
+def test_rank_is_one_based_and_falls_with_the_score(ranker):
+    items = ranker.recommend(Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)).items
+    assert [item.rank for item in items] == list(range(1, 21))
+    assert all(a.score >= b.score for a, b in zip(items, items[1:], strict=False))
+
+
+def test_nobody_gets_a_full_answer_without_personal_sources(ranker):
+    items = ranker.recommend(Query(user_id="never-seen", as_of=ranker.cutoff, k=10)).items
+    assert len(items) == 10
+    assert {source for item in items for source in item.sources} <= {"trending", "popular", "evergreen"}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_hard_rules_hold_whatever_is_asked(ranker, data):
+    user = data.draw(st.sampled_from([*ranker.history.user_ids[:40], "never-seen"]))
+    exclude = frozenset(data.draw(st.lists(st.sampled_from(ranker.catalogue.ids), max_size=30)))
+    names = sorted(ranker.catalogue.category_names)
+    categories = frozenset(data.draw(st.lists(st.sampled_from(names), max_size=3)))
+    query = Query(user_id=user, as_of=ranker.cutoff, exclude=exclude, categories=categories, k=30)
+    allowed = set(np.array(ranker.catalogue.ids)[ranker.catalogue.in_categories(categories)]) if categories else None
+    for answer in (ranker.recommend(query), ranker.popular(query)):
+        shown = [item.item_id for item in answer.items]
+        assert len(set(shown)) == len(shown)
+        assert not set(shown) & exclude
+        assert not set(shown) & taken_by(ranker, user)
+        assert allowed is None or set(shown) <= allowed
+
+
+def test_answer_says_how_many_each_rule_held_back(ranker):
+    excluded = frozenset(ranker.catalogue.ids[:3])
+    answer = ranker.recommend(Query(user_id="never-seen", as_of=ranker.cutoff, exclude=excluded))
+    assert answer.filtered == {"unavailable": 0, "seen": 0, "excluded": 3, "category": 0}
+
+
+def test_asking_for_all_gives_all_that_is_allowed(ranker):
+    n_items = len(ranker.catalogue)
+    user = ranker.history.user_ids[0]
+    answer = ranker.recommend(Query(user_id=user, as_of=ranker.cutoff, k=n_items))
+    assert len(answer.items) == n_items - answer.filtered["seen"]
+
+
+def test_session_changes_the_answer_and_is_not_shown_again(ranker):
+    plain = Query(user_id="never-seen", as_of=ranker.cutoff, k=10)
+    looked_at = ranker.catalogue.ids[5]
+    with_session = Query(user_id="never-seen", as_of=ranker.cutoff, k=10, session=(looked_at,))
+    before = [item.item_id for item in ranker.recommend(plain).items]
+    after = [item.item_id for item in ranker.recommend(with_session).items]
+    assert before != after
+    assert looked_at not in after
+
+
+def test_only_what_lies_before_as_of_counts(ranker):
+    user = max(ranker.history.user_ids[:50], key=lambda user: len(taken_by(ranker, user)))
+    early = Query(user_id=user, as_of=ranker.cutoff.replace(year=ranker.cutoff.year - 30))
+    nobody = Query(user_id="never-seen", as_of=early.as_of)
+    assert [i.item_id for i in ranker.recommend(early).items] == [i.item_id for i in ranker.recommend(nobody).items]
+
+
+def test_new_item_is_read_from_its_text(ranker):
+    """A given item with the words of what the user took has more interest than one without any."""
+    user = max(ranker.history.user_ids[:50], key=lambda user: len(taken_by(ranker, user)))
+    last = ranker.item(ranker.last_items(user, 1)[0])
+    given_items = [
+        GivenItem(item_id="new", title=last["title"], description=last["description"]),
+        GivenItem(item_id="blank"),
+    ]
+    answer = ranker.rank(Query(user_id=user, as_of=ranker.cutoff), given_items)
+    words = {item.item_id: item.features[FEATURE_NAMES.index("words")] for item in answer.items}
+    assert words["new"] > words["blank"] == 0
+
+
+def test_given_items_come_back_once_each(ranker):
+    ids = [*ranker.catalogue.ids[:5], "unknown"]
+    answer = ranker.rank(Query(user_id="u", as_of=ranker.cutoff), [GivenItem(item_id=i) for i in ids])
+    assert sorted(item.item_id for item in answer.items) == sorted(ids)
+
+
+def test_reasons_are_the_families_that_add_most(ranker):
+    query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, explain=True, k=5)
+    for item in ranker.recommend(query).items:
+        assert item.reasons
+        assert {reason.family for reason in item.reasons} <= set(FAMILIES)
+        weights = [reason.weight for reason in item.reasons]
+        assert weights == sorted(weights, reverse=True)
+        assert all(
+            reason.because is None or reason.because in taken_by(ranker, query.user_id) for reason in item.reasons
+        )
+
+
+def test_shap_values_add_up_to_the_score(ranker):
+    assert isinstance(ranker._blend, Trees)
+    query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, k=5)
+    items = ranker.recommend(query).items
+    features = np.array([item.features for item in items], np.float32)
+    total = ranker._blend.contributions(features).sum(axis=1)
+    assert total.tolist() == pytest.approx([item.score for item in items], abs=1e-6)
+
+
+def test_fusion_prefers_what_more_sources_put_higher():
+    features = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
+    features[:, FEATURE_NAMES.index("rank_interest")] = np.log([1, 2, 1])
+    features[2, FEATURE_NAMES.index("rank_words")] = np.log(5)
+    score = Fusion().score(features)
+    assert score.tolist() == pytest.approx([1 / 61, 1 / 62, 1 / 61 + 1 / 65], rel=1e-5)

@@ -1,0 +1,96 @@
+"""Training ends in a bundle that answers, also on the smallest and strangest of stores."""
+
+from datetime import datetime
+
+import polars as pl
+import pytest
+from threadpoolctl import threadpool_limits
+
+from encoders.train import EncoderConfig
+from ingest.load import load_files
+from ingest.store import Store
+from ingest.workspace import Workspace
+from ranker.errors import NothingToLearnError
+from ranker.query import Query
+from ranker.rank import Ranker
+from ranker.train import TrainConfig, train
+
+TINY = TrainConfig(encoder=EncoderConfig(base="catalogue", dim=8, width=8, heads=2, epochs=1, continue_epochs=1))
+NOON = datetime(2024, 5, 1, 12)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Make a workspace of frames, train it and load the bundle."""
+
+    def make(until=None, **frames: pl.DataFrame) -> Ranker:
+        workspace = Workspace.create(tmp_path / "shop", "")
+        for name, frame in frames.items():
+            frame.write_parquet(tmp_path / f"{name}.parquet")
+        with Store.open(workspace.store_path) as store:
+            load_files(store, [tmp_path / f"{name}.parquet" for name in frames])
+        with threadpool_limits(1):
+            return Ranker.load(train(workspace, TINY, until=until).folder)
+
+    return make
+
+
+def log(*rows: tuple[str, str, int]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [(user, item, datetime(2024, 5, day)) for user, item, day in rows],
+        schema=["user_id", "item_id", "occurred_at"],
+        orient="row",
+    )
+
+
+def recommended(ranker: Ranker, user: str = "ann") -> list[str]:
+    return [item.item_id for item in ranker.recommend(Query(user_id=user, as_of=NOON)).items]
+
+
+def test_one_user_one_item(trained):
+    ranker = trained(items=pl.DataFrame({"item_id": ["a"], "title": ["oak table"]}), log=log(("ann", "a", 1)))
+    assert recommended(ranker) == []
+    assert recommended(ranker, "bob") == ["a"]
+
+
+def test_catalogue_without_any_interaction(trained):
+    ranker = trained(items=pl.DataFrame({"item_id": ["a", "b"], "title": ["oak table", "pine chair"]}))
+    assert sorted(recommended(ranker)) == ["a", "b"]
+
+
+def test_interactions_without_a_catalogue(trained):
+    ranker = trained(log=log(("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3)))
+    assert recommended(ranker) == ["b"]
+
+
+def test_items_without_text(trained):
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": [None, None]}, schema_overrides={"title": pl.String})
+    ranker = trained(items=items, log=log(("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3)))
+    assert recommended(ranker) == ["b"]
+
+
+def test_unavailable_items_are_never_shown(trained):
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["oak", "pine"], "available": [True, False]})
+    assert recommended(trained(items=items), "bob") == ["a"]
+
+
+def test_nothing_from_the_cutoff_on_is_used(trained):
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["oak table", "pine chair"]})
+    ranker = trained(until=datetime(2024, 5, 2), items=items, log=log(("ann", "a", 1), ("bob", "b", 2)))
+    assert ranker.cutoff == datetime(2024, 5, 2)
+    assert ranker.history.user_ids == ["ann"]
+
+
+def test_empty_store_says_what_to_do(trained):
+    with pytest.raises(NothingToLearnError, match="run `readrank ingest` first"):
+        trained()
+
+
+def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
+    """Train the shop once more: scores agree."""
+    encoder = EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000)
+    with threadpool_limits(1):
+        again = Ranker.load(train(shop, TrainConfig(encoder=encoder)).folder)
+    query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)
+    scores = [[item.score for item in model.recommend(query).items] for model in (ranker, again)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-6)
