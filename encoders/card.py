@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoders.measure import Figures
-    from encoders.train import EncoderConfig, TrainingReport
+    from encoders.report import Figures, TrainingReport
+    from encoders.train import EncoderConfig
 
 JSON_CARD = "card.json"
 READABLE_CARD = "README.md"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from encoders.train import Epoch, _Trainer
+    from encoders.report import Epoch
+    from encoders.trainer import Trainer
 
 _STATE = "state.pt"
 _BEST = "best.pt"
@@ -22,12 +23,11 @@ class Checkpoint:
         self.folder = folder
         self.key = json.dumps(key, sort_keys=True, default=str)
 
-    def load(self, trainer: _Trainer) -> dict[str, Any] | None:
+    def load(self, trainer: Trainer) -> dict[str, Any] | None:
         """Put the trainer where an earlier run of the same settings stood; None when there is none."""
         import torch
 
-        from encoders.measure import Figures
-        from encoders.train import Epoch
+        from encoders.report import Epoch, Figures
 
         if not (self.folder / _STATE).is_file() or not (self.folder / _BEST).is_file():
             return None
@@ -47,7 +47,7 @@ class Checkpoint:
         ]
         return {"epochs": epochs, "best": (state["best"][0], state["best"][1])}
 
-    def save(self, trainer: _Trainer, epochs: list[Epoch], best: tuple[float, int]) -> None:
+    def save(self, trainer: Trainer, epochs: list[Epoch], best: tuple[float, int]) -> None:
         """Keep the state after an epoch."""
         from dataclasses import asdict
 
@@ -64,11 +64,11 @@ class Checkpoint:
             },
         )
 
-    def keep_best(self, trainer: _Trainer) -> None:
+    def keep_best(self, trainer: Trainer) -> None:
         """Keep the present weights as the best so far."""
         self._write(_BEST, {"encoder": trainer.encoder.module.state_dict(), "tower": trainer.tower.state_dict()})
 
-    def take_best(self, trainer: _Trainer) -> None:
+    def take_best(self, trainer: Trainer) -> None:
         """Put the best weights into the trainer."""
         import torch
 

@@ -116,7 +116,7 @@ class InterestModel:
 
         logits = p["pool.kind"][kinds][rows] + p["pool.step"][steps[last]] + p["pool.age"][between[rows, last]]
         share = _softmax(np.where(allowed[rows, last], logits, -np.inf))
-        mean = np.einsum("ql,qld->qd", share * p["pool.direction"][kinds], v)
+        mean = ((share * p["pool.direction"][kinds])[:, None] @ v)[:, 0]
         mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-6)
 
         x = v @ p["enter.weight"].T + p["kind"][kinds]
@@ -134,17 +134,13 @@ class InterestModel:
                 h, x = h[rows, last][:, None], x[rows, last][:, None]
                 bias, seen = bias[rows, last][:, None], seen[rows, last][:, None]
             queries = h @ p[name + "query.weight"].T
-            scores = np.einsum(
-                "qihs,qjhs->qhij",
-                queries.reshape(q, -1, self._heads, size),
-                keys.reshape(q, length, self._heads, size),
-                optimize=True,
-            )
+            shape = (q, -1, self._heads, size)
+            scores = queries.reshape(shape).transpose(0, 2, 1, 3) @ keys.reshape(shape).transpose(0, 2, 3, 1)
             scores = scores / np.float32(np.sqrt(size)) + bias.transpose(0, 3, 1, 2)
             attention = _softmax(np.where(seen[:, None], scores, -np.inf))
-            mixed = np.einsum(
-                "qhij,qjhs->qihs", attention, values.reshape(q, length, self._heads, size), optimize=True
-            ).reshape(q, -1, width)
+            mixed = (
+                (attention @ values.reshape(shape).transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3).reshape(q, -1, width)
+            )
             x = x + mixed @ p[name + "out.weight"].T
             h = _norm(x, p[name + "norm2.weight"], p[name + "norm2.bias"])
             inner = np.maximum(h @ p[name + "up.weight"].T + p[name + "up.bias"], 0)

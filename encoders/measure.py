@@ -8,28 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from encoders.batches import Histories, histories_at
+from encoders.report import Figures
 from encoders.sequences import Sequences
 from encoders.tower import UserTower
 
 Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Means over held-out next items; one relevant item a query, items already taken removed."""
-
-    recall_at_10: float
-    ndcg_at_10: float
-    recall_at_50: float
-    cold_recall_at_10: float | None
-    """Recall over targets that nobody had touched before; None when there is none."""
-    queries: int
-    cold_queries: int
-
-    @property
-    def goal(self) -> float:
-        """What the best epoch has most of: recall at 10, and at 50, which varies less from draw to draw."""
-        return self.recall_at_10 + self.recall_at_50
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,8 @@ from encoders.tower import UserTower, tower_arrays
 
 if TYPE_CHECKING:
     from encoders.encoder import Encoder
-    from encoders.train import EncoderConfig, TrainingReport
+    from encoders.report import TrainingReport
+    from encoders.train import EncoderConfig
 
 
 def save_model(

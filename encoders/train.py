@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.errors import EncoderError, OutOfMemoryError
-from encoders.measure import Figures, HeldOut, held_out, measure
+from encoders.errors import EncoderError
+from encoders.report import Epoch, Figures, TrainingReport, to_tensorboard
 from encoders.sequences import Sequences, microseconds, read_sequences
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
     from encoders.encoder import Encoder
+    from encoders.measure import HeldOut
     from encoders.tower import UserTower
 
 log = logging.getLogger(__name__)
@@ -80,43 +81,11 @@ class EncoderConfig:
     max_minutes: float = 0.0
     """Stop after this many minutes of training and keep the best epoch; 0 is no limit."""
     tensorboard: bool = False
-    """Write TensorBoard logs into the model folder."""
+    """Write TensorBoard logs into the folder `NAME.tensorboard` beside the model, where it is installed."""
     threads: int = 1
     """CPU threads of the static kind; its steps are small: a second gains little, and costs on a busy machine."""
     seed: int = 0
     """Two runs with the same seed on a CPU give the same vectors."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One epoch's record."""
-
-    number: int
-    loss: float
-    seconds: float
-    figures: Figures | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingReport:
-    """What a training did: base -> tuned on held-out next items, and how it went there."""
-
-    folder: Path
-    kind: str
-    base: str
-    items: int
-    users: int
-    events: int
-    requests: int
-    untuned: Figures | None
-    """Figures before any tuning; None when nothing was held out or nobody could be asked."""
-    tuned: Figures | None
-    best_epoch: int
-    """0 is the untuned model: when no epoch beat it, or nothing could be learned."""
-    epochs: tuple[Epoch, ...]
-    seconds: float
-    note: str = ""
-    """Why nothing was tuned, if so."""
 
 
 def train(
@@ -175,7 +144,9 @@ def _train(
     resume: bool,
 ) -> TrainingReport:
     from encoders.checkpoint import Checkpoint
+    from encoders.measure import held_out
     from encoders.save import save_model
+    from encoders.trainer import Trainer, build, seed_everything, start_from
 
     started = time.monotonic()
     everything = read_sequences(data)
@@ -188,8 +159,8 @@ def _train(
     seed_everything(config.seed)
     encoder, tower, base_name = build(config, everything.texts, progress=progress)
     if init_from is not None:
-        _start_from(encoder, tower, init_from)
-    trainer = _Trainer(config, encoder, tower, fitted, continued=init_from is not None)
+        start_from(encoder, tower, init_from)
+    trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None)
     total = epochs if epochs is not None else (config.continue_epochs if init_from is not None else config.epochs)
     key = {
         "config": asdict(config),
@@ -219,6 +190,8 @@ def _train(
             best = (reached, len(done))
             checkpoint.keep_best(trainer)
         checkpoint.save(trainer, done, best)
+        if config.tensorboard:
+            to_tensorboard(out.with_name(out.name + ".tensorboard"), done[-1])
         log.info("epoch number=%d loss=%.4f figures=%s", len(done), loss, figures)
         progress("tune encoder", len(done), total, _note(loss, figures))
     if not note:
@@ -243,114 +216,6 @@ def _train(
     save_model(out, encoder, tower, config=config, report=report, window=window)
     checkpoint.remove()
     return report
-
-
-def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> tuple[Encoder, UserTower, str]:
-    """Return an untuned encoder over the texts, its tower, and the name of the base that was found."""
-    from encoders.base import find_base
-    from encoders.tower import UserTower
-
-    base = find_base(config.base)
-    encoder: Encoder
-    if config.kind == "static":
-        from encoders.static import StaticEncoder, distil
-
-        tokenizer, vectors = distil(
-            base, texts, config.dim, own_direction=config.own_direction, seed=config.seed, progress=progress
-        )
-        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens)
-    else:
-        from encoders.transformer import TransformerEncoder
-
-        encoder = TransformerEncoder.open(base, texts, tuning=config.tuning, max_tokens=config.max_tokens)
-    tower = UserTower(encoder.dim, width=config.width, heads=config.heads, layers=config.layers, dropout=config.dropout)
-    return encoder, tower, base.name
-
-
-def seed_everything(seed: int) -> None:
-    """Set torch's generator; NumPy's generators are made where they are used."""
-    import torch
-
-    torch.manual_seed(seed)
-
-
-class _Trainer:
-    """Encoder, tower and optimiser, moved along an epoch at a time."""
-
-    def __init__(
-        self, config: EncoderConfig, encoder: Encoder, tower: UserTower, data: Sequences, *, continued: bool
-    ) -> None:
-        import torch
-
-        from encoders.batches import Batches
-        from encoders.impressions import ShownBatches
-
-        self.config = config
-        self.encoder = encoder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        encoder.module.to(self.device)
-        self.tower = tower.to(self.device)
-        shrink = 8 if config.kind == "transformer" and self.device.type == "cpu" else 1
-        self.batches = Batches(
-            data,
-            length=config.history,
-            pairs_at_once=max(config.pairs_at_once // shrink, 1),
-            pairs_per_epoch=config.pairs_per_epoch,
-            negatives=max(config.negatives // shrink, 1),
-            negatives_power=config.negatives_power,
-            recent_half=config.recent_half,
-        )
-        self.shown = ShownBatches(data, length=config.history)
-        rate = config.learning_rate * (0.5 if continued else 1.0)
-        groups = [*encoder.groups(rate), {"params": list(tower.parameters()), "lr": rate, "weight_decay": 0.01}]
-        self.rates = [group["lr"] for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, fused=True)
-        self.continued = continued
-        self.steps = 0
-
-    def epoch(self, number: int, total: int, progress: Progress) -> float:
-        """Run one epoch and return its mean loss; its random draws depend on seed and number alone."""
-        import torch
-
-        seed_everything(self.config.seed * 1000 + number)
-        rng = np.random.default_rng((self.config.seed, number))
-        self.encoder.module.train()
-        self.tower.train()
-        expected = self.batches.steps
-        losses = []
-        for step, batch in enumerate(self.batches.epoch(rng)):
-            self._set_rate((number + step / expected) / total)
-            try:
-                losses.append(self._step(batch, rng))
-            except torch.OutOfMemoryError as error:
-                raise OutOfMemoryError(
-                    f"wanted a step of {self.config.pairs_at_once} pairs and {self.config.negatives} negatives, the "
-                    f"memory of {self.device} is full; lower pairs_at_once or max_tokens in [encoder]"
-                ) from error
-            progress("epoch", step + 1, max(expected, step + 1), f"loss {losses[-1]:.3f}")
-        return float(np.mean(losses)) if losses else 0.0
-
-    def _set_rate(self, share: float) -> None:
-        """Warm up over twenty steps, then go down evenly to a twentieth."""
-        self.steps += 1
-        factor = min(1.0, self.steps / 20) * max(0.05, 1.0 - share)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-
-    def _step(self, batch: Any, rng: np.random.Generator) -> float:
-        from encoders.losses import next_item_loss, shown_loss
-
-        config = self.config
-        loss = next_item_loss(
-            self.encoder, self.tower, batch, correction=config.popularity_correction, cold_share=config.cold_share
-        )
-        shown = self.shown.draw(rng) if config.impressions_share else None
-        if shown is not None:
-            loss = loss + config.impressions_share * shown_loss(self.encoder, self.tower, shown)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        return float(loss.detach())
 
 
 def _check(config: EncoderConfig) -> None:
@@ -380,6 +245,7 @@ def _figures(
     data: Sequences, asked: HeldOut | None, encoder: Encoder, tower: UserTower, config: EncoderConfig
 ) -> Figures | None:
     from encoders.encoder import all_vectors
+    from encoders.measure import measure
 
     if asked is None or not len(asked.users):
         return None
@@ -390,21 +256,6 @@ def _enough(done: list[Epoch], best_epoch: int, config: EncoderConfig, asked: He
     if config.max_minutes and time.monotonic() - started > config.max_minutes * 60:
         return True
     return asked is not None and len(asked.users) > 0 and len(done) - best_epoch >= config.patience
-
-
-def _start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:
-    import torch
-
-    from encoders.interest import InterestModel
-
-    earlier = InterestModel.load(folder)
-    encoder.start_from(folder)
-    try:
-        tower.load_state_dict({name: torch.from_numpy(value) for name, value in earlier.tower.items()})
-    except RuntimeError as error:
-        raise EncoderError(
-            f"{folder}: wanted a tower of the present settings, got another shape; train anew instead of continuing"
-        ) from error
 
 
 def _note(loss: float, figures: Figures | None) -> str:

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-import encoders.train as training
 from encoders.errors import EncoderError, TrainingDataError
 from encoders.export import export_frames
 from encoders.interest import InterestModel
 from encoders.train import train
+from encoders.trainer import build
 
 AT = datetime(2024, 1, 1)
 
@@ -152,7 +152,7 @@ def test_transformer_goes_through_the_same_training(shop, small, tiny_transforme
     texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()
     vectors = model.encode([*texts, ""])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1] * 120 + [0], atol=1e-5)
-    untuned = training.build(config, texts)[0]
+    untuned = build(config, texts)[0]
     from encoders.encoder import all_vectors
 
     moved = np.abs(all_vectors(untuned, 120).numpy() - vectors[:120]).max()
@@ -166,3 +166,13 @@ def test_static_vectors_are_distilled_from_a_transformer_and_kept(shop, small, t
         train(shop.folder, tmp_path / name, config, progress=lambda step, *rest: steps.append(step))
     assert steps.count("distil") == 1
     np.testing.assert_allclose(_vectors(tmp_path / "a", shop), _vectors(tmp_path / "b", shop), atol=1e-6)
+
+
+def test_tensorboard_gets_a_log_beside_the_model(shop, small, tmp_path):
+    train(shop.folder, tmp_path / "m", replace(small, epochs=1, tensorboard=True))
+    assert any(path.name.startswith("events.") for path in (tmp_path / "m.tensorboard").iterdir())
+
+
+def test_settings_are_read_without_torch():
+    code = "import sys, encoders.train; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
