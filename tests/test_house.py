@@ -1,0 +1,78 @@
+"""Does the house stand as it says: names, imports, commands and pages?"""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+import readrank
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("ingest", "encoders", "ranker", "api", "offline_eval")
+HEAVY = ("torch", "sentence_transformers", "transformers", "lightgbm", "duckdb", "fastapi", "sklearn")
+
+
+def heavy_after(statement: str) -> list[str]:
+    """Run a statement in a fresh interpreter and name the heavy packages that it imported."""
+    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY} if name in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return run.stdout.split()
+
+
+def test_no_other_distribution_owns_our_names():
+    owners = packages_distributions()
+    assert {name: set(owners.get(name, ["readrank"])) for name in ROOMS} == dict.fromkeys(ROOMS, {"readrank"})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import ingest, ingest.workspace, ingest.load, ingest.store",
+        "import encoders.train, encoders.interest, encoders.text",
+        "import ranker.train, ranker.rank, ranker.batch",
+        "import offline_eval.simulate",
+        "import readrank\nreadrank.run(['--help'])",
+    ],
+)
+def test_imports_are_cheap(statement):
+    run = heavy_after(
+        "import io, contextlib\nwith contextlib.redirect_stdout(io.StringIO()):\n "
+        + ";".join(line for line in statement.splitlines())
+    )
+    assert run == []
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+)
+def test_commands_of_the_pages_exist(page, capsys):
+    text = (ROOT / page).read_text()
+    commands = set(re.findall(r"^\s{4,}readrank ([a-z-]+)", text, re.MULTILINE))
+    for command in commands:
+        assert readrank.run([command, "--help"]) == 0, command
+    targets = set(re.findall(r"^\s{4,}make ([a-z]+)", text, re.MULTILINE))
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+@pytest.mark.parametrize(
+    "page", sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+)
+def test_links_of_the_pages_lead_somewhere(page):
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if not target.startswith(("http:", "https:")):
+            assert (path.parent / target).exists(), target
+
+
+def test_options_of_the_readme_exist(capsys):
+    text = (ROOT / "README.md").read_text()
+    for line in re.findall(r"^\s{4}readrank (.+)$", text, re.MULTILINE):
+        command, *rest = line.split()
+        readrank.run([command, "--help"])
+        shown = capsys.readouterr().out
+        for option in [word for word in rest if word.startswith("--")]:
+            assert option in shown, (command, option)
