@@ -321,25 +321,25 @@ def demo(
 
     shop = folder / "workspace"
     if folder.exists() and not shop.exists() and any(folder.iterdir()):
-        raise InputFileError(f"{folder}: wanted a new folder or one of an earlier demo, it holds other files; name another")
+        raise InputFileError(f"{folder}: wanted a new folder or an earlier demo's, it holds other files; name another")
     shutil.rmtree(folder, ignore_errors=True)
-    _say(f"1/6  simulate a shop of a year and its customers: about {events:,} interactions")
+    _say(f"1/5  simulate a shop of a year and its customers: about {events:,} interactions")
     today = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     with _progress_bars() as progress:
         config = SimulationConfig(n_events=events, start=today - timedelta(days=365))
         log = simulate(config, folder / "log", progress=progress)
     at = ["--workspace", str(shop)]
     for title, arguments in (
-        ("2/6  make a workspace and ingest catalogue, interactions and impressions", ["init", str(shop)]),
+        ("2/5  make a workspace and ingest catalogue, interactions and impressions", ["init", str(shop)]),
         ("", ["ingest", *map(str, log.files), *at]),
-        ("3/6  tune the encoder on behaviour and train the ranker on all but the last tenth", ["evaluate", *at]),
-        ("5/6  train on everything, for the service", ["train", *at]),
+        ("3/5  tune encoder and ranker on all but the last tenth, and compare there with baselines", ["evaluate", *at]),
+        ("4/5  train on everything, for the service", ["train", *at]),
     ):
         _say(title)
         status = run(arguments)
         if status != DONE:
             raise SystemExit(status)
-    _say("6/6  start the service and ask it for a customer it knows and for one it has never seen")
+    _say("5/5  start the service and ask it for a customer it knows and for one it has never seen")
     _ask_service(shop)
     _say(f"\nThe shop stays in {shop}: look around with `readrank serve --workspace {shop}` and open its page.")
 

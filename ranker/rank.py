@@ -23,7 +23,7 @@ from ranker.features import FEATURE_NAMES, compute
 from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
 from ranker.query import Answer, GivenItem, Query, RankedItem
-from ranker.rules import RulesConfig, allowed_items, without
+from ranker.rules import RulesConfig, allowed_items, on_offer, without
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
 VIEW_WEIGHT = 1.0
@@ -231,7 +231,8 @@ class Ranker:
         self, history: History, moments: Moments, query: Query
     ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
         allowed = allowed_items(history, moments, self.catalogue, self._rules)[0]
-        return without(allowed, self.catalogue, exclude=query.exclude, categories=query.categories)
+        offered = on_offer(self.catalogue, moments)[0]
+        return without(allowed, offered, self.catalogue, exclude=query.exclude, categories=query.categories)
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
         return compute(situation, items, scores, pairs, self.catalogue.published_at)
@@ -251,7 +252,7 @@ class Ranker:
         if missing <= 0:
             return []
         shown = {item.item_id for item in answer}
-        newest = np.lexsort((np.arange(len(allowed)), -self.catalogue.published_at))
+        newest = np.lexsort((np.arange(len(allowed)), ~self.catalogue.published_at))  # ~: the unknown, least, come last
         rest = [row for row in newest[allowed[newest]].tolist() if self.catalogue.ids[row] not in shown][:missing]
         lowest = min((item.score for item in answer), default=0.0)
         return [
