@@ -320,7 +320,7 @@ def demo(
     from offline_eval.simulate import SimulationConfig, simulate
 
     shop = folder / "workspace"
-    if folder.exists() and not shop.exists() and any(folder.iterdir()):
+    if folder.exists() and any(folder.iterdir()) and not (folder / "log" / "truth").exists():
         raise InputFileError(f"{folder}: wanted a new folder or an earlier demo's, it holds other files; name another")
     shutil.rmtree(folder, ignore_errors=True)
     _say(f"1/5  simulate a shop of a year and its customers: about {events:,} interactions")

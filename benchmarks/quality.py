@@ -76,7 +76,7 @@ def main() -> None:
             if given.case is None or case.name in given.case:
                 work = (given.work or Path(scratch)) / case.name
                 results.append(run_case(case, given.data / case.data, given.judge, work, given.encoder))
-                Console().print(_table(results))
+                Console(width=150).print(_table(results))
     if given.out:
         given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -10,7 +10,8 @@ import polars as pl
 
 from encoders.export import export_frames
 from encoders.interest import InterestModel
-from encoders.train import EncoderConfig, TrainingReport
+from encoders.report import TrainingReport
+from encoders.train import EncoderConfig
 from encoders.train import train as train_encoder
 from ingest.progress import Progress
 from ranker.history import EPOCH
