@@ -40,7 +40,7 @@ class UserTower(nn.Module):
         self.gate = nn.Parameter(torch.full((dim,), 0.1))
         self.log_scale = nn.Parameter(torch.tensor(math.log(12.0)))
         nn.init.normal_(self.enter.weight, std=1.0 / math.sqrt(dim) * 4)
-        nn.init.normal_(self.leave.weight, std=1.0 / math.sqrt(width) / 4)
+        nn.init.zeros_(self.leave.weight)  # untuned, a user is the mean of recent items and nothing else
 
     def states(self, v: Tensor, kinds: Tensor, between: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return each place's pooled mean [b, L, dim] and attention state [b, L, width], from places up to it.

@@ -66,7 +66,7 @@ class EncoderConfig:
     """Items drawn from the catalogue for a step, beside the batch's own."""
     negatives_power: float = 0.5
     """Negatives are drawn in proportion to how often items were taken, to this power."""
-    recent_half: float = 0.2
+    recent_half: float = 0.15
     """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
