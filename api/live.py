@@ -70,8 +70,11 @@ class Moment:
 
 def load_ranker(folder: Path) -> Recommender:
     """Load a bundle; LightGBM and NumPy are imported here, not with the service's own modules."""
+    from threadpoolctl import threadpool_limits
+
     from ranker.rank import Ranker
 
+    threadpool_limits(1)  # workers share the cores: threads of BLAS that wait for each other by spinning only cost
     return Ranker.load(folder)
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
@@ -17,7 +19,8 @@ def recommend_file(
     """Answer a file of queries; returns the number of queries and of rows written."""
     asked = read_queries(queries)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
-    answers = ranker.recommend_batch(asked, k, history_of(workspace, ranker), progress)
+    with threadpool_limits(1):  # threads of BLAS wait by spinning: twice the cores busy, little gained, a lot lost
+        answers = ranker.recommend_batch(asked, k, history_of(workspace, ranker), progress)
     write_answers(answers, out)
     return len(asked), len(answers)
 
@@ -26,7 +29,8 @@ def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progres
     """Score a file of requests; returns the number of rows written."""
     asked = read_requests(requests)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
-    scored = ranker.rank_batch(asked, history_of(workspace, ranker), progress)
+    with threadpool_limits(1):
+        scored = ranker.rank_batch(asked, history_of(workspace, ranker), progress)
     write_answers(scored, out)
     return len(scored)
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
+from ranker.catalogue import Catalogue
 from ranker.counter import Rows, Times
 from ranker.features import compute
 from ranker.history import Floats, History, Moments
@@ -109,15 +110,29 @@ def all_later(history: History, moment: int, until: int) -> Truth:
     return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new])
 
 
+def known_items(history: History, catalogue: Catalogue, until: int) -> npt.NDArray[np.bool_]:
+    """Mark the items known to have been on offer by `until` [n_items]: with an interaction or a time of publication.
+
+    A catalogue may list what is yet to come. As a candidate that nobody could take, such an item would teach that new
+    items are never taken.
+    """
+    touched = history.item_counts(np.arange(len(catalogue)), before=np.array([until])) > 0
+    return np.asarray(touched | (catalogue.published_at > np.iinfo(np.int64).min))
+
+
 def make_examples(
     sources: Sources,
     history: History,
     truth: Truth,
+    known: npt.NDArray[np.bool_],
     candidates: CandidatesConfig,
     config: ExamplesConfig,
     rng: np.random.Generator,
 ) -> Examples:
-    """Propose candidates for each query as service does, compute their features and label them with what followed."""
+    """Propose candidates for each query as service does, compute their features and label them with what followed.
+
+    Only `known` items [n_items] are proposed: see `known_items`.
+    """
     n_items = len(sources.catalogue)
     truth_key = truth.query.astype(np.int64) * n_items + truth.item
     order = np.argsort(truth_key)
@@ -126,7 +141,9 @@ def make_examples(
     for block in blocks(len(truth.moments), n_items):
         situation = sources.situation(history, truth.moments.take(block))
         scores = sources.scores(situation, sources.everything)
-        pairs = propose(situation, scores, allowed_items(history, situation.moments, sources.catalogue), candidates)
+        pairs = propose(
+            situation, scores, known & allowed_items(history, situation.moments, sources.catalogue), candidates
+        )
         key = (pairs.query.astype(np.int64) + block.start) * n_items + pairs.item
         place = np.minimum(np.searchsorted(truth_key, key), len(truth_key) - 1)
         weight = np.where(truth_key[place] == key, truth_weight[place], 0)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from encoders.interest import InterestModel
 from encoders.text import TextConfig, item_texts
@@ -31,7 +32,7 @@ from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
-from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
+from ranker.examples import Examples, ExamplesConfig, all_later, known_items, make_examples, next_items
 from ranker.factors import FactorsConfig
 from ranker.features import FEATURE_NAMES
 from ranker.given import impression_examples
@@ -107,7 +108,8 @@ def train(
     texts = item_texts(frames.catalogue.items, config.text)
     cutoff = microseconds(frames.cutoff)
     t1 = examples_begin(history, cutoff, config.examples.share)
-    with _scratch(workspace) as scratch:
+    # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
+    with _scratch(workspace) as scratch, threadpool_limits(1, "blas"):
         tuned = tune_encoder(
             frames.catalogue.items,
             texts,
@@ -201,6 +203,7 @@ def _learn(
         return Fusion(), {"learned": False, "why": "all interactions lie at one moment"}
     t2 = _split(history, t1, until)
     rng = np.random.default_rng(config.examples.seed)
+    known = known_items(history, sources.catalogue, until)
     made = []
     for number, (start, end, share) in enumerate(((t1, t2, 1 - LATER_SHARE), (t2, until, LATER_SHARE))):
         asked = [next_items(history, start, end), all_later(history, start, end)]
@@ -210,7 +213,7 @@ def _learn(
             progress("examples", number * 2 + half, 4)
             if len(truth.moments):
                 sample = truth.sample(size, rng)
-                parts.append(make_examples(sources, history, sample, config.candidates, config.examples, rng))
+                parts.append(make_examples(sources, history, sample, known, config.candidates, config.examples, rng))
         made.append(parts)
     progress("examples", 4, 4)
     train_parts, later_parts = made
