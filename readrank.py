@@ -282,6 +282,29 @@ def promote(
 
 
 @app.command()
+def export_training(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; made if missing.")],
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Use nothing from this moment on (UTC).")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write items and sequences as Parquet, for tuning the encoder on a machine that has no store."""
+    from encoders.export import export_training as export
+    from encoders.text import TextConfig
+    from ingest.store import END_OF_TIME, Store
+
+    space = _workspace()
+    before = _moment("--until", until) or END_OF_TIME
+    with Store.open(space.store_path, read_only=True) as store:
+        written = export(store, folder, before=before, text=space.section("text", TextConfig))
+    _print_result(
+        {"folder": str(folder), **asdict(written)},
+        f"wrote {written.items:,} items and {written.events:,} events of {written.users:,} users to {folder}\n"
+        f"next, where a GPU is: python -m encoders.train {folder} MODEL",
+    )
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8080,

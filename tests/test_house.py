@@ -24,7 +24,7 @@ def heavy_after(statement: str) -> list[str]:
 
 def test_no_other_distribution_owns_our_names():
     owners = packages_distributions()
-    assert {name: set(owners.get(name, ["readrank"])) for name in ROOMS} == dict.fromkeys(ROOMS, {"readrank"})
+    assert {name: set(owners.get(name, ["readrank"])) for name in ROOMS} == {name: {"readrank"} for name in ROOMS}
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,7 +18,7 @@ def taken_by(ranker: Ranker, user: str) -> set[str]:
 def test_rank_is_one_based_and_falls_with_the_score(ranker):
     items = ranker.recommend(Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)).items
     assert [item.rank for item in items] == list(range(1, 21))
-    assert all(a.score >= b.score for a, b in zip(items, items[1:], strict=False))
+    assert all(a.score >= b.score for a, b in pairwise(items))
 
 
 def test_nobody_gets_a_full_answer_without_personal_sources(ranker):

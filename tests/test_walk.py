@@ -1,0 +1,151 @@
+"""The whole walk through the command line on a tiny shop: every command does its work and says what it did."""
+
+import json
+
+import polars as pl
+import pytest
+
+import readrank
+from offline_eval.simulate import SimulationConfig, simulate
+
+TINY = """
+[encoder]
+base = "catalogue"
+dim = 16
+width = 16
+heads = 2
+epochs = 1
+continue_epochs = 1
+pairs_per_epoch = 1000
+"""
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory):
+    """A shop from simulation to bundle, by commands alone; gives its folder and the log's."""
+    root = tmp_path_factory.mktemp("walk")
+    log = simulate(SimulationConfig(n_events=4_000, n_users=150, n_items=120), root / "log")
+    shop = root / "shop"
+    assert readrank.run(["init", str(shop)]) == 0
+    (shop / "readrank.toml").write_text(TINY)
+    assert readrank.run(["ingest", *map(str, log.files), "--workspace", str(shop)]) == 0
+    assert readrank.run(["train", "--until", "2024-12-01", "--workspace", str(shop)]) == 0
+    return shop, log
+
+
+def run_json(capsys, *arguments: str):
+    capsys.readouterr()
+    assert readrank.run(["--json", *arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def complaint(capsys, *arguments: str) -> str:
+    capsys.readouterr()
+    assert readrank.run(list(arguments)) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def test_recommend_writes_ranks_for_each_query(walked, tmp_path, capsys):
+    shop, _ = walked
+    pl.DataFrame(
+        {"query_id": ["q1", "q2"], "user_id": ["u1", "nobody"], "as_of": ["2024-12-01", "2024-12-24T08:00:00Z"]}
+    ).write_csv(tmp_path / "q.csv")
+    out = tmp_path / "recs.parquet"
+    told = run_json(
+        capsys, "recommend", "--queries", str(tmp_path / "q.csv"), "-k", "7", "--out", str(out), "-w", str(shop)
+    )
+    frame = pl.read_parquet(out)
+    assert told == {"queries": 2, "rows": 14, "out": str(out)}
+    assert frame.columns == ["query_id", "item_id", "rank", "score"]
+    assert frame.group_by("query_id").agg(pl.col("rank").sort())["rank"].to_list() == [list(range(1, 8))] * 2
+
+
+def test_rank_scores_every_row(walked, tmp_path, capsys):
+    shop, log = walked
+    items = pl.read_parquet(log.impressions)["item_id"].drop_nulls().unique().head(5).to_list()
+    requests = pl.DataFrame({"item_id": [*items, "unknown"]}).with_columns(
+        request_id=pl.lit("r1"), user_id=pl.lit("u1"), occurred_at=pl.lit("2024-12-05 10:00:00")
+    )
+    requests.write_parquet(tmp_path / "r.parquet")
+    out = tmp_path / "scored.parquet"
+    run_json(capsys, "rank", "--requests", str(tmp_path / "r.parquet"), "--out", str(out), "-w", str(shop))
+    scored = pl.read_parquet(out)
+    assert scored["item_id"].to_list() == requests["item_id"].to_list()
+    assert scored["score"].is_finite().all()
+
+
+def test_a_second_training_promotes_and_promote_goes_back(walked, capsys):
+    shop, _ = walked
+    live = shop / "bundles" / "live"
+    first = live.read_text().strip()
+    second = run_json(capsys, "train", "-w", str(shop))["bundle"]
+    assert live.read_text().strip() == second != first
+    run_json(capsys, "promote", first, "-w", str(shop))
+    assert live.read_text().strip() == first
+
+
+def test_exported_training_data_has_the_promised_files(walked, tmp_path, capsys):
+    shop, _ = walked
+    run_json(capsys, "export-training", str(tmp_path / "data"), "-w", str(shop))
+    assert {path.name for path in (tmp_path / "data").iterdir()} >= {"items.parquet", "sequences.parquet"}
+
+
+def test_train_on_an_empty_store_is_one_sentence(tmp_path, capsys):
+    readrank.run(["init", str(tmp_path / "empty")])
+    said = complaint(capsys, "train", "-w", str(tmp_path / "empty"))
+    assert "run `readrank ingest` first" in said
+
+
+def test_recommend_before_training_is_one_sentence(tmp_path, capsys):
+    readrank.run(["init", str(tmp_path / "empty")])
+    (tmp_path / "q.csv").write_text("query_id,user_id\nq,u\n")
+    arguments = ["--queries", str(tmp_path / "q.csv"), "--out", str(tmp_path / "o.csv"), "-w", str(tmp_path / "empty")]
+    assert "run `readrank train` first" in complaint(capsys, "recommend", *arguments)
+
+
+def test_time_that_is_none_is_one_sentence(walked, capsys):
+    assert "wanted a time such as 2024-05-01" in complaint(capsys, "train", "--until", "soon", "-w", str(walked[0]))
+
+
+def test_unknown_encoder_is_one_sentence(walked, capsys):
+    said = complaint(capsys, "train", "--encoder", "magic", "-w", str(walked[0]))
+    assert "wanted one of static, transformer, got 'magic'" in said
+
+
+def test_damaged_bundle_is_one_sentence(walked, tmp_path, capsys):
+    shop, _ = walked
+    version = (shop / "bundles" / "live").read_text().strip()
+    history = shop / "bundles" / version / "history" / "users.parquet"
+    whole = history.read_bytes()
+    (tmp_path / "q.csv").write_text("query_id,user_id\nq,u\n")
+    arguments = ["--queries", str(tmp_path / "q.csv"), "--out", str(tmp_path / "o.csv"), "-w", str(shop)]
+    history.write_bytes(whole[:-7])
+    try:
+        assert "the bundle is damaged" in complaint(capsys, "recommend", *arguments)
+        assert not (tmp_path / "o.csv").exists()
+    finally:
+        history.write_bytes(whole)
+
+
+def test_failed_training_leaves_nothing_half_written(walked, capsys, monkeypatch):
+    from ranker import bundle
+
+    shop, _ = walked
+    before = sorted(path.name for path in (shop / "bundles").iterdir())
+
+    def full(*ignored):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle, "_sha256", full)
+    assert "the disk is full" in complaint(capsys, "train", "-w", str(shop))
+    assert sorted(path.name for path in (shop / "bundles").iterdir()) == before
+    assert not list(shop.glob(".training-*"))
+
+
+def test_demo_refuses_a_folder_with_other_files(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert "name another" in complaint(capsys, "demo", str(tmp_path))
+    assert (tmp_path / "thesis.txt").exists()
