@@ -38,6 +38,8 @@ class Truth:
     query: Rows
     item: Rows
     weight: Floats
+    known_by: Times
+    """By when an item must have been touched to count as on offer, where its publication is not known [q]."""
 
     def sample(self, size: int, rng: np.random.Generator) -> "Truth":
         """Return `size` of the queries at most, drawn at random."""
@@ -52,6 +54,7 @@ class Truth:
             query=number[self.query[kept]],
             item=self.item[kept],
             weight=self.weight[kept],
+            known_by=self.known_by[chosen],
         )
 
 
@@ -97,41 +100,47 @@ class Examples:
 
 
 def next_items(history: History, since: int, until: int) -> Truth:
-    """Ask at each later interaction: what did the user take at that instant, that he had not taken before?"""
+    """Ask at each later interaction: what did the user take at that instant, not having taken it before?
+
+    Nothing tells whether an item untouched until then was on offer at the instant, so such items are left out: counted
+    only when taken, they would teach that new items are always taken.
+    """
     users, items, weights, times = history.events(before=until)
     new = _first_time(users, items, times) & (times >= since) & (weights > 0)
-    return _as_truth(users[new], times[new], items[new], weights[new])
+    return _as_truth(users[new], times[new], items[new], weights[new], known_by=None)
 
 
 def all_later(history: History, moment: int, until: int) -> Truth:
-    """Ask at one moment: what new items did each user take in `moment <= time < until`? Cold users are asked too."""
+    """Ask at one moment: what new items did each user take in `moment <= time < until`?
+
+    Cold users are asked too, and about items that were first touched within the window.
+    """
     users, items, weights, times = history.events(before=until)
     new = _first_time(users, items, times) & (times >= moment) & (weights > 0)
-    return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new])
+    return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], known_by=until)
 
 
-def known_items(history: History, catalogue: Catalogue, until: int) -> npt.NDArray[np.bool_]:
-    """Mark the items known to have been on offer by `until` [n_items]: with an interaction or a time of publication.
+def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.NDArray[np.bool_]:
+    """Mark the items known to have been on offer [q, n_items]: touched before `known_by`, or with a publication time.
 
-    A catalogue may list what is yet to come. As a candidate that nobody could take, such an item would teach that new
+    A catalogue may list what is yet to come. As candidates that nobody could take, such items would teach that new
     items are never taken.
     """
-    touched = history.item_counts(np.arange(len(catalogue)), before=np.array([until])) > 0
-    return np.asarray(touched | (catalogue.published_at > np.iinfo(np.int64).min))
+    touched = history.first_times(len(catalogue))[None] < known_by[:, None]
+    return np.asarray(touched | (catalogue.published_at > np.iinfo(np.int64).min)[None])
 
 
 def make_examples(
     sources: Sources,
     history: History,
     truth: Truth,
-    known: npt.NDArray[np.bool_],
     candidates: CandidatesConfig,
     config: ExamplesConfig,
     rng: np.random.Generator,
 ) -> Examples:
     """Propose candidates for each query as service does, compute their features and label them with what followed.
 
-    Only `known` items [n_items] are proposed: see `known_items`.
+    Only items known to have been on offer are proposed: see `known_items`.
     """
     n_items = len(sources.catalogue)
     truth_key = truth.query.astype(np.int64) * n_items + truth.item
@@ -141,9 +150,9 @@ def make_examples(
     for block in blocks(len(truth.moments), n_items):
         situation = sources.situation(history, truth.moments.take(block))
         scores = sources.scores(situation, sources.everything)
-        pairs = propose(
-            situation, scores, known & allowed_items(history, situation.moments, sources.catalogue), candidates
-        )
+        allowed = allowed_items(history, situation.moments, sources.catalogue)
+        allowed &= known_items(history, sources.catalogue, truth.known_by[block])
+        pairs = propose(situation, scores, allowed, candidates)
         key = (pairs.query.astype(np.int64) + block.start) * n_items + pairs.item
         place = np.minimum(np.searchsorted(truth_key, key), len(truth_key) - 1)
         weight = np.where(truth_key[place] == key, truth_weight[place], 0)
@@ -190,11 +199,12 @@ def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_
     return out
 
 
-def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats) -> Truth:
+def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats, known_by: int | None) -> Truth:
     asked, number = np.unique(np.stack([users, as_of], axis=1), axis=0, return_inverse=True)
     return Truth(
         moments=Moments(users=asked[:, 0].astype(np.int32), as_of=asked[:, 1]),
         query=number.ravel().astype(np.int32),
         item=items,
         weight=weights,
+        known_by=asked[:, 1] if known_by is None else np.full(len(asked), known_by),
     )

@@ -252,6 +252,13 @@ class History:
             first, last = np.fmax(first, live_first), np.fmin(last, live_last)
         return first, last
 
+    def first_times(self, n_items: int) -> Times:
+        """Return the time of each item's first interaction, the largest int64 where it has none; live events aside."""
+        rows = np.arange(n_items)
+        never = np.full(n_items, np.iinfo(np.int64).max)
+        touched = self._by_item.count(rows, before=never) > 0
+        return np.where(touched, self._by_item.time_at(self._by_item.start(rows)), never)
+
     def exposure(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Times, Times]:
         """Count how often items were shown, and shown and clicked, before the moment."""
         return self._shown.count(items, before=before), self._clicked.count(items, before=before)

@@ -32,7 +32,7 @@ from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
-from ranker.examples import Examples, ExamplesConfig, all_later, known_items, make_examples, next_items
+from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
 from ranker.factors import FactorsConfig
 from ranker.features import FEATURE_NAMES
 from ranker.given import impression_examples
@@ -203,7 +203,6 @@ def _learn(
         return Fusion(), {"learned": False, "why": "all interactions lie at one moment"}
     t2 = _split(history, t1, until)
     rng = np.random.default_rng(config.examples.seed)
-    known = known_items(history, sources.catalogue, until)
     made = []
     for number, (start, end, share) in enumerate(((t1, t2, 1 - LATER_SHARE), (t2, until, LATER_SHARE))):
         asked = [next_items(history, start, end), all_later(history, start, end)]
@@ -213,7 +212,7 @@ def _learn(
             progress("examples", number * 2 + half, 4)
             if len(truth.moments):
                 sample = truth.sample(size, rng)
-                parts.append(make_examples(sources, history, sample, known, config.candidates, config.examples, rng))
+                parts.append(make_examples(sources, history, sample, config.candidates, config.examples, rng))
         made.append(parts)
     progress("examples", 4, 4)
     train_parts, later_parts = made
