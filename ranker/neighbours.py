@@ -37,6 +37,8 @@ def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: 
     Events must be ordered by user and time. Returns [n_items, n_items], at most `size` weights a row.
     """
     matrix = _interaction_matrix(users, items, times, n_items, config)
+    if not matrix.nnz:
+        return sparse.csr_matrix((n_items, n_items), dtype=np.float32)
     busy = np.sqrt(np.maximum(np.diff(matrix.indptr), 1)).astype(np.float32)
     weighted = sparse.diags_array(1 / busy) @ matrix
     norm = np.sqrt(np.asarray(weighted.multiply(matrix).sum(axis=0)).ravel())

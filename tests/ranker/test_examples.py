@@ -1,6 +1,6 @@
 import numpy as np
 
-from ranker.examples import all_later, labels_of, next_items
+from ranker.examples import all_later, known_items, labels_of, next_items
 from ranker.history import History
 from tests.ranker.conftest import DAY, catalogue, log
 
@@ -25,6 +25,18 @@ def test_all_later_asks_each_user_once_cold_ones_too():
     truth = all_later(history(("ann", "a", 1), ("ann", "b", 2), ("ann", "z", 3), ("eve", "a", 3)), 2 * DAY, 9 * DAY)
     assert truth.moments.as_of.tolist() == [2 * DAY, 2 * DAY]
     assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0)]
+
+
+def test_known_items_are_touched_strictly_before():
+    log_of_ann = history(("ann", "a", 1), ("ann", "b", 2))
+    known = known_items(log_of_ann, catalogue("a", "b", "z"), np.array([2 * DAY, 2 * DAY + 1]))
+    assert known.tolist() == [[True, False, False], [True, True, False]]
+
+
+def test_questions_know_new_items_only_where_a_window_tells(rng):
+    log_of_ann = history(("ann", "a", 1), ("ann", "b", 2), ("ann", "z", 3))
+    assert next_items(log_of_ann, 2 * DAY, 9 * DAY).known_by.tolist() == [2 * DAY, 3 * DAY]
+    assert all_later(log_of_ann, 2 * DAY, 9 * DAY).known_by.tolist() == [9 * DAY]
 
 
 def test_sample_keeps_what_followed_the_queries_it_keeps(rng):
