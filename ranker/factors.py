@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from ranker.counter import Rows, Times
-from ranker.history import Floats, Recent
+from ranker.history import Recent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +29,16 @@ class FactorsConfig:
 
 
 class Factors:
-    """Item factors of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback, 2008)."""
+    """Item factors of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback, 2008).
 
-    def __init__(self, items: Floats, alpha: float, regularization: float):
-        self.items = items
+    Double precision, so that one query alone and the same in a batch, summed in another order, rank items alike.
+    """
+
+    def __init__(self, items: npt.NDArray[np.floating], alpha: float, regularization: float):
+        self.items: npt.NDArray[np.float64] = items.astype(np.float64)
         self._alpha = alpha
         self._regularization = regularization
-        self._gram = items.T @ items + regularization * np.eye(items.shape[1], dtype=np.float32)
+        self._gram = self.items.T @ self.items + regularization * np.eye(items.shape[1])
 
     @classmethod
     def fit(cls, users: Times, items: Rows, n_items: int, config: FactorsConfig) -> Self:
@@ -59,17 +63,17 @@ class Factors:
             model.fit(matrix, show_progress=False)
         return cls(np.asarray(model.item_factors, np.float32), config.alpha, config.regularization)
 
-    def user_vectors(self, recent: Recent) -> Floats:
+    def user_vectors(self, recent: Recent) -> npt.NDArray[np.float64]:
         """Solve the user side of ALS for each query's recent items; shape [q, size], zeros without history."""
         counts = np.where(recent.mask[..., None], self.items[recent.items], 0)
         left = self._gram + self._alpha * np.einsum("qlf,qlg->qfg", counts, counts, optimize=True)
         right = (1 + self._alpha) * counts.sum(axis=1)
-        solved: Floats = np.linalg.solve(left, right[..., None])[..., 0].astype(np.float32)
+        solved: npt.NDArray[np.float64] = np.linalg.solve(left, right[..., None])[..., 0]
         return solved
 
     def save(self, path: Path) -> None:
         """Write factors and settings as one `.npz` file."""
-        np.savez(path, items=self.items, alpha=self._alpha, regularization=self._regularization)
+        np.savez(path, items=self.items.astype(np.float32), alpha=self._alpha, regularization=self._regularization)
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -54,7 +54,7 @@ class RankedItem:
     rank: int
     """1-based."""
     score: float
-    """Higher is better within one answer; no unit."""
+    """Higher is better within one answer, but for places kept for new items; no unit."""
     sources: tuple[str, ...] = ()
     """Candidate sources that proposed it; empty for given items."""
     reasons: tuple[Reason, ...] = ()

@@ -24,6 +24,7 @@ from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
 from ranker.query import Answer, GivenItem, Query, RankedItem
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
+from ranker.slots import order_pairs
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
 VIEW_WEIGHT = 1.0
@@ -113,7 +114,7 @@ class Ranker:
         scores = self._sources.scores(situation, items)
         pairs = propose(situation, scores, allowed[None], self._candidates)
         features = self._features(situation, items, scores, pairs)
-        ranked = self._best(pairs, self._blend.score(features), query.k)
+        ranked, _ = order_pairs(pairs, self._blend.score(features), query.k, self._rules.fresh_every)
         because = self._reasons(query, self._blend, features[ranked], pairs.take(ranked), situation, items)
         score = self._blend.score(features[ranked])
         answer = [
@@ -187,9 +188,7 @@ class Ranker:
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(situation, scores, allowed, self._candidates)
             score = self._blend.score(self._features(situation, items, scores, pairs))
-            order = np.lexsort((pairs.item, -score, pairs.query))
-            rank = 1 + np.arange(len(order)) - np.searchsorted(pairs.query[order], pairs.query[order])
-            order, rank = order[rank <= k], rank[rank <= k]
+            order, rank = order_pairs(pairs, score, k, self._rules.fresh_every)
             parts.append((pairs.query[order] + block.start, pairs.item[order], rank, score[order]))
             progress("recommend", block.stop, len(moments))
         return pl.concat(
@@ -236,9 +235,6 @@ class Ranker:
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
         return compute(situation, items, scores, pairs, self.catalogue.published_at)
-
-    def _best(self, pairs: Candidates, score: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.int64]:
-        return np.lexsort((pairs.item, -score))[:k]
 
     def _reasons(
         self, query: Query, blend: Blend, features: Floats, pairs: Candidates, situation: Situation, items: ItemSet

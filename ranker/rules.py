@@ -16,6 +16,8 @@ class RulesConfig:
 
     repeats: bool = False
     """Whether items that the user already took may be recommended again."""
+    fresh_every: int = 10
+    """Of every so many places at least one goes to an item that hardly anyone has touched; 0 keeps no place."""
 
 
 def on_offer(catalogue: Catalogue, moments: Moments) -> npt.NDArray[np.bool_]:

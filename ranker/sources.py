@@ -59,7 +59,7 @@ class Situation:
     recent: Recent
     interest: Floats
     """User vectors by the text encoder [q, d]."""
-    factors: Floats
+    factors: npt.NDArray[np.float64]
     """User factors [q, f]."""
     past: sparse.csr_matrix
     """Weights of past items, summing to 1 in each row with history [q, n_items]."""

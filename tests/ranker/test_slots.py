@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+
+from ranker.candidates import Candidates
+from ranker.slots import order_pairs
+from ranker.sources import SOURCES
+
+
+def pairs(queries: list[int], fresh: list[bool]) -> Candidates:
+    ranks = np.full((len(queries), len(SOURCES)), np.nan, np.float32)
+    ranks[fresh, SOURCES.index("fresh")] = 1
+    return Candidates(query=np.array(queries), item=np.arange(len(queries)), ranks=ranks)
+
+
+@pytest.mark.parametrize(
+    ("every", "expected"),
+    [
+        (0, [0, 1, 2, 3]),
+        (2, [0, 4, 1, 5]),
+        (3, [0, 1, 4, 2]),
+        (4, [0, 1, 2, 4]),
+    ],
+)
+def test_last_of_every_few_places_goes_to_the_best_new_item(every, expected):
+    asked = pairs([0] * 6, [False] * 4 + [True] * 2)
+    order, rank = order_pairs(asked, np.array([6.0, 5, 4, 3, 2, 1]), 4, every)
+    assert order.tolist() == expected
+    assert rank.tolist() == [1, 2, 3, 4]
+
+
+def test_no_place_is_kept_where_a_new_item_stands_by_its_score():
+    asked = pairs([0] * 4, [False, True, False, True])
+    assert order_pairs(asked, np.array([4.0, 3, 2, 1]), 3, 3)[0].tolist() == [0, 1, 2]
+
+
+def test_each_query_has_places_of_its_own():
+    asked = pairs([0, 0, 0, 1, 1], [False, False, True, False, False])
+    order, rank = order_pairs(asked, np.array([3.0, 2, 1, 1, 2]), 2, 2)
+    assert order.tolist() == [0, 2, 4, 3]
+    assert rank.tolist() == [1, 2, 1, 2]
+
+
+def test_no_pairs_give_no_places():
+    assert order_pairs(pairs([], []), np.zeros(0), 5, 10)[0].tolist() == []
