@@ -30,7 +30,9 @@ def reasons(
     out = []
     for n, row in enumerate(weights):
         because = _speaks_most(situation, items, sources, int(candidates.query[n]), int(candidates.item[n]))
-        order = [family for family in np.argsort(-row) if row[family] > 0][:REASONS]
+        # Without a past a personal family can only say that there is none, which is no reason.
+        speaks = [f for f in range(len(FAMILIES)) if because is not None or FAMILIES[f] not in PERSONAL_FAMILIES]
+        order = [family for family in np.argsort(-row) if row[family] > 0 and family in speaks][:REASONS]
         out.append(
             tuple(
                 Reason(

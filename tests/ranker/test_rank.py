@@ -107,6 +107,13 @@ def test_reasons_are_the_families_that_add_most(ranker):
         )
 
 
+def test_newcomers_get_no_personal_reasons(ranker):
+    query = Query(user_id="never-seen", as_of=ranker.cutoff, explain=True, k=5)
+    families = {reason.family for item in ranker.recommend(query).items for reason in item.reasons}
+    assert families
+    assert not families & {"text interest", "similarity", "collaborative", "category affinity"}
+
+
 def test_shap_values_add_up_to_the_score(ranker):
     assert isinstance(ranker._blend, Trees)
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, k=5)
