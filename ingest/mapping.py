@@ -52,6 +52,8 @@ class ColumnsConfig:
     """When an item appeared."""
     available: tuple[str, ...] = ("in_stock", "is_available")
     """Whether an item may be recommended; without it, it may."""
+    updated_at: tuple[str, ...] = ("last_updated", "modified_at", "last_modified", "updated")
+    """Since when an item has been as the row says; without it, since the row was loaded."""
     clicked: tuple[str, ...] = ("click", "label", "was_clicked")
     """Whether a shown item was clicked; its presence makes a file one of impressions."""
     position: tuple[str, ...] = ("rank", "slot")
