@@ -8,11 +8,9 @@ import polars as pl
 from ingest import columns as c
 from ingest.mapping import Table
 from ingest.times import NAIVE_UTC, parse_times
-from ingest.values import as_categories, as_flag, as_number, as_text
+from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, is_plain
 
 REJECTED_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
-RAW_LENGTH = 1000
-"""How much of a rejected row is kept."""
 
 _EPOCH = datetime(1970, 1, 1)
 
@@ -94,11 +92,14 @@ class Checker:
             raw[c.REST].alias(c.ATTRIBUTES),
             parse_times(raw[c.PUBLISHED_AT], self.checks.time_format),
             as_flag(raw[c.AVAILABLE]),
+            parse_times(raw[c.UPDATED_AT], self.checks.time_format),
         )
         judge = _Judge(rows, parsed)
         judge.id(c.ITEM_ID, self.checks.max_id_length)
         judge.unreadable(c.PUBLISHED_AT, "bad_time", "is not a time; pass --time-format")
         judge.unreadable(c.AVAILABLE, "bad_available", "is neither true nor false")
+        judge.unreadable(c.UPDATED_AT, "bad_time", "is not a time; pass --time-format")
+        judge.within(c.UPDATED_AT, self.latest)
         checked = judge.verdict()
         return Checked(checked.good.with_columns(pl.col(c.AVAILABLE).fill_null(True)), checked.rejected)
 
@@ -109,7 +110,7 @@ class Checker:
             as_text(raw[c.EVENT_ID]),
             as_text(raw[c.USER_ID]),
             as_text(raw[c.ITEM_ID]),
-            as_text(raw[c.KIND]).str.strip_chars().str.to_lowercase().fill_null("click"),
+            as_kind(raw[c.KIND]),
             as_number(raw[c.WEIGHT]),
             parse_times(raw[c.OCCURRED_AT], self.checks.time_format),
             as_text(raw[c.REQUEST_ID]),
@@ -157,6 +158,8 @@ class Checker:
         return judge.verdict()
 
     def _unknown_kinds(self, good: pl.DataFrame) -> dict[str, int]:
+        if good[c.WEIGHT].null_count() == 0:
+            return {}
         unweighted = good.lazy().filter(pl.col(c.WEIGHT).is_null() & ~pl.col(c.KIND).is_in(list(self.kinds.weights)))
         return dict(unweighted.group_by(c.KIND).len().sort(c.KIND).collect().iter_rows())
 
@@ -188,20 +191,33 @@ class _Judge:
     def id(self, name: str, max_length: int, *, required: bool = True) -> None:
         """Rules of an id: there, not blank, not too long, without control characters."""
         value = pl.col(name)
+        ids = self.parsed[name]
+        if is_plain(ids) and not (ids.str.len_bytes() > max_length).any():
+            if required and ids.null_count():
+                self.rule(f"missing_{name}", value.is_null(), name, "is missing")
+            return
         if required:
             self.rule(f"missing_{name}", value.is_null() | (value.str.strip_chars() == ""), name, "is missing")
-        if self.parsed[name].null_count() == self.parsed.height:
-            return
         too_long = (value.str.len_bytes() > max_length) & (value.str.len_chars() > max_length)
         self.rule("long_id", too_long, name, f"has more than {max_length} characters")
         self.rule("control_character", value.str.contains(r"[\x00-\x1f\x7f]"), name, "holds a control character")
 
     def time(self, name: str, latest: datetime) -> None:
         """Rules of a moment: there, readable, from 1970 on, not after `latest`."""
-        self.rule("missing_time", self._absent(name) & pl.col(name).is_null(), name, "is missing")
-        self.unreadable(name, "bad_time", "is not a time; pass --time-format")
-        self.rule("before_1970", pl.col(name) < pl.lit(_EPOCH, NAIVE_UTC), name, "lies before 1970")
-        self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, "lies in the future")
+        moments = self.parsed[name]
+        if moments.null_count():
+            self.rule("missing_time", self._absent(name) & pl.col(name).is_null(), name, "is missing")
+            self.unreadable(name, "bad_time", "is not a time; pass --time-format")
+        self.within(name, latest)
+
+    def within(self, name: str, latest: datetime) -> None:
+        """Rules of a moment that is there: from 1970 on, not after `latest`."""
+        moments = self.parsed[name]
+        if moments.null_count() < moments.len():
+            if moments.min() < _EPOCH:  # type: ignore[operator]
+                self.rule("before_1970", pl.col(name) < pl.lit(_EPOCH, NAIVE_UTC), name, "lies before 1970")
+            if moments.max() > latest:  # type: ignore[operator]
+                self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, "lies in the future")
 
     def unreadable(self, name: str, code: str, detail: str) -> None:
         """Reject rows where the file has a value but parsing gave none."""
@@ -210,6 +226,8 @@ class _Judge:
 
     def verdict(self) -> Checked:
         """Split the batch; every row lands on exactly one side."""
+        if not self.rules:
+            return Checked(self.parsed, pl.DataFrame(schema=REJECTED_SCHEMA))
         reason = pl.coalesce(
             [pl.when(broken).then(pl.lit(number, pl.Int16)) for number, (_, broken, _, _) in enumerate(self.rules)]
         )
@@ -217,20 +235,20 @@ class _Judge:
         if broken_rule.null_count() == broken_rule.len():
             return Checked(self.parsed, pl.DataFrame(schema=REJECTED_SCHEMA))
         bad = broken_rule.is_not_null()
-        rejected = [
-            self._explained(self.rows.filter(bad & (broken_rule == n)), n) for n in broken_rule.drop_nulls().unique()
-        ]
+        bad_rows, broken_rules = self.rows.filter(bad), broken_rule.drop_nulls()
+        rejected = [self._explained(bad_rows.filter(broken_rules == n), n) for n in broken_rules.unique()]
         return Checked(self.parsed.filter(~bad), pl.concat(rejected).sort(c.LINE))
 
     def _explained(self, rows: pl.DataFrame, number: int) -> pl.DataFrame:
         code, _, column, detail = self.rules[number]
-        value = as_text(_Columns(rows)[column])
-        shown = pl.when(value.is_null()).then(pl.lit("")).otherwise(pl.format("'{}' ", value.str.slice(0, 80)))
+        value = pl.col("value").str.slice(0, 80)
+        quoted = pl.when(value == "").then(pl.lit("")).otherwise(pl.format("'{}' ", value))
+        shown = as_text(_Columns(rows)[column]).fill_null("").alias("value").to_frame().select(quoted).to_series()
         return rows.select(
             pl.col(c.LINE).cast(pl.Int64),
             pl.lit(code).alias(c.REASON_CODE),
-            pl.format(f"{column} {{}}{detail}", shown).alias(c.DETAIL),
-            pl.struct(pl.exclude(c.LINE)).struct.json_encode().str.slice(0, RAW_LENGTH).alias(c.RAW),
+            (pl.lit(f"{column} ") + shown + pl.lit(detail)).alias(c.DETAIL),
+            pl.struct(pl.exclude(c.LINE)).struct.json_encode().alias(c.RAW),
         )
 
     def _absent(self, name: str) -> pl.Expr:

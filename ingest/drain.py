@@ -7,7 +7,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.load import LoadReport, new_load_id, record_load
-from ingest.merge import add_to_stage, merge, open_stage
+from ingest.merge_events import EventWriter
 from ingest.moments import utc_now
 from ingest.outbox import Drained, OnlineEvent, Outbox
 
@@ -81,17 +81,18 @@ def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent]) -> 
     frame = pl.DataFrame([asdict(event) for event in events], schema=_EVENT_SCHEMA)
     frame = frame.with_columns(pl.col(c.WEIGHT).alias("given_weight"), pl.lit(None, pl.String).alias(c.CONTEXT))
     with store.transaction() as connection:
-        open_stage(connection, "interactions")
-        add_to_stage(connection, "interactions", frame)
-        n_new = merge(connection, "interactions", load_id=load_id, moment=utc_now(), present=frozenset())
+        writer = EventWriter(connection, load_id=load_id, moment=started)
+        writer.add(frame)
+        n_new = writer.finish()
         report = LoadReport(
             path=str(outbox.path),
             table="interactions",
+            load_id=load_id,
             rows_read=len(events),
             rows_loaded=n_new,
             rows_duplicate=len(events) - n_new,
         )
-        record_load(connection, report, load_id=load_id, sha256=None, started=started)
+        record_load(connection, report, sha256=None, started=started)
     return n_new
 
 

@@ -4,7 +4,8 @@ import hashlib
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,32 +14,43 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from ingest import columns as c
+from ingest.ahead import ahead
+from ingest.batches import Batch
 from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.errors import InputFileError
 from ingest.mapping import ColumnsConfig, Table
-from ingest.merge import add_to_stage, merge, open_stage
+from ingest.merge_events import EventWriter
+from ingest.merge_impressions import merge_impressions
+from ingest.merge_items import merge_items
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
-from ingest.readers import read_batches
-from ingest.sources import kind_of
+from ingest.readers import readings
+from ingest.readings import Reading
+from ingest.stage import Stage
 from ingest.store import Store
+from ingest.values import as_text
 
 if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger(__name__)
 
+Users = Callable[[pl.Series], pl.Series]
+"""Turns a column of user ids into what may be kept of them: pseudonyms."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
-    """What became of one file: rows_read = rows_loaded + rows_duplicate + rows_rejected."""
+    """What became of one reading of a file: rows_read = rows_loaded + rows_duplicate + rows_rejected."""
 
     path: str
     table: Table | None
-    """None for an empty file."""
+    """None for an empty file, or one that the preset passes over."""
+    load_id: str | None = None
+    """Its row in `loads`; None where there is none."""
     rows_read: int = 0
     rows_loaded: int = 0
-    """New rows; for items new or changed ones."""
+    """New rows; for items new or changed ones, for impressions also ones now known to be clicked."""
     rows_duplicate: int = 0
     """Rows that the store had already, or that stood in the file twice."""
     rows_rejected: int = 0
@@ -57,18 +69,24 @@ def load_files(
     columns: ColumnsConfig = ColumnsConfig(),  # noqa: B008  frozen
     checks: ChecksConfig = ChecksConfig(),  # noqa: B008
     kinds: KindsConfig = KindsConfig(),  # noqa: B008
+    preset: str | None = None,
+    users: Users | None = None,
     progress: Progress = silent,
 ) -> list[LoadReport]:
-    """Load files one after another; each is whole in the store or not at all.
+    """Load files, folders and patterns one file after another; each is whole in the store or not at all.
 
     InputFileError: a file cannot be read, lacks columns, or has too many bad rows; files before it stay loaded.
     """
     files = [Path(path) for path in paths]
     for path in files:  # a mistyped name should not be found after an hour
-        kind_of(path)
+        readings(path, columns, preset)
         if not path.exists():
             raise InputFileError(f"{path}: not found; check the name")
-    return [_load(store, path, columns, Checker(checks, kinds, now=utc_now()), progress) for path in files]
+    checker = Checker(checks, kinds, now=utc_now())
+    reports = []
+    for path in files:
+        reports += _load_file(store, path, readings(path, columns, preset), checker, users, progress)
+    return reports
 
 
 def new_load_id(moment: datetime) -> str:
@@ -77,13 +95,13 @@ def new_load_id(moment: datetime) -> str:
 
 
 def record_load(
-    connection: "duckdb.DuckDBPyConnection", report: LoadReport, *, load_id: str, sha256: str | None, started: datetime
+    connection: "duckdb.DuckDBPyConnection", report: LoadReport, *, sha256: str | None, started: datetime
 ) -> None:
     """Write the report's row of `loads`."""
     connection.execute(
         "INSERT INTO loads VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            load_id,
+            report.load_id,
             report.path,
             report.table,
             sha256,
@@ -97,61 +115,129 @@ def record_load(
     )
 
 
-def _load(store: Store, path: Path, columns: ColumnsConfig, checker: Checker, progress: Progress) -> LoadReport:
-    started = utc_now()
+def load_reading(
+    connection: "duckdb.DuckDBPyConnection",
+    reading: Reading,
+    *,
+    source: str,
+    checker: Checker,
+    users: Users | None = None,
+    on_batch: Callable[[Batch, int], None] = lambda batch, n_read: None,
+    started: datetime,
+) -> LoadReport:
+    """Check and merge one reading inside the caller's transaction; InputFileError when too many rows are bad.
+
+    `on_batch` is called after each batch with it and the number of rows read so far.
+    """
     load_id = new_load_id(started)
-    size = path.stat().st_size
-    step = f"loading {path.name}"
     table: Table | None = None
+    sink: EventWriter | Stage | None = None
     present: frozenset[str] = frozenset()
     n_read = n_good = without_text = 0
     reasons: Counter[str] = Counter()
     unknown_kinds: Counter[str] = Counter()
+    for batch in ahead(reading.batches()):
+        if sink is None:
+            table = batch.table
+            sink = _sink(connection, table, load_id, started)
+        checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
+        broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
+        rejected = pl.concat([broken, checked.rejected])
+        _keep_rejected(connection, rejected, load_id, source, batch.table)
+        sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
+        present |= batch.present
+        n_read += batch.rows.height + batch.broken.height
+        n_good += checked.good.height
+        reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
+        unknown_kinds.update(checked.unknown_kinds)
+        if batch.table == "items":
+            without_text += _count_without_text(checked.good)
+        on_batch(batch, n_read)
+    if sink is None:
+        return LoadReport(path=source, table=None)
+    _refuse_bad_file(source, n_read, reasons, checker.checks)
+    n_loaded = _merge(connection, sink, table, load_id=load_id, moment=started, present=present)
+    log.info("loaded source=%s table=%s rows=%d rejected=%d", source, table, n_loaded, reasons.total())
+    return LoadReport(
+        path=source,
+        table=table,
+        load_id=load_id,
+        rows_read=n_read,
+        rows_loaded=n_loaded,
+        rows_duplicate=n_good - n_loaded,
+        rows_rejected=reasons.total(),
+        reasons=dict(reasons.most_common()),
+        unknown_kinds=dict(unknown_kinds.most_common()),
+        without_text=without_text,
+    )
+
+
+def _load_file(
+    store: Store, path: Path, parts: list[Reading], checker: Checker, users: Users | None, progress: Progress
+) -> list[LoadReport]:
+    if not parts:
+        return [LoadReport(path=str(path), table=None)]
+    started = utc_now()
+    size = path.stat().st_size
+    step = f"loading {path.name}"
     progress(step, 0, size)
-    with store.transaction() as connection:
-        for batch in read_batches(path, columns):
-            if table is None:
-                table = batch.table
-                open_stage(connection, table)
-            checked = checker.check(table, batch.rows)
-            rejected = pl.concat([batch.broken, checked.rejected])
-            _keep_rejected(connection, rejected, load_id, path)
-            add_to_stage(
-                connection, table, _weighted(checked.good, checker.kinds) if table == "interactions" else checked.good
+
+    def tell(batch: Batch, n_read: int) -> None:
+        progress(step, batch.bytes_done, size, f"{n_read:,} rows")
+
+    with ThreadPoolExecutor(1) as pool, store.transaction() as connection:
+        sha256 = pool.submit(_sha256, path)
+        reports = [
+            load_reading(
+                connection, part, source=str(path), checker=checker, users=users, on_batch=tell, started=started
             )
-            present |= batch.present
-            n_read += batch.rows.height + batch.broken.height
-            n_good += checked.good.height
-            reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
-            unknown_kinds.update(checked.unknown_kinds)
-            if table == "items":
-                without_text += _count_without_text(checked.good)
-            progress(step, batch.bytes_done, size, f"{n_read:,} rows")
-        n_rejected = reasons.total()
-        _refuse_bad_file(path, n_read, n_rejected, reasons, checker.checks)
-        n_loaded = 0
-        if table is not None:
-            n_loaded = merge(connection, table, load_id=load_id, moment=utc_now(), present=present)
-        report = LoadReport(
-            path=str(path),
-            table=table,
-            rows_read=n_read,
-            rows_loaded=n_loaded,
-            rows_duplicate=n_good - n_loaded,
-            rows_rejected=n_rejected,
-            reasons=dict(reasons.most_common()),
-            unknown_kinds=dict(unknown_kinds.most_common()),
-            without_text=without_text,
-        )
-        if table is not None:
-            record_load(connection, report, load_id=load_id, sha256=_sha256(path), started=started)
-    progress(step, size, size, f"{n_read:,} rows")
-    log.info("loaded path=%s table=%s rows=%d rejected=%d", path, table, n_loaded, n_rejected)
-    return report
+            for part in parts
+        ]
+        for report in reports:
+            if report.load_id is not None:
+                record_load(connection, report, sha256=sha256.result(), started=started)
+    progress(step, size, size, f"{sum(report.rows_read for report in reports):,} rows")
+    return reports
+
+
+def _sink(
+    connection: "duckdb.DuckDBPyConnection", table: Table, load_id: str, moment: datetime
+) -> "EventWriter | Stage":
+    if table == "interactions":
+        return EventWriter(connection, load_id=load_id, moment=moment)
+    return Stage(connection, table)
+
+
+def _merge(
+    connection: "duckdb.DuckDBPyConnection",
+    sink: "EventWriter | Stage",
+    table: Table | None,
+    *,
+    load_id: str,
+    moment: datetime,
+    present: frozenset[str],
+) -> int:
+    """Finish the load and return how many rows were new or changed something."""
+    if isinstance(sink, EventWriter):
+        return sink.finish()
+    if table == "items":
+        n_new = merge_items(connection, load_id=load_id, moment=moment, present=present)
+    else:
+        n_new = merge_impressions(connection, load_id=load_id)
+    sink.clear()
+    return n_new
+
+
+def _with_pseudonyms(rows: pl.DataFrame, users: Users | None) -> pl.DataFrame:
+    if users is None or c.USER_ID not in rows.columns:
+        return rows
+    return rows.with_columns(users(as_text(rows[c.USER_ID])).alias(c.USER_ID))
 
 
 def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
     """Give each row its own weight, else its kind's, else 1; keep what the log itself said for the row's identity."""
+    if good[c.WEIGHT].null_count() == 0:
+        return good.with_columns(pl.col(c.WEIGHT).alias("given_weight"))
     of_kind = pl.col(c.KIND).replace_strict(kinds.weights, default=1.0, return_dtype=pl.Float64)
     return good.with_columns(
         pl.col(c.WEIGHT).alias("given_weight"),
@@ -159,23 +245,29 @@ def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
     )
 
 
-def _keep_rejected(connection: "duckdb.DuckDBPyConnection", rejected: pl.DataFrame, load_id: str, path: Path) -> None:
+def _keep_rejected(
+    connection: "duckdb.DuckDBPyConnection", rejected: pl.DataFrame, load_id: str, source: str, table: Table
+) -> None:
     if rejected.is_empty():
         return
     connection.register("rejected", rejected.to_arrow())
     connection.execute(
-        "INSERT INTO rejected_rows SELECT $load_id, $source, line, reason_code, detail, raw FROM rejected",
-        {"load_id": load_id, "source": str(path)},
+        """
+        INSERT INTO rejected_rows (load_id, source, line, reason_code, detail, raw, table_name)
+        SELECT $load_id, $source, line, reason_code, detail, raw, $table FROM rejected
+        """,
+        {"load_id": load_id, "source": source, "table": table},
     )
     connection.unregister("rejected")
 
 
-def _refuse_bad_file(path: Path, n_read: int, n_rejected: int, reasons: Counter[str], checks: ChecksConfig) -> None:
+def _refuse_bad_file(source: str, n_read: int, reasons: Counter[str], checks: ChecksConfig) -> None:
+    n_rejected = reasons.total()
     if n_rejected == 0 or (n_rejected < n_read and n_rejected <= checks.max_rejected_share * n_read):
         return
     counts = ", ".join(f"{code} {n:,}" for code, n in reasons.most_common())
     raise InputFileError(
-        f"{path}: {n_rejected:,} of {n_read:,} rows are bad ({counts}), so nothing of it was loaded; "
+        f"{source}: {n_rejected:,} of {n_read:,} rows are bad ({counts}), so nothing of it was loaded; "
         "mend the file, map its columns under [columns], or raise max_rejected_share under [checks] in readrank.toml"
     )
 

@@ -1,97 +1,100 @@
-"""How do JSON lines come in batches? DuckDB parses line by line, so that one bad line costs only itself."""
+"""How do JSON lines come in batches? The keys that we know are read fast; all others are kept together as JSON."""
 
 import json
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 
 from ingest import columns as c
-from ingest.batches import BROKEN_SCHEMA, Batch
-from ingest.checks import RAW_LENGTH
+from ingest.batches import Batch
 from ingest.errors import InputFileError
-from ingest.lines import numbered_lines
+from ingest.json_lines import ObjectLines, object_lines, parsed_objects, valid_objects
 from ingest.mapping import ColumnsConfig, Layout, columns_of, layout
 from ingest.sources import Source
+
+_WHITE_SPACE = np.frombuffer(b" \t\r", dtype=np.uint8)
 
 
 def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     """Yield the rows of a file with one JSON object a line; all values come as strings, nested ones as JSON."""
+    here: Layout | None = None
+    n_lines = 0
+    for chunk in source.chunks():
+        lines, n_new = object_lines(chunk, first_line=n_lines + 1)
+        n_lines += n_new
+        keys: list[str] = []
+        if here is None:
+            keys, lines = _keys(lines)
+            if not keys:
+                raise InputFileError(_no_objects(source, lines.broken))
+            here = layout(keys, config, path=source.path)
+        values, lines = parsed_objects(lines, list(here.columns.values()))
+        rest = pl.Series(c.REST, [None], dtype=pl.String).new_from_index(0, values.height)
+        if not _nothing_else(lines.text, values):
+            keys, lines = _keys(lines)
+            here = columns_of(here.table, {*keys, *here.columns.values()}, config)
+            values, lines = parsed_objects(lines, list(here.columns.values()))
+            rest = _rest(lines, here)
+        rows = values.select(
+            pl.Series(c.LINE, lines.numbers),
+            rest,
+            *(pl.col(key).alias(name) for name, key in here.columns.items()),
+        )
+        present = frozenset(here.columns) | ({c.REST} if rest.null_count() < len(rest) else frozenset())
+        yield Batch(here.table, present, rows, lines.broken, source.bytes_done)
+
+
+def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
+    """Prove that the objects have no other keys, nested ones included: every `":` belongs to a value read or to a null.
+
+    A colon after white space may belong to a key, too; then there is no proof.
+    """
+    octets = np.frombuffer(text, dtype=np.uint8)
+    colons = np.flatnonzero(octets == ord(":"))
+    before = octets[colons - 1]
+    if np.isin(before, _WHITE_SPACE).any():
+        return False
+    after_key = colons[before == ord('"')] + 1
+    follower = octets[after_key]
+    n_nulls = np.count_nonzero(follower == ord("n"))
+    n_nulls += np.count_nonzero(octets[after_key[follower == ord(" ")] + 1] == ord("n"))
+    n_values = values.height * values.width - sum(values.null_count().row(0))
+    return bool(len(after_key) == n_values + n_nulls)
+
+
+def _keys(lines: ObjectLines) -> tuple[list[str], ObjectLines]:
+    """Return all keys at the top of the objects, and the lines less those that turned out to be none."""
     import duckdb
 
-    connection = duckdb.connect(config={"memory_limit": "1GB"})
-    table = None
-    n_lines = 0
-    with connection:
-        for chunk in source.chunks():
-            lines, broken, n_new = numbered_lines(chunk, first_line=n_lines + 1)
-            n_lines += n_new
-            written = lines.filter(pl.col(c.RAW).str.strip_chars() != "")
-            connection.register("lines", written.to_arrow())
-            objects = "CASE WHEN json_valid(raw) THEN json_type(raw) = 'OBJECT' ELSE FALSE END"
-            connection.execute(f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT *, {objects} AS is_object FROM lines")
-            keys = [
-                key
-                for (key,) in connection.sql(
-                    "SELECT DISTINCT unnest(json_keys(raw)) AS key FROM parsed WHERE is_object ORDER BY key"
-                ).fetchall()
-            ]
-            bad = _bad_lines(pl.DataFrame(connection.sql("SELECT * FROM parsed WHERE NOT is_object").to_arrow_table()))
-            if table is None:
-                if not keys:
-                    raise InputFileError(_no_objects(source, bad))
-                table = layout(keys, config, path=source.path).table
-            here = columns_of(table, keys, config)
-            rows = pl.DataFrame(connection.sql(_extraction(here, keys)).to_arrow_table())
-            has_rest = bool(set(keys) - set(here.columns.values()))
-            present = frozenset(here.columns) | ({c.REST} if has_rest else frozenset())
-            yield Batch(table, present, rows, pl.concat([broken, bad]), source.bytes_done)
+    lines = valid_objects(lines)
+    with duckdb.connect() as connection:
+        connection.register("lines", _texts(lines).to_arrow())
+        found = connection.sql("SELECT DISTINCT unnest(json_keys(raw)) AS key FROM lines ORDER BY key").fetchall()
+    return [key for (key,) in found], lines
 
 
-def _extraction(here: Layout, keys: list[str]) -> str:
-    """SQL that takes the known keys out of each object and keeps the others together as JSON."""
-    # One call for all keys parses each line once.
-    paths = ", ".join(_path(source) for source in here.columns.values())
-    taken = f"json_extract_string(raw, [{paths}])" if paths else "NULL"
-    named = [f"taken[{at}] AS {name}" for at, name in enumerate(here.columns, 1)]
-    rest = "NULL"
-    if set(keys) - set(here.columns.values()):
-        # A merge patch removes the keys that it sets to null (RFC 7396) and touches no other.
-        patch = json.dumps(dict.fromkeys(here.columns.values()))
-        rest = f"nullif(CAST(json_merge_patch(raw, {_quoted(patch)}) AS VARCHAR), '{{}}')"
-    return f"""
-        SELECT line, {", ".join([*named, f"CAST(rest AS VARCHAR) AS {c.REST}"])}
-        FROM (
-            SELECT line, {taken} AS taken, {rest} AS rest
-            FROM parsed
-            WHERE is_object
+def _rest(lines: ObjectLines, here: Layout) -> pl.Series:
+    """Keep the keys that no column took, as one JSON object a line; null where there are none."""
+    import duckdb
+
+    # A merge patch removes the keys that it sets to null (RFC 7396) and touches no other.
+    patch = json.dumps(dict.fromkeys(here.columns.values()))
+    with duckdb.connect() as connection:
+        connection.register("lines", _texts(lines).with_row_index("number").to_arrow())
+        rest = connection.sql(
+            "SELECT nullif(CAST(json_merge_patch(raw, $patch) AS VARCHAR), '{}') AS rest FROM lines ORDER BY number",
+            params={"patch": patch},
         )
-    """
+        return pl.DataFrame(rest.to_arrow_table()).to_series().cast(pl.String).alias(c.REST)
 
 
-def _path(key: str) -> str:
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-    return _quoted(f'$."{escaped}"')
+def _texts(lines: ObjectLines) -> pl.DataFrame:
+    return pl.DataFrame({c.RAW: lines.text.decode("utf-8").removesuffix("\n").split("\n") if lines.text else []})
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _bad_lines(lines: pl.DataFrame) -> pl.DataFrame:
-    looks_whole = pl.col(c.RAW).str.contains(r'^\s*[\["\d]')
-    return lines.select(
-        pl.col(c.LINE).cast(pl.Int64),
-        pl.lit("invalid_json").alias(c.REASON_CODE),
-        pl.when(looks_whole)
-        .then(pl.lit("wanted one JSON object a line, got another JSON value"))
-        .otherwise(pl.lit("is not a JSON object"))
-        .alias(c.DETAIL),
-        pl.col(c.RAW).str.slice(0, RAW_LENGTH),
-    ).cast(BROKEN_SCHEMA)  # type: ignore[arg-type]
-
-
-def _no_objects(source: Source, bad: pl.DataFrame) -> str:
-    shown = bad[c.RAW][0][:60] if bad.height else ""
+def _no_objects(source: Source, broken: pl.DataFrame) -> str:
+    shown = broken[c.RAW][0][:60] if broken.height else ""
     if shown.startswith("["):
         return f"{source.path}: wanted one JSON object a line, got a JSON array; turn it into lines (jq -c '.[]')"
     if shown.startswith("{"):

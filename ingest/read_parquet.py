@@ -10,34 +10,34 @@ from ingest.batches import Batch, named, none_broken
 from ingest.errors import InputFileError
 from ingest.mapping import ColumnsConfig, layout
 
-ROWS_PER_BATCH = 262_144
+ROWS_PER_BATCH = 245_760
+"""Two of DuckDB's row groups."""
 
 
 def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[Batch]:
-    """Yield the rows of an open Parquet file; `line` is the row number, from 1."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """Yield the rows of an open Parquet file that has a name; `line` is the row number, from 1."""
+    unreadable = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
     try:
-        parquet = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+        rows_of_file = pl.scan_parquet(file.name, glob=False)
+        names = rows_of_file.collect_schema().names()
+        total = int(rows_of_file.select(pl.len()).collect().item())
+        batches = iter(rows_of_file.collect_batches(chunk_size=ROWS_PER_BATCH))
+    except unreadable as error:
         raise InputFileError(_not_parquet(path, error)) from error
-    table = layout(parquet.schema_arrow.names, config, path=path)
-    size, total, done = path.stat().st_size, parquet.metadata.num_rows, 0
-    batches = parquet.iter_batches(batch_size=ROWS_PER_BATCH)
+    table = layout(names, config, path=path)
+    size, done = path.stat().st_size, 0
     while True:
         try:
-            batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
+            frame = next(batches, None)
+        except unreadable as error:
             raise InputFileError(_not_parquet(path, error)) from error
-        if batch is None:
+        if frame is None:
             return
-        frame = pl.DataFrame(pa.Table.from_batches([batch]))
         rows, present = named(frame, table, pl.int_range(done + 1, done + frame.height + 1, eager=True))
         done += frame.height
         yield Batch(table.table, present, rows, none_broken(), size * done // max(total, 1))
 
 
-def _not_parquet(path: Path, error: Exception) -> str:
-    first_line = str(error).splitlines()[0].rstrip(".")
+def _not_parquet(path: Path, error: BaseException) -> str:
+    first_line = next(iter(str(error).splitlines()), "").rstrip(".")
     return f"{path}: wanted a Parquet file, got one that cannot be read ({first_line}); write it again"

@@ -1,6 +1,7 @@
 """How does any file become batches of rows? The name tells the format, the columns tell the table."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ingest.batches import Batch
@@ -8,7 +9,21 @@ from ingest.mapping import ColumnsConfig
 from ingest.read_csv import read_csv
 from ingest.read_jsonl import read_jsonl
 from ingest.read_parquet import read_parquet
-from ingest.sources import Source
+from ingest.readings import Reading
+from ingest.sources import Source, kind_of
+
+
+def readings(path: Path, config: ColumnsConfig, preset: str | None = None) -> list[Reading]:
+    """Say how to read a file: once, as its columns tell, or as the preset does; empty when the preset passes it over.
+
+    InputFileError: neither name nor preset know the file.
+    """
+    if preset is not None:
+        from ingest import presets
+
+        return presets.readings(path, preset, config)
+    kind_of(path)
+    return [Reading(None, partial(read_batches, path, config))]
 
 
 def read_batches(path: Path, config: ColumnsConfig) -> Iterator[Batch]:

@@ -19,7 +19,33 @@ COMMENT ON COLUMN items.categories IS 'Category names in the order of the catalo
 COMMENT ON COLUMN items.attributes IS 'Every other column of the catalogue file, as one JSON object.';
 COMMENT ON COLUMN items.published_at IS 'When the item appeared, naive UTC; NULL when not told.';
 COMMENT ON COLUMN items.available IS 'Whether the item may be recommended.';
-COMMENT ON COLUMN items.updated_at IS 'When a load last changed this row, naive UTC.';
+COMMENT ON COLUMN items.updated_at IS 'When this row last changed, as the catalogue dates it, else as a load told it; naive UTC.';
+
+CREATE TABLE IF NOT EXISTS item_versions (
+    item_id VARCHAR NOT NULL,
+    valid_from TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP NOT NULL,
+    title VARCHAR,
+    description VARCHAR,
+    categories VARCHAR[],
+    attributes JSON,
+    published_at TIMESTAMP,
+    available BOOLEAN NOT NULL,
+    told_again TIMESTAMP[],
+    load_id VARCHAR NOT NULL
+);
+COMMENT ON TABLE item_versions IS 'The catalogue as it was at any moment: one row for each change of an item.';
+COMMENT ON COLUMN item_versions.item_id IS 'The item.';
+COMMENT ON COLUMN item_versions.valid_from IS 'From when on this version held, naive UTC; 1970-01-01 for the earliest one known.';
+COMMENT ON COLUMN item_versions.updated_at IS 'When the catalogue dates it, else when a load told it, naive UTC; also that of the earliest.';
+COMMENT ON COLUMN item_versions.title IS 'Title then.';
+COMMENT ON COLUMN item_versions.description IS 'Description then.';
+COMMENT ON COLUMN item_versions.categories IS 'Categories then.';
+COMMENT ON COLUMN item_versions.attributes IS 'Other columns then, as one JSON object.';
+COMMENT ON COLUMN item_versions.published_at IS 'When the item appeared, as told then.';
+COMMENT ON COLUMN item_versions.available IS 'Whether it could be recommended then.';
+COMMENT ON COLUMN item_versions.told_again IS 'Later dates under which the catalogue told the same once more; NULL when it did not.';
+COMMENT ON COLUMN item_versions.load_id IS 'The load that told it: loads.load_id.';
 
 CREATE TABLE IF NOT EXISTS interactions (
     event_id VARCHAR NOT NULL,
@@ -32,9 +58,11 @@ CREATE TABLE IF NOT EXISTS interactions (
     session_id VARCHAR,
     context JSON,
     load_id VARCHAR NOT NULL,
-    ingested_at TIMESTAMP NOT NULL
+    ingested_at TIMESTAMP NOT NULL,
+    arrival BIGINT NOT NULL,
+    event_key UBIGINT NOT NULL
 );
-COMMENT ON TABLE interactions IS 'What users did with items: one row an event, in order of arrival.';
+COMMENT ON TABLE interactions IS 'What users did with items: one row an event.';
 COMMENT ON COLUMN interactions.event_id IS 'Id from the log, else the MD5 of the row; no two rows share one.';
 COMMENT ON COLUMN interactions.user_id IS 'Who did it.';
 COMMENT ON COLUMN interactions.item_id IS 'With which item; it need not be in items.';
@@ -46,6 +74,8 @@ COMMENT ON COLUMN interactions.session_id IS 'The visit it belongs to, if told.'
 COMMENT ON COLUMN interactions.context IS 'Every other column of the log, as one JSON object.';
 COMMENT ON COLUMN interactions.load_id IS 'The load that brought it: loads.load_id.';
 COMMENT ON COLUMN interactions.ingested_at IS 'When it was written here, naive UTC.';
+COMMENT ON COLUMN interactions.arrival IS 'Rises in the order of arrival; decides between equal times.';
+COMMENT ON COLUMN interactions.event_key IS 'DuckDB''s hash of event_id: finds duplicates fast; equal keys need not be equal ids.';
 
 CREATE TABLE IF NOT EXISTS requests (
     request_id VARCHAR NOT NULL,
@@ -101,7 +131,8 @@ CREATE TABLE IF NOT EXISTS rejected_rows (
     line BIGINT,
     reason_code VARCHAR NOT NULL,
     detail VARCHAR,
-    raw VARCHAR
+    raw VARCHAR,
+    table_name VARCHAR NOT NULL
 );
 COMMENT ON TABLE rejected_rows IS 'Rows that were not loaded, and why.';
 COMMENT ON COLUMN rejected_rows.load_id IS 'The load that met it: loads.load_id.';
@@ -109,7 +140,8 @@ COMMENT ON COLUMN rejected_rows.source IS 'File it stood in.';
 COMMENT ON COLUMN rejected_rows.line IS 'Line of the file, 1 first, the header included; row number for Parquet.';
 COMMENT ON COLUMN rejected_rows.reason_code IS 'Why, as a code: see docs/data-formats.md.';
 COMMENT ON COLUMN rejected_rows.detail IS 'Why, in words, with the value.';
-COMMENT ON COLUMN rejected_rows.raw IS 'The row as it came, shortened to 1,000 characters.';
+COMMENT ON COLUMN rejected_rows.raw IS 'The row as it came: the line, or our columns as one JSON object.';
+COMMENT ON COLUMN rejected_rows.table_name IS 'Where it would have gone: items, interactions or impressions.';
 
 CREATE TABLE IF NOT EXISTS loads (
     load_id VARCHAR NOT NULL,
@@ -195,12 +227,46 @@ COMMENT ON COLUMN evaluation_metrics.low IS 'Lower end of the interval.';
 COMMENT ON COLUMN evaluation_metrics.high IS 'Upper end of the interval.';
 COMMENT ON COLUMN evaluation_metrics.n IS 'How many queries the mean is over.';
 
-CREATE TABLE IF NOT EXISTS erasures (
-    user_sha256 VARCHAR NOT NULL,
-    erased_at TIMESTAMP NOT NULL,
-    rows_erased BIGINT NOT NULL
+CREATE TABLE IF NOT EXISTS quality_findings (
+    load_id VARCHAR NOT NULL,
+    check_name VARCHAR NOT NULL,
+    value DOUBLE,
+    threshold DOUBLE,
+    raised BOOLEAN NOT NULL,
+    message VARCHAR NOT NULL,
+    checked_at TIMESTAMP NOT NULL
 );
-COMMENT ON TABLE erasures IS 'Users forgotten at their wish, without naming them.';
-COMMENT ON COLUMN erasures.user_sha256 IS 'SHA-256 of the user id.';
+COMMENT ON TABLE quality_findings IS 'What each load was checked for after it was merged: one row a check.';
+COMMENT ON COLUMN quality_findings.load_id IS 'The load: loads.load_id.';
+COMMENT ON COLUMN quality_findings.check_name IS 'volume, unknown_items, late_events, future_events, new_kinds, text_coverage.';
+COMMENT ON COLUMN quality_findings.value IS 'What was measured; a share lies between 0 and 1; NULL: there was nothing to compare with.';
+COMMENT ON COLUMN quality_findings.threshold IS 'The limit from the settings.';
+COMMENT ON COLUMN quality_findings.raised IS 'Whether the value is beyond the limit, and people were told.';
+COMMENT ON COLUMN quality_findings.message IS 'The finding in one sentence.';
+COMMENT ON COLUMN quality_findings.checked_at IS 'When, naive UTC.';
+
+CREATE TABLE IF NOT EXISTS interactions_so_far (
+    next_arrival BIGINT NOT NULL,
+    newest_at TIMESTAMP,
+    kinds VARCHAR[] NOT NULL
+);
+COMMENT ON TABLE interactions_so_far IS 'What checks of the next load compare with, so that they need not scan the past: one row, or none before the first load.';
+COMMENT ON COLUMN interactions_so_far.next_arrival IS 'It sums up the interactions whose arrival is lower.';
+COMMENT ON COLUMN interactions_so_far.newest_at IS 'Newest occurred_at among them, naive UTC.';
+COMMENT ON COLUMN interactions_so_far.kinds IS 'Kinds seen, at most 1,000.';
+
+CREATE TABLE IF NOT EXISTS erasures (
+    receipt_id VARCHAR NOT NULL,
+    erased_at TIMESTAMP NOT NULL,
+    rows_erased BIGINT NOT NULL,
+    rows_by_place JSON,
+    bundle_versions VARCHAR[],
+    bundles_gone_by TIMESTAMP
+);
+COMMENT ON TABLE erasures IS 'Users forgotten at their wish, without naming them: one receipt each.';
+COMMENT ON COLUMN erasures.receipt_id IS 'Random number of the receipt, told to the person.';
 COMMENT ON COLUMN erasures.erased_at IS 'When, naive UTC.';
-COMMENT ON COLUMN erasures.rows_erased IS 'Rows removed over all tables.';
+COMMENT ON COLUMN erasures.rows_erased IS 'Rows removed over all places.';
+COMMENT ON COLUMN erasures.rows_by_place IS 'Rows removed from each table and from the outbox.';
+COMMENT ON COLUMN erasures.bundle_versions IS 'Bundles trained with that person that were still there.';
+COMMENT ON COLUMN erasures.bundles_gone_by IS 'When the last of them will have been removed; NULL when nothing removes the live one by itself.';

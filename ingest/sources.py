@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from ingest.errors import InputFileError
 
@@ -56,26 +56,41 @@ class Kind:
     compression: str | None
 
 
-def kind_of(path: Path) -> Kind:
-    """Read format and compression from the name; InputFileError lists what is understood."""
+def kind_of(path: Path, form: Format | None = None) -> Kind:
+    """Read format and compression from the name; InputFileError lists what is understood.
+
+    `form` is the format of a file whose name does not tell it.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = _COMPRESSED.get(suffixes[-1]) if suffixes else None
+    if form is not None:
+        return Kind(form, compression)
     if compression:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in _FORMATS:
         raise InputFileError(
             f"{path}: wanted a name that ends in {', '.join(_FORMATS)}, each also with .gz or .zst; "
-            "rename or convert the file"
+            "rename, unpack or convert the file, or name its data set with --preset"
         )
     return Kind(_FORMATS[suffixes[-1]], compression)
+
+
+def is_readable(path: Path) -> bool:
+    """Tell whether the name is one of a format that is understood."""
+    return Path(bare_name(path)).suffix.lower() in _FORMATS
+
+
+def bare_name(path: Path) -> str:
+    """Return the name without .gz or .zst."""
+    return path.stem if path.suffix.lower() in _COMPRESSED else path.name
 
 
 class Source:
     """An open file: decompressed bytes, and how much of the file they took."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, form: Format | None = None) -> None:
         self.path = path
-        self.kind = kind_of(path)
+        self.kind = kind_of(path, form)
         try:
             self._file: BinaryIO = path.open("rb")
         except IsADirectoryError as error:
@@ -108,11 +123,11 @@ class Source:
         if self.kind.compression is None:
             yield self._file
             return
-        with tempfile.TemporaryFile() as spool:
+        with tempfile.NamedTemporaryFile() as spool:
             while block := self.read(1 << 20):
                 spool.write(block)
             spool.seek(0)
-            yield spool
+            yield cast(BinaryIO, spool)
 
     def chunks(self) -> Iterator[bytes]:
         """Yield whole lines, some megabytes at once; the last line need not end in a newline."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.errors import StoreError
+from ingest.migrate import bring_up_to_date
 from ingest.moments import naive_utc
 
 if TYPE_CHECKING:
@@ -79,21 +80,31 @@ class Store:
                 self._roll_back()
                 raise
 
-    def items(self) -> "pl.DataFrame":
-        """Return the catalogue, sorted by item_id.
+    def items(self, before: datetime) -> "pl.DataFrame":
+        """Return the catalogue as it was strictly before the moment, sorted by item_id.
 
+        Every item is there, also one that appeared later: the earliest version known holds from 1970 on, and
+        `published_at` alone tells when an item appeared. What a later version says is not seen.
         Columns: item_id, title, description (String, null when absent), categories (List(String), never null),
-        attributes (String of JSON or null), published_at (Datetime or null), available (Boolean), updated_at.
+        attributes (String of JSON or null), published_at (Datetime or null), available (Boolean), updated_at (the date
+        of the version; of the earliest known it may lie at or after `before`).
         """
         return self._frame(
             """
+            WITH in_force AS (
+                SELECT item_id, max(valid_from) AS valid_from
+                FROM item_versions
+                WHERE valid_from < $before
+                GROUP BY item_id
+            )
             SELECT
                 item_id, title, description, coalesce(categories, []) AS categories,
                 CAST(attributes AS VARCHAR) AS attributes, published_at, available, updated_at
-            FROM items
+            FROM item_versions
+            JOIN in_force USING (item_id, valid_from)
             ORDER BY item_id
             """,
-            {},
+            {"before": naive_utc(before)},
         )
 
     def interactions(self, before: datetime) -> "pl.DataFrame":
@@ -107,7 +118,7 @@ class Store:
             SELECT user_id, item_id, kind, weight, occurred_at, session_id, request_id
             FROM interactions
             WHERE occurred_at < $before
-            ORDER BY occurred_at, rowid
+            ORDER BY occurred_at, arrival
             """,
             {"before": naive_utc(before)},
         )
@@ -148,6 +159,7 @@ class Store:
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
 
     def _lay_schema(self) -> None:
+        bring_up_to_date(self.connection)
         for script in ("schema.sql", "views.sql"):
             text = resources.files("ingest").joinpath(script).read_text(encoding="utf-8")
             with self.transaction() as connection:

@@ -5,6 +5,8 @@ from functools import partial
 
 import polars as pl
 
+from ingest.iso_times import plain_iso
+
 NAIVE_UTC = pl.Datetime("us")
 
 _ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f %#z")
@@ -73,7 +75,11 @@ def _from_unix(values: pl.Series) -> pl.Series:
 def _from_strings(values: pl.Series, time_format: str | None) -> pl.Series:
     """Try formats one after another, each only on what the earlier ones left."""
     parsed = pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
-    attempts: list[Callable[[pl.Series], pl.Series]] = [_digits, *(partial(_formatted, text) for text in _FORMATS)]
+    attempts: list[Callable[[pl.Series], pl.Series]] = [
+        plain_iso,
+        _digits,
+        *(partial(_formatted, text) for text in _FORMATS),
+    ]
     if time_format:
         attempts.insert(0, partial(_formatted, time_format))
     for attempt in attempts:

@@ -1,6 +1,8 @@
 """How is a raw column read as text, number, flag or list? Null means absent; unreadable is told apart from it."""
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 _TRUE = ("true", "t", "yes", "y", "1", "1.0")
 _FALSE = ("false", "f", "no", "n", "0", "0.0")
@@ -19,6 +21,37 @@ def as_text(values: pl.Series) -> pl.Series:
     if (text == "").any():
         text = text.set(text == "", None)
     return text
+
+
+def as_kind(values: pl.Series) -> pl.Series:
+    """Turn a column of event kinds into lower case without blanks around; absent ones are clicks.
+
+    >>> as_kind(pl.Series([" View", "purchase", None])).to_list()
+    ['view', 'purchase', 'click']
+    """
+    kinds = as_text(values)
+    if not is_plain(kinds) or (_octets(kinds) - np.uint8(ord("A")) < 26).any():
+        kinds = kinds.str.strip_chars().str.to_lowercase()
+    return kinds.fill_null("click") if kinds.null_count() else kinds
+
+
+def is_plain(texts: pl.Series) -> bool:
+    """Tell whether all texts are of visible ASCII characters, so neither blank nor with blanks or control characters.
+
+    >>> [is_plain(pl.Series([text])) for text in ("u-1", "u 1", "ü1")]
+    [True, False, False]
+    """
+    octets = _octets(texts)
+    return octets.size == 0 or bool(octets.min() > 32 and octets.max() < 127)
+
+
+def _octets(texts: pl.Series) -> NDArray[np.uint8]:
+    """Return the bytes of all texts of a String column, one after another."""
+    offsets, data = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).buffers()[1:]
+    if data is None or not len(texts):
+        return np.empty(0, dtype=np.uint8)
+    ends = np.frombuffer(offsets, dtype=np.int64, count=len(texts) + 1)
+    return np.frombuffer(data, dtype=np.uint8)[ends[0] : ends[-1]]
 
 
 def as_number(values: pl.Series) -> pl.Series:

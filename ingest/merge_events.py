@@ -1,0 +1,138 @@
+"""How do checked interactions become part of the store? Each event once, in slabs, in the order of the file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ingest import columns as c
+
+if TYPE_CHECKING:
+    import duckdb
+
+ROW_GROUP = 122_880
+"""Rows that DuckDB compresses together; two threads work on two of them."""
+SLAB_ROWS = 8 * ROW_GROUP
+"""Rows held in memory, looked up and written at once."""
+
+# Ids hold no control characters: the unit separator keeps neighbours apart, the record separator stands for NULL.
+# The hash takes the log's own weight: settings of kinds may change without making old events new ones.
+_HASHED_IDS = """
+    SELECT
+        md5(concat_ws(
+            chr(31), user_id, item_id, kind, CAST(epoch_us(occurred_at) AS VARCHAR),
+            coalesce(CAST(given_weight AS VARCHAR), chr(30)), coalesce(request_id, chr(30)),
+            coalesce(session_id, chr(30)), coalesce(context, chr(30))
+        )) AS event_id
+    FROM anonymous
+    ORDER BY number
+"""
+
+# A narrow column of numbers is scanned many times faster than ids; only events that share one are compared in full.
+_PERHAPS_KNOWN = """
+    SELECT known.event_id
+    FROM interactions AS known
+    SEMI JOIN (SELECT hash(event_id) AS event_key FROM arriving) AS arriving
+        ON arriving.event_key = known.event_key
+"""
+
+_INSERT = """
+    INSERT INTO interactions (
+        event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id, context, load_id, ingested_at,
+        arrival, event_key
+    )
+    SELECT
+        event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id, context, $load_id, $moment,
+        arrival, hash(event_id)
+    FROM arriving
+"""
+
+_STORED = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.KIND, c.WEIGHT, c.OCCURRED_AT, c.REQUEST_ID, c.SESSION_ID, c.CONTEXT)
+
+
+class EventWriter:
+    """Writes the events of one load; what it has written is seen by the next slab of the same transaction."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", *, load_id: str, moment: datetime) -> None:
+        self.connection = connection
+        self.load_id = load_id
+        self.moment = moment
+        ((first,),) = connection.execute("SELECT coalesce(max(arrival), -1) + 1 FROM interactions").fetchall()
+        self.first_arrival = int(first)
+        self.n_written = 0
+        self._waiting: list[pl.DataFrame] = []
+        self._n_waiting = 0
+
+    def add(self, events: pl.DataFrame) -> None:
+        """Take checked rows (the columns of `Checker.check`, and `given_weight`); they may wait for a full slab."""
+        self._waiting.append(_with_ids(self.connection, events))
+        self._n_waiting += events.height
+        if self._n_waiting >= SLAB_ROWS:
+            self._write()
+
+    def finish(self) -> int:
+        """Write what waits; return how many events were new."""
+        if self._n_waiting:
+            self._write()
+        return self.n_written
+
+    def _write(self) -> None:
+        slab = pl.concat(self._waiting, rechunk=False)
+        self._waiting, self._n_waiting = [], 0
+        slab = self._not_known(_each_once(slab))
+        first = self.first_arrival + self.n_written
+        slab = slab.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("arrival"))
+        with _registered(self.connection, "arriving", slab), _any_order(self.connection):
+            self.connection.execute(_INSERT, {"load_id": self.load_id, "moment": self.moment})
+        self.n_written += slab.height
+
+    def _not_known(self, slab: pl.DataFrame) -> pl.DataFrame:
+        with _registered(self.connection, "arriving", slab.select(c.EVENT_ID)):
+            known = pl.DataFrame(self.connection.sql(_PERHAPS_KNOWN).to_arrow_table())
+        if known.is_empty():
+            return slab
+        return slab.join(known.cast(pl.String), on=c.EVENT_ID, how="anti", maintain_order="left")
+
+
+def _with_ids(connection: "duckdb.DuckDBPyConnection", events: pl.DataFrame) -> pl.DataFrame:
+    """Give events without an id the MD5 of their content."""
+    unnamed = events[c.EVENT_ID].is_null()
+    if unnamed.any():
+        anonymous = events.filter(unnamed).with_row_index("number")
+        with _registered(connection, "anonymous", anonymous):
+            hashed = pl.DataFrame(connection.sql(_HASHED_IDS).to_arrow_table()).to_series().cast(pl.String)
+        ids = hashed if unnamed.all() else events[c.EVENT_ID].scatter(unnamed.arg_true(), hashed)
+        events = events.with_columns(ids.alias(c.EVENT_ID))
+    return events.select(_STORED)
+
+
+def _each_once(slab: pl.DataFrame) -> pl.DataFrame:
+    """Keep the first of events with one id; hashes tell fast that there are no others."""
+    if slab[c.EVENT_ID].hash().n_unique() == slab.height:
+        return slab
+    return slab.unique(c.EVENT_ID, keep="first", maintain_order=True)
+
+
+@contextmanager
+def _registered(connection: "duckdb.DuckDBPyConnection", name: str, frame: pl.DataFrame) -> Iterator[None]:
+    import pyarrow as pa
+
+    table = frame.to_arrow()
+    # One batch is one thread's work.
+    connection.register(name, pa.Table.from_batches(table.to_batches(max_chunksize=ROW_GROUP), schema=table.schema))
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
+@contextmanager
+def _any_order(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
+    """Let DuckDB write rows in any order, so on all cores: `arrival` keeps the order of events."""
+    connection.execute("SET preserve_insertion_order = false")
+    try:
+        yield
+    finally:
+        connection.execute("SET preserve_insertion_order = true")

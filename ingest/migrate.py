@@ -1,0 +1,57 @@
+"""How does a store made by an earlier version become one of today's? Column by column, each step at most once."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+_STEPS = (
+    # table, a column that only today's table has, statements that bring it there
+    (
+        "interactions",
+        "event_key",
+        """
+        ALTER TABLE interactions ADD COLUMN arrival BIGINT;
+        ALTER TABLE interactions ADD COLUMN event_key UBIGINT;
+        UPDATE interactions SET arrival = rowid, event_key = hash(event_id);
+        """,
+    ),
+    (
+        "rejected_rows",
+        "table_name",
+        """
+        ALTER TABLE rejected_rows ADD COLUMN table_name VARCHAR;
+        UPDATE rejected_rows SET table_name = loads.table_name FROM loads WHERE loads.load_id = rejected_rows.load_id;
+        """,
+    ),
+    # No earlier version wrote a receipt.
+    ("erasures", "receipt_id", "DROP TABLE erasures"),
+)
+
+
+def bring_up_to_date(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Add what earlier versions lacked; a new store, and one of today's, stays as it is.
+
+    Event keys are DuckDB's own hash: should a later DuckDB hash otherwise, they are made anew.
+    """
+    present = set(connection.execute("SELECT table_name, column_name FROM duckdb_columns()").fetchall())
+    tables = {table for table, _ in present}
+    for table, column, statements in _STEPS:
+        if table in tables and (table, column) not in present:
+            connection.execute(f"BEGIN; {statements}; COMMIT")
+    if ("interactions", "event_key") in present:
+        stale = connection.execute(
+            "SELECT event_key <> hash(event_id) FROM (SELECT event_key, event_id FROM interactions LIMIT 1)"
+        ).fetchall()
+        if stale == [(True,)]:
+            connection.execute("UPDATE interactions SET event_key = hash(event_id)")
+    if "items" in tables and "item_versions" not in tables:
+        connection.execute(
+            """
+            CREATE TABLE item_versions AS
+            SELECT
+                item_id, TIMESTAMP '1970-01-01' AS valid_from, title, description, categories, attributes,
+                published_at, available, 'before versions' AS load_id
+            FROM items
+            """
+        )
