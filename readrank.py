@@ -30,6 +30,7 @@ SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
     "kinds": "ingest.checks:KindsConfig",
     "checks": "ingest.checks:ChecksConfig",
+    "quality": "ingest.quality:QualityConfig",
     "text": "encoders.text:TextConfig",
     "encoder": "encoders.train:EncoderConfig",
     "examples": "ranker.examples:ExamplesConfig",
@@ -127,33 +128,50 @@ def ingest(
     from ingest.checks import ChecksConfig, KindsConfig
     from ingest.load import load_files
     from ingest.mapping import ColumnsConfig
-    from ingest.publish import publish
+    from ingest.publish import publishing
     from ingest.store import Store
 
     space = _workspace()
     checks = space.section("checks", ChecksConfig)
     if time_format:
         checks = replace(checks, time_format=time_format)
-    with Store.open(space.store_path) as store, _progress_bars() as progress:
-        reports = load_files(
-            store,
-            files,
-            columns=space.section("columns", ColumnsConfig),
-            checks=checks,
-            kinds=space.section("kinds", KindsConfig),
-            progress=progress,
-        )
-    publish(space)
-    _print_result([asdict(report) for report in reports], "\n".join(_load_lines(reports)))
+    with publishing(space):
+        with Store.open(space.store_path) as store, _progress_bars() as progress:
+            reports = load_files(
+                store,
+                files,
+                columns=space.section("columns", ColumnsConfig),
+                checks=checks,
+                kinds=space.section("kinds", KindsConfig),
+                progress=progress,
+            )
+        _print_result([asdict(report) for report in reports], "\n".join(_load_lines(reports)))
 
 
 @app.command()
-def publish(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """Replace analytics.duckdb, the analysts' read-only copy, by the store as it is now."""
-    from ingest.publish import publish as publish_store
+def publish(
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="Also write analytics/: Parquet, for engines that are not DuckDB.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Replace analytics.duckdb, the analysts' read-only copy, by the store as it is now.
 
-    path = publish_store(_workspace())
-    _print_result({"path": str(path)}, f"published {path}")
+    Every job that writes does so by itself at its end. Parquet is written only when asked for; analytics/latest names
+    it, and a later one replaces it as a whole.
+    """
+    from ingest.publish import publish as publish_store
+    from ingest.publish_parquet import publish_parquet
+
+    space = _workspace()
+    places = {"path": publish_store(space)}
+    if parquet:
+        with _progress_bars() as progress:
+            places["parquet"] = publish_parquet(space, progress=progress)
+    _print_result(
+        {name: str(path) for name, path in places.items()}, "\n".join(f"published {path}" for path in places.values())
+    )
 
 
 @app.command()
@@ -167,6 +185,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Tune the encoder, train the ranker and write a new bundle under bundles/."""
+    from ingest.publish import publishing
     from ranker import bundle
     from ranker.train import TrainConfig
     from ranker.train import train as train_bundle
@@ -175,14 +194,15 @@ def train(
     config = TrainConfig.of(space)
     if encoder:
         config = replace(config, encoder=replace(config.encoder, kind=encoder))
-    with _progress_bars() as progress:
-        trained = train_bundle(space, config, until=_moment("--until", until), progress=progress)
-    if promote:
-        bundle.promote(space.bundles_path, trained.folder.name)
-    _print_result(
-        {"bundle": trained.folder.name, "live": promote, "measured": trained.measured},
-        "\n".join(_training_lines(trained.folder, trained.measured, promote)),
-    )
+    with publishing(space):
+        with _progress_bars() as progress:
+            trained = train_bundle(space, config, until=_moment("--until", until), progress=progress)
+        if promote:
+            bundle.promote(space.bundles_path, trained.folder.name)
+        _print_result(
+            {"bundle": trained.folder.name, "live": promote, "measured": trained.measured},
+            "\n".join(_training_lines(trained.folder, trained.measured, promote)),
+        )
 
 
 @app.command()
@@ -244,27 +264,27 @@ def evaluate(
     Trains a model on what came before the cutoff, for this comparison alone. cutoff asks once a user and counts every
     new item taken afterwards; replay asks at each later interaction with the history up to it.
     """
-    from ingest.publish import publish as publish_store
+    from ingest.publish import publishing
     from offline_eval.evaluate import check_protocols
     from offline_eval.evaluate import evaluate as run_evaluation
     from offline_eval.report import as_json as report_values
 
     space = _workspace()
-    with _progress_bars() as progress:
-        evaluation = run_evaluation(
-            space,
-            cutoff=_moment("--cutoff", cutoff),
-            protocols=check_protocols(protocol),
-            k=k,
-            bundle=space.bundles_path / bundle if bundle else None,
-            progress=progress,
+    with publishing(space):
+        with _progress_bars() as progress:
+            evaluation = run_evaluation(
+                space,
+                cutoff=_moment("--cutoff", cutoff),
+                protocols=check_protocols(protocol),
+                k=k,
+                bundle=space.bundles_path / bundle if bundle else None,
+                progress=progress,
+            )
+        places = {"page": str(evaluation.page), "data": str(evaluation.data), "run_ids": evaluation.run_ids}
+        _print_result(
+            {**report_values(evaluation.facts, evaluation.metrics), **places},
+            "\n".join(_evaluation_lines(evaluation)) if not _options.as_json else "",
         )
-    publish_store(space)
-    places = {"page": str(evaluation.page), "data": str(evaluation.data), "run_ids": evaluation.run_ids}
-    _print_result(
-        {**report_values(evaluation.facts, evaluation.metrics), **places},
-        "\n".join(_evaluation_lines(evaluation)) if not _options.as_json else "",
-    )
 
 
 @app.command()

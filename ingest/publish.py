@@ -1,13 +1,20 @@
 """How do analysts get a copy that nothing ever locks? Copied, made durable, then renamed over the old one."""
 
+import errno
+import logging
 import os
-import subprocess
-import sys
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ingest.copy_apart import copy_apart
 from ingest.errors import StoreError
 from ingest.store import Store
 from ingest.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 def publish(workspace: Workspace) -> Path:
@@ -15,38 +22,82 @@ def publish(workspace: Workspace) -> Path:
 
     StoreError: there is no store yet, a job is writing it, or the disk is full; the old copy stays in each case.
     """
+    import duckdb
+
     target = workspace.analytics_path
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
-    # Opening it shows that no job is writing, folds the write-ahead log into the file, and keeps jobs out meanwhile.
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.new")
     if not workspace.store_path.exists():
         raise StoreError(f"{workspace.store_path}: no store here yet; load data first with `readrank ingest FILE...`")
+    # Holding it shows that no job is writing and that nobody else publishes, and keeps both out meanwhile.
     with Store.open(workspace.store_path) as store:
-        store.connection.execute("CHECKPOINT")
+        for unfinished in target.parent.glob(f".{target.name}.*.new"):
+            unfinished.unlink()
         try:
-            _copy(workspace.store_path, temporary)
-            _make_durable(temporary)
+            store.connection.execute("CHECKPOINT")  # all into the one file that is copied
+            copy_apart(workspace.store_path, temporary)
+            # A log that a client left beside the old copy would make the new one unreadable for everybody.
+            target.with_name(f"{target.name}.wal").unlink(missing_ok=True)
             temporary.replace(target)
-            _make_durable(target.parent)
-        except OSError as error:
+            make_durable(target.parent)
+        except (OSError, duckdb.Error) as error:
             raise StoreError(
-                f"{target}: the copy could not be written: {error.strerror}; the old copy stays"
+                f"{target}: {_why(error, workspace.store_path)}; the store itself is whole and the old copy "
+                "stays: mend that, then run `readrank publish`"
             ) from error
         finally:
             temporary.unlink(missing_ok=True)
     return target
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy in another process: closing the file in this one would drop DuckDB's lock on it (POSIX file locks)."""
-    program = "import shutil, sys\ntry: shutil.copyfile(*sys.argv[1:])\nexcept OSError as e: sys.exit(e.errno or 5)"
-    done = subprocess.run([sys.executable, "-I", "-c", program, str(source), str(target)], check=False)
-    if done.returncode:
-        raise OSError(done.returncode, os.strerror(abs(done.returncode)))
+@contextmanager
+def publishing(workspace: Workspace) -> Iterator[None]:
+    """Publish what the block has written, also when it fails half-way: what it committed until then is in the store."""
+    try:
+        yield
+    except Exception:
+        try:
+            if _is_behind(workspace):
+                publish(workspace)
+        except StoreError as error:  # the block's own error matters more
+            log.info("not published: %s", error)
+        raise
+    publish(workspace)
 
 
-def _make_durable(path: Path) -> None:
+def make_durable(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+_WRITTEN = """
+    SELECT
+        (SELECT count(*) FROM loads), (SELECT count(*) FROM requests), (SELECT count(*) FROM bundles),
+        (SELECT count(*) FROM evaluations), (SELECT count(*) FROM erasures)
+"""
+"""Every job adds a row to one of these."""
+
+
+def _is_behind(workspace: Workspace) -> bool:
+    """Whether the store has what the copy lacks; nobody should wait for a large copy to hear of a mistyped name."""
+    if not workspace.store_path.exists():
+        return False
+    seen = []
+    for path in (workspace.store_path, workspace.analytics_path):
+        if path.exists():
+            with Store.open(path, read_only=True) as store, store.transaction() as connection:
+                seen.append(connection.execute(_WRITTEN).fetchone())
+        else:
+            seen.append((0, 0, 0, 0, 0))
+    return seen[0] != seen[1]
+
+
+def _why(error: Exception, store: Path) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        needed, free = store.stat().st_size / 1e9, shutil.disk_usage(store.parent).free / 1e9
+        return f"the copy needs {needed:,.3f} GB, {free:,.3f} GB are free on the disk"
+    said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+    return f"the copy could not be written: {said}"

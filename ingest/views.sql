@@ -129,6 +129,40 @@ COMMENT ON COLUMN cold_items.published_at IS 'When it appeared, naive UTC.';
 COMMENT ON COLUMN cold_items.available IS 'Whether it may be recommended.';
 COMMENT ON COLUMN cold_items.impressions IS 'How often it was shown all the same.';
 
+CREATE OR REPLACE VIEW item_changes AS
+WITH pairs AS (
+    SELECT
+        item_id,
+        valid_from,
+        load_id,
+        lag(load_id) OVER each_item IS NOT NULL AS has_earlier,
+        list_filter(
+            [
+                CASE WHEN title IS DISTINCT FROM lag(title) OVER each_item THEN 'title' END,
+                CASE WHEN description IS DISTINCT FROM lag(description) OVER each_item THEN 'description' END,
+                CASE WHEN categories IS DISTINCT FROM lag(categories) OVER each_item THEN 'categories' END,
+                CASE WHEN attributes IS DISTINCT FROM lag(attributes) OVER each_item THEN 'attributes' END,
+                CASE WHEN published_at IS DISTINCT FROM lag(published_at) OVER each_item THEN 'published_at' END,
+                CASE WHEN available IS DISTINCT FROM lag(available) OVER each_item THEN 'available' END
+            ],
+            lambda name: name IS NOT NULL
+        ) AS changed
+    FROM item_versions
+    WINDOW each_item AS (PARTITION BY item_id ORDER BY valid_from)
+)
+SELECT
+    item_id,
+    valid_from AS changed_at,
+    changed,
+    load_id
+FROM pairs
+WHERE has_earlier;
+COMMENT ON VIEW item_changes IS 'What changed in the catalogue, and when: one row for each version of an item after its earliest.';
+COMMENT ON COLUMN item_changes.item_id IS 'The item.';
+COMMENT ON COLUMN item_changes.changed_at IS 'When, as the catalogue dates it, else when a load told it; naive UTC.';
+COMMENT ON COLUMN item_changes.changed IS 'Names of the columns of items that changed then.';
+COMMENT ON COLUMN item_changes.load_id IS 'The load that told it: loads.load_id.';
+
 CREATE OR REPLACE VIEW load_quality AS
 SELECT
     load.load_id,
@@ -140,7 +174,8 @@ SELECT
     load.rows_duplicate,
     load.rows_rejected,
     CASE WHEN load.rows_read > 0 THEN load.rows_rejected / load.rows_read END AS rejected_share,
-    reasons.counts AS rejected_by_reason
+    reasons.counts AS rejected_by_reason,
+    raised.messages AS findings
 FROM loads AS load
 LEFT JOIN (
     SELECT
@@ -150,6 +185,15 @@ LEFT JOIN (
     GROUP BY load_id
 ) AS reasons
     ON reasons.load_id = load.load_id
+LEFT JOIN (
+    SELECT
+        load_id,
+        list(message ORDER BY check_name) AS messages
+    FROM quality_findings
+    WHERE raised
+    GROUP BY load_id
+) AS raised
+    ON raised.load_id = load.load_id
 ORDER BY load.load_id;
 COMMENT ON VIEW load_quality IS 'How good each file was.';
 COMMENT ON COLUMN load_quality.load_id IS 'The load.';
@@ -162,3 +206,4 @@ COMMENT ON COLUMN load_quality.rows_duplicate IS 'Rows known already.';
 COMMENT ON COLUMN load_quality.rows_rejected IS 'Rows not loaded.';
 COMMENT ON COLUMN load_quality.rejected_share IS 'rows_rejected / rows_read; NULL for an empty file.';
 COMMENT ON COLUMN load_quality.rejected_by_reason IS 'How many rows were rejected for each reason code.';
+COMMENT ON COLUMN load_quality.findings IS 'What was unlike earlier loads, a sentence each; NULL when nothing was. All checks are in quality_findings.';

@@ -72,6 +72,11 @@ class Workspace:
         return self.root / "analytics.duckdb"
 
     @property
+    def parquet_path(self) -> Path:
+        """The same as Parquet, for engines that are not DuckDB; `latest` in it names the version to read."""
+        return self.root / "analytics"
+
+    @property
     def outbox_path(self) -> Path:
         """What was accepted over HTTP and is not yet in the store."""
         return self.root / "online.sqlite"

@@ -1,0 +1,257 @@
+"""Is a load like those before it? A few cheap checks after each merge: told and kept, nothing is refused for them."""
+
+import re
+import statistics
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from ingest.mapping import Table
+from ingest.moments import utc_now
+from ingest.past import MAX_KINDS, Past, extended, recall, remember
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityConfig:
+    """From when on a load is reported as unlike those before it; nothing is refused for it."""
+
+    volume_factor: float = 3.0
+    """A file with more rows than its usual times this, or fewer than its usual divided by this, is reported."""
+    volume_loads: int = 10
+    """The usual is the median of so many latest loads of files that are named alike but for dates and numbers."""
+    volume_min_loads: int = 3
+    """With fewer such loads than this nothing is usual yet."""
+    max_unknown_item_share: float = 0.1
+    """Reported when a larger share of the new rows names items that the catalogue lacks; 1 never reports."""
+    late_days: float = 30.0
+    """An event is late when it is older by more days than the newest event known before the load."""
+    max_late_share: float = 0.05
+    """Reported when a larger share of the new events is late; 1 never reports."""
+    max_future_share: float = 0.001
+    """Reported when a larger share of a file's rows lies in the future; those rows are rejected anyway."""
+    max_new_kinds: int = 0
+    """Reported when more kinds than this come that no earlier load had."""
+    min_text_share: float = 0.5
+    """Reported when a smaller share of the catalogue has a title or a description; 0 never reports."""
+
+    def __post_init__(self) -> None:
+        if self.volume_factor <= 1:
+            raise ValueError(f"volume_factor: wanted a number over 1, got {self.volume_factor}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadFacts:
+    """What a load knows of itself when its rows are merged."""
+
+    load_id: str
+    table: Table
+    path: str
+    rows_read: int
+    rows_loaded: int
+    rows_duplicate: int
+    rows_rejected: int
+    reasons: dict[str, int]
+    """Rejected rows by reason code."""
+    started: datetime
+    first_arrival: int = 0
+    """For interactions: rows of this load have `arrival` from here on, all earlier ones lie below."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check of one load."""
+
+    check: str
+    value: float | None
+    """What was measured; None when there was nothing to measure or to compare with."""
+    threshold: float
+    raised: bool
+    message: str
+    """One sentence, also when all is well."""
+
+
+def findings(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig) -> list[Finding]:
+    """Check a load inside its transaction, after its merge; keep every result in `quality_findings` and return it.
+
+    The cost follows the load's own rows, however many the store holds: they are found by their arrival numbers, and
+    what must be known of the past is remembered.
+    """
+    found = [_volume(connection, facts, config)]
+    if facts.table == "items":
+        found.append(_text_coverage(connection, config))
+    else:
+        found += [_unknown_items(connection, facts, config), _future_events(facts, config)]
+    if facts.table == "interactions":
+        past = recall(connection, before=facts.first_arrival)
+        found += [_late_events(connection, facts, config, past), _new_kinds(connection, facts, config, past)]
+        remember(connection, extended(connection, past, before=facts.first_arrival + facts.rows_loaded))
+    moment = utc_now()
+    connection.executemany(
+        """
+        INSERT INTO quality_findings (load_id, check_name, value, threshold, raised, message, checked_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?)
+        """,
+        [[facts.load_id, each.check, each.value, each.threshold, each.raised, each.message, moment] for each in found],
+    )
+    return found
+
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_NUMBERS = re.compile(r"\d+(?:[-_.:T]\d+)*")
+
+
+def family(path: str) -> str:
+    """Return what the names of files of one feed share.
+
+    >>> family("/logs/2024/events-2024-05-01.jsonl.gz")
+    'events-#.jsonl.gz'
+    >>> family("part-00000-3fa85f64-5717-4562-b3fc-2c963f66afa6-c000.parquet")
+    'part-#-#-c#.parquet'
+    """
+    return _NUMBERS.sub("#", _UUID.sub("#", PurePath(path).name))
+
+
+def _volume(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig) -> Finding:
+    """Compare with the median, which one odd load among the earlier ones does not move."""
+    earlier = connection.execute(
+        """
+        SELECT path, rows_read
+        FROM loads
+        WHERE table_name = ? AND load_id < ?
+        ORDER BY load_id DESC
+        LIMIT 1000
+        """,
+        [facts.table, facts.load_id],
+    ).fetchall()
+    name = family(facts.path)
+    alike = [rows for path, rows in earlier if family(path) == name][: config.volume_loads]
+    usual = statistics.median(alike) if len(alike) >= max(1, config.volume_min_loads) else 0
+    if not usual:
+        return _untold("volume", config.volume_factor, f"nothing is usual yet for files named like {name}")
+    ratio = facts.rows_read / usual
+    return Finding(
+        check="volume",
+        value=ratio,
+        threshold=config.volume_factor,
+        raised=not 1 / config.volume_factor <= ratio <= config.volume_factor,
+        message=f"{facts.rows_read:,} rows are {ratio:.3g} times the usual {usual:,.0f}, the median of the last "
+        f"{len(alike)} files named like {name}",
+    )
+
+
+def _text_coverage(connection: "duckdb.DuckDBPyConnection", config: QualityConfig) -> Finding:
+    """Judge the whole catalogue as it is after the load: a file may tell other columns only."""
+    n_items, n_told = _row(
+        connection, "SELECT count(*), count(*) FILTER (title IS NOT NULL OR description IS NOT NULL) FROM items"
+    )
+    share = n_told / n_items if n_items else None
+    return Finding(
+        check="text_coverage",
+        value=share,
+        threshold=config.min_text_share,
+        raised=share is not None and share < config.min_text_share,
+        message=f"{n_told:,} of {n_items:,} items of the catalogue have a title or a description",
+    )
+
+
+def _unknown_items(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig) -> Finding:
+    limit = config.max_unknown_item_share
+    if not facts.rows_loaded:
+        return _untold("unknown_items", limit, "no row is new")
+    if connection.execute("SELECT 1 FROM items LIMIT 1").fetchone() is None:
+        return _untold("unknown_items", limit, "there is no catalogue yet to compare items with")
+    # Zone maps of arrival leave all earlier rows unread; impressions have none, their load_id is one value a block.
+    by_arrival = facts.table == "interactions"
+    is_new, bound = ("arrival >= ?", facts.first_arrival) if by_arrival else ("load_id = ?", facts.load_id)
+    n_new, n_known = _row(
+        connection,
+        f"""
+        SELECT count(*), count(items.item_id)
+        FROM (SELECT item_id FROM {facts.table} WHERE {is_new}) AS new
+        LEFT JOIN items ON items.item_id = new.item_id
+        """,
+        bound,
+    )
+    return _share(
+        "unknown_items", n_new - n_known, n_new, limit, "new rows name items that the catalogue does not hold"
+    )
+
+
+def _future_events(facts: LoadFacts, config: QualityConfig) -> Finding:
+    future = facts.reasons.get("future_time", 0)
+    return _share(
+        "future_events", future, facts.rows_read, config.max_future_share, "rows lie in the future and were rejected"
+    )
+
+
+def _late_events(
+    connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig, past: Past
+) -> Finding:
+    limit = config.max_late_share
+    if past.newest is None or not facts.rows_loaded:
+        return _untold("late_events", limit, "no event was known before" if facts.rows_loaded else "no row is new")
+    (late,) = _row(
+        connection,
+        "SELECT count(*) FROM interactions WHERE arrival >= ? AND occurred_at < ?",
+        facts.first_arrival,
+        past.newest - timedelta(days=config.late_days),
+    )
+    said = (
+        f"new events are over {config.late_days:g} days older than the newest known before, of {past.newest:%Y-%m-%d}"
+    )
+    return _share("late_events", late, facts.rows_loaded, limit, said)
+
+
+def _new_kinds(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig, past: Past) -> Finding:
+    if not past.kinds:
+        return _untold("new_kinds", config.max_new_kinds, "no event was known before")
+    if len(past.kinds) >= MAX_KINDS:
+        return _untold(
+            "new_kinds", config.max_new_kinds, f"the log has {MAX_KINDS:,} kinds or more; new ones are no news"
+        )
+    counts = connection.execute(
+        """
+        SELECT kind, count(*) AS n_rows
+        FROM interactions
+        WHERE arrival >= ?
+        GROUP BY kind
+        ORDER BY n_rows DESC, kind
+        """,
+        [facts.first_arrival],
+    ).fetchall()
+    new = [(kind, n_rows) for kind, n_rows in counts if kind not in past.kinds]
+    named = [f"'{kind[:40]}' ({n_rows:,} rows)" for kind, n_rows in new[:5]]
+    if len(new) > len(named):
+        named.append(f"and {len(new) - len(named):,} more")
+    return Finding(
+        check="new_kinds",
+        value=len(new),
+        threshold=config.max_new_kinds,
+        raised=len(new) > config.max_new_kinds,
+        message=f"kinds that no earlier load had: {', '.join(named)}" if new else "every kind was known before",
+    )
+
+
+def _untold(check: str, threshold: float, why: str) -> Finding:
+    return Finding(check=check, value=None, threshold=threshold, raised=False, message=f"not judged: {why}")
+
+
+def _share(check: str, part: int, whole: int, limit: float, said: str) -> Finding:
+    share = part / whole if whole else None
+    return Finding(
+        check=check,
+        value=share,
+        threshold=limit,
+        raised=share is not None and share > limit,
+        message=f"{part:,} of {whole:,} {said}",
+    )
+
+
+def _row(connection: "duckdb.DuckDBPyConnection", query: str, *bound: object) -> tuple[Any, ...]:
+    row: tuple[Any, ...] | None = connection.execute(query, list(bound)).fetchone()
+    assert row is not None
+    return row
