@@ -1,13 +1,32 @@
 """Which lines does a piece of text hold? Numbered as an editor numbers them, undecodable ones set aside."""
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from ingest import columns as c
 from ingest.batches import BROKEN_SCHEMA, none_broken
 
 
-def numbered_lines(chunk: bytes, *, first_line: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
-    """Split whole lines; return (line, raw), undecodable lines, and how many lines there were."""
+@dataclass(frozen=True)
+class Records:
+    """Some megabytes of a text file as rows, under the file's own column names."""
+
+    frame: pl.DataFrame
+    lines: pl.Series
+    """Line in which each row begins."""
+    broken: pl.DataFrame
+    """Lines that could not be read as rows: line, reason_code, detail, raw."""
+    bytes_done: int
+
+
+def numbered_lines(
+    chunk: bytes, *, first_line: int, else_latin_1: bool = False
+) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Split whole lines; return (line, raw), undecodable lines, and how many lines there were.
+
+    With `else_latin_1` a line that is not UTF-8 is read as Latin-1 instead, in which every byte is a character.
+    """
     try:
         frame = pl.read_lines(chunk).select(
             pl.int_range(first_line, first_line + pl.len(), dtype=pl.Int64).alias(c.LINE),
@@ -16,18 +35,21 @@ def numbered_lines(chunk: bytes, *, first_line: int) -> tuple[pl.DataFrame, pl.D
         broken = none_broken()
         n_lines = frame.height
     except pl.exceptions.PolarsError:
-        frame, broken, n_lines = _line_by_line(chunk, first_line)
+        frame, broken, n_lines = _line_by_line(chunk, first_line, else_latin_1)
     return frame, broken, n_lines
 
 
-def _line_by_line(chunk: bytes, first_line: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def _line_by_line(chunk: bytes, first_line: int, else_latin_1: bool) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     good, bad = [], []
     lines = chunk.removesuffix(b"\n").split(b"\n")
     for number, line in enumerate(lines, first_line):
         try:
-            good.append((number, line.decode("utf-8")))
+            good.append((number, line.removesuffix(b"\r").decode("utf-8")))
         except UnicodeDecodeError as error:
+            if else_latin_1:
+                good.append((number, line.removesuffix(b"\r").decode("latin-1")))
+                continue
             detail = f"byte {line[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
-            bad.append((number, "invalid_utf8", detail, line[:1000].decode("utf-8", "replace")))
+            bad.append((number, "invalid_utf8", detail, line.decode("utf-8", "replace")))
     frame = pl.DataFrame(good, schema={c.LINE: pl.Int64, c.RAW: pl.String}, orient="row")
     return frame, pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row"), len(lines)

@@ -2,17 +2,18 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ingest import columns as c
 from ingest.batches import BROKEN_SCHEMA, Batch, named, none_broken
-from ingest.checks import RAW_LENGTH
 from ingest.errors import InputFileError
-from ingest.lines import numbered_lines
+from ingest.lines import Records, numbered_lines
 from ingest.mapping import ColumnsConfig, layout
 from ingest.sources import Source
 
@@ -24,23 +25,59 @@ _MAX_CARRIED_BYTES = 4 << 20
 def read_csv(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     """Yield the rows of a CSV file with a header; separators are told by the header; all values are strings.
 
-    A value in double quotes may hold separators, doubled quotes and line breaks. Lines without any value are skipped.
+    A value in double quotes may hold separators, doubled quotes and line breaks. A row needs as many values as the
+    header has names, empty ones too; lines without any value are skipped.
     """
-    chunks = source.chunks()
-    first = next(chunks, b"")
-    header, _, body = first.partition(b"\n")
-    names, separator = _header(header, source)
-    table = layout(names, config, path=source.path)
-    next_line = 2
-    for records in _whole_records(chain([body], chunks)):
-        parsed = _fast(records, names, separator, next_line)
-        frame, lines, broken = parsed or _record_by_record(records, names, separator, next_line)
-        next_line += records.count(b"\n")
-        empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
-        if empty.any():
-            frame, lines = frame.filter(~empty), lines.filter(~empty)
-        rows, present = named(frame, table, lines)
-        yield Batch(table.table, present, rows, broken, source.bytes_done)
+    csv_file = OpenCsv.of(source)
+    table = layout(csv_file.names, config, path=source.path)
+    for records in csv_file.records():
+        rows, present = named(records.frame, table, records.lines)
+        yield Batch(table.table, present, rows, records.broken, records.bytes_done)
+
+
+@dataclass(frozen=True)
+class OpenCsv:
+    """A CSV file whose header has been read."""
+
+    source: Source
+    names: list[str]
+    separator: str
+    first_line: int
+    chunks: Iterator[bytes]
+
+    @classmethod
+    def of(cls, source: Source, *, headless: Sequence[str] = ()) -> "OpenCsv":
+        """Read the header. `headless` names the columns of a file that has none, with commas between its values.
+
+        Even then a first line that holds two of these names, spelled one way or another, is a header.
+        """
+        chunks = source.chunks()
+        first = next(chunks, b"")
+        header, _, body = first.partition(b"\n")
+        if headless and not _is_header(header, headless):
+            return cls(source, list(headless), ",", 1, chain([first], chunks))
+        names, separator = _header(header, source)
+        return cls(source, names, separator, 2, chain([body], chunks))
+
+    def records(self) -> Iterator[Records]:
+        """Yield all rows as strings, empty values as null."""
+        next_line = self.first_line
+        for text in _whole_records(self.chunks):
+            parsed = _fast(text, self.names, self.separator, next_line)
+            frame, lines, broken = parsed or _record_by_record(text, self.names, self.separator, next_line)
+            next_line += text.count(b"\n")
+            empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
+            if empty.any():
+                frame, lines = frame.filter(~empty), lines.filter(~empty)
+            yield Records(frame, lines, broken, self.source.bytes_done)
+
+
+def _is_header(line: bytes, names: Sequence[str]) -> bool:
+    def spelled(name: str) -> str:
+        return "".join(filter(str.isalpha, name)).lower()
+
+    cells = {spelled(cell) for cell in line.decode("utf-8", "replace").split(",")}
+    return len(cells & {spelled(name) for name in names}) > 1
 
 
 def _header(line: bytes, source: Source) -> tuple[list[str], str]:
@@ -76,29 +113,30 @@ def _left_over(text: bytes) -> bytes:
     """Return what follows the last line break outside quotes, or nothing when that is too much to be one record."""
     if text.count(b'"') % 2 == 0:
         return b""
-    ends, outside = _line_ends(text)
-    last = int(ends[outside][-1]) + 1 if outside.any() else 0
+    ends = _positions(text, b"\n")
+    last = int(ends[-1]) + 1 if len(ends) else 0
     return text[last:] if len(text) - last <= _MAX_CARRIED_BYTES else b""
 
 
-def _line_ends(
-    text: bytes,
-) -> tuple["np.ndarray[tuple[int], np.dtype[np.intp]]", "np.ndarray[tuple[int], np.dtype[np.bool]]"]:
-    """Positions of line breaks, and whether each lies outside quotes."""
+def _positions(text: bytes, sign: bytes) -> NDArray[np.intp]:
+    """Where a sign stands outside quotes."""
     octets = np.frombuffer(text, dtype=np.uint8)
-    ends = np.flatnonzero(octets == ord("\n"))
+    found = np.flatnonzero(octets == ord(sign))
+    if b'"' not in text:
+        return found
     # Counting modulo 256 keeps the parity and an eighth of the memory.
     quotes = np.cumsum(octets == ord('"'), dtype=np.uint8)
-    return ends, quotes[ends] % 2 == 0
+    outside: NDArray[np.intp] = found[quotes[found] % 2 == 0]
+    return outside
 
 
 def _fast(
-    records: bytes, names: list[str], separator: str, first_line: int
+    text: bytes, names: list[str], separator: str, first_line: int
 ) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame] | None:
-    quoted = b'"' in records
+    quoted = b'"' in text
     try:
         frame = pl.read_csv(
-            records,
+            text,
             has_header=False,
             schema=dict.fromkeys(names, pl.String),
             separator=separator,
@@ -107,20 +145,43 @@ def _fast(
     except pl.exceptions.PolarsError:
         return None
     if quoted:
-        _, outside = _line_ends(records)
-        starts = np.concatenate([[0], np.flatnonzero(outside)[:-1] + 1]) + first_line
+        ends = _positions(text, b"\n")
+        line_ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
+        numbers = np.concatenate([[0], np.searchsorted(line_ends, ends[:-1]) + 1]) + first_line
     else:
-        starts = np.arange(first_line, first_line + records.count(b"\n"))
-    if len(starts) != frame.height:
+        numbers = np.arange(first_line, first_line + text.count(b"\n"))
+    if len(numbers) != frame.height:
         return None
-    return frame, pl.Series(c.LINE, starts), none_broken()
+    lines = pl.Series(c.LINE, numbers)
+    n_separators = len(_positions(text, separator.encode())) if quoted else text.count(separator.encode())
+    if n_separators == frame.height * (len(names) - 1):
+        return frame, lines, none_broken()
+    return _without_short_rows(text, frame, lines, separator)
+
+
+def _without_short_rows(
+    text: bytes, frame: pl.DataFrame, lines: pl.Series, separator: str
+) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame] | None:
+    """Set aside the rows that Polars filled up with nulls; the others have exactly one value a column."""
+    ends = _positions(text, b"\n")
+    n_values = np.diff(np.searchsorted(_positions(text, separator.encode()), ends), prepend=0) + 1
+    if (n_values > frame.width).any():
+        return None
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    bad = []
+    for at in np.flatnonzero(n_values < frame.width):
+        raw = text[starts[at] : ends[at]].strip()
+        if raw:  # a blank line is no row
+            bad.append(_field_count(lines[int(at)], frame.width, int(n_values[at]), raw.decode("utf-8")))
+    whole = pl.Series(n_values == frame.width)
+    return frame.filter(whole), lines.filter(whole), pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
 
 
 def _record_by_record(
-    records: bytes, names: list[str], separator: str, first_line: int
+    text: bytes, names: list[str], separator: str, first_line: int
 ) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
     """Read what Polars refused: every record that can be read is kept, every other one is explained."""
-    lines, broken, _ = numbered_lines(records, first_line=first_line)
+    lines, broken, _ = numbered_lines(text, first_line=first_line)
     numbers, texts = lines[c.LINE].to_list(), lines[c.RAW].to_list()
     good: list[list[str | None]] = []
     good_lines: list[int] = []
@@ -128,19 +189,23 @@ def _record_by_record(
     at = 0
     while at < len(texts):
         n_lines, fields = _one_record(texts, at, separator)
-        raw = texts[at][:RAW_LENGTH]
+        raw = "\n".join(texts[at : at + n_lines])
         if fields is None:
             bad.append((numbers[at], "bad_quoting", "a quotation mark opens or closes where none can; double it", raw))
-        elif len(fields) > len(names):
-            detail = f"wanted {len(names)} values, got {len(fields)}; put values with separators in quotes"
-            bad.append((numbers[at], "field_count", detail, raw))
-        else:
-            good.append([value or None for value in fields] + [None] * (len(names) - len(fields)))
+        elif len(fields) == len(names):
+            good.append([value or None for value in fields])
             good_lines.append(numbers[at])
+        elif raw.strip():
+            bad.append(_field_count(numbers[at], len(names), len(fields), raw))
         at += n_lines
     frame = pl.DataFrame(good, schema=dict.fromkeys(names, pl.String), orient="row")
     rejected = pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
     return frame, pl.Series(c.LINE, good_lines, dtype=pl.Int64), pl.concat([broken, rejected]).sort(c.LINE)
+
+
+def _field_count(line: int, n_wanted: int, n_values: int, raw: str) -> tuple[int, str, str, str]:
+    way_out = "put values with separators in quotes" if n_values > n_wanted else "write empty values, too"
+    return line, "field_count", f"wanted {n_wanted} values, got {n_values}; {way_out}", raw
 
 
 def _one_record(texts: list[str], at: int, separator: str) -> tuple[int, list[str] | None]:

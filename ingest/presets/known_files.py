@@ -1,0 +1,80 @@
+"""How does a preset describe a file? By its name, by how its text is read, and by the tables that its rows fill."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.batches import Batch, none_broken
+from ingest.lines import Records
+from ingest.mapping import Table
+from ingest.readings import Reading
+from ingest.sources import Format, Source, bare_name
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What a file tells about one table."""
+
+    table: Table
+    rows: Callable[[pl.DataFrame], pl.DataFrame]
+    """Turns rows under the file's own names, with `line`, into rows under ours, with `line`; values stay raw."""
+    over_all: Callable[[Iterator[Records]], Iterator[Records]] | None = None
+    """What must see the whole file first, such as events that go on from earlier ones."""
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file of a data set. Without `fills` it is known and passed over."""
+
+    name: str
+    """As people write it; a star stands for any characters. Case and .gz or .zst at the end do not matter."""
+    read: Callable[[Source], Iterator[Records]] | None = None
+    fills: tuple[Fill, ...] = ()
+    form: Format = "csv"
+
+    def fits(self, path: Path) -> bool:
+        """Tell whether a file of this name is meant."""
+        pattern = re.escape(self.name).replace(r"\*", ".*")
+        return re.fullmatch(pattern, bare_name(path), re.IGNORECASE) is not None
+
+    def readings(self, path: Path) -> list[Reading]:
+        """Return one reading for each table that the file fills."""
+        return [
+            Reading(fill.table, partial(self._batches, path, fill, tell_broken=at == 0))
+            for at, fill in enumerate(self.fills)
+        ]
+
+    def _batches(self, path: Path, fill: Fill, *, tell_broken: bool) -> Iterator[Batch]:
+        # A line that is no row at all belongs to no table; only the first reading of the file reports it.
+        with Source(path, self.form) as source:
+            if path.stat().st_size == 0 or self.read is None:
+                return
+            stream = self.read(source)
+            for records in fill.over_all(stream) if fill.over_all else stream:
+                rows = fill.rows(records.frame.with_columns(records.lines.cast(pl.Int64).alias(c.LINE)))
+                # What no row of a catalogue says must not empty what another file of the set has said.
+                told = frozenset(name for name in rows.columns if rows[name].null_count() < rows.height) - {c.LINE}
+                broken = records.broken if tell_broken else none_broken()
+                yield Batch(fill.table, told, rows, broken, records.bytes_done)
+
+
+def passed_over(*names: str) -> tuple[KnownFile, ...]:
+    """Describe files that belong to the data set and tell nothing that is stored."""
+    return tuple(KnownFile(name) for name in names)
+
+
+def as_json(**values: pl.Expr) -> pl.Expr:
+    """Make one JSON object of some columns, to become `attributes` or `context`."""
+    members = [value.alias(name) for name, value in values.items()]
+    return pl.struct(members).struct.json_encode().alias(c.REST)
+
+
+def as_iso(text: pl.Expr, time_format: str) -> pl.Expr:
+    """Rewrite times of a known format as ISO 8601; others stay as they are, for the checks to judge."""
+    parsed = text.str.strip_chars().str.to_datetime(time_format, strict=False, time_unit="us")
+    return pl.coalesce(parsed.dt.to_string("%Y-%m-%dT%H:%M:%S"), text)

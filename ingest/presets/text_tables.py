@@ -1,0 +1,51 @@
+"""How are text tables read whose columns have no names in the file? Cut at a separator, or as CSV."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.batches import BROKEN_SCHEMA
+from ingest.lines import Records, numbered_lines
+from ingest.read_csv import OpenCsv
+from ingest.sources import Source
+
+
+def cut_lines(separator: str, names: Sequence[str]) -> Callable[[Source], Iterator[Records]]:
+    """Make a reader of lines with a separator between values and no quotation; text is UTF-8, else Latin-1."""
+
+    def read(source: Source) -> Iterator[Records]:
+        n_lines = 0
+        for chunk in source.chunks():
+            lines, broken, n_new = numbered_lines(chunk, first_line=n_lines + 1, else_latin_1=True)
+            n_lines += n_new
+            text = lines.filter(pl.col(c.RAW).str.strip_chars() != "")
+            values = text[c.RAW].str.split(separator)
+            fits = values.list.len() == len(names)
+            frame = values.filter(fits).to_frame().select(_value(at, name) for at, name in enumerate(names))
+            odd = text.filter(~fits).select(
+                c.LINE,
+                pl.lit("field_count").alias(c.REASON_CODE),
+                pl.format("wanted {} values, got {}", pl.lit(len(names)), values.filter(~fits).list.len()).alias(
+                    c.DETAIL
+                ),
+                c.RAW,
+            )
+            broken = pl.concat([broken, odd.cast(BROKEN_SCHEMA)])  # type: ignore[arg-type]
+            yield Records(frame, text[c.LINE].filter(fits), broken, source.bytes_done)
+
+    return read
+
+
+def csv_rows(*headless: str) -> Callable[[Source], Iterator[Records]]:
+    """Make a reader of CSV; the names are those of the columns where the file may come without a header."""
+
+    def read(source: Source) -> Iterator[Records]:
+        yield from OpenCsv.of(source, headless=headless).records()
+
+    return read
+
+
+def _value(at: int, name: str) -> pl.Expr:
+    value = pl.col(c.RAW).list.get(at)
+    return pl.when(value != "").then(value).alias(name)
