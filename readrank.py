@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ingest.errors import ReadrankError
+from ingest.presets import PRESETS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -112,7 +113,16 @@ def init(
 
 @app.command()
 def ingest(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, JSON lines or Parquet, also .gz, .zst.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="CSV, JSON lines or Parquet, also .gz, .zst; folders and patterns, too."
+        ),
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Files of a known data set or tool: {', '.join(PRESETS)}."),
+    ] = None,
     time_format: Annotated[
         str | None, typer.Option(help='strftime format of times given as text, such as "%d/%m/%Y %H:%M".')
     ] = None,
@@ -122,10 +132,12 @@ def ingest(
     """Load catalogue, interactions and impressions; what a file holds is told by its columns.
 
     Items need item_id and one of title, description, categories. Interactions need user_id, item_id, occurred_at.
-    Impressions need request_id, user_id, item_id, occurred_at, clicked. Other names are mapped under [columns] in
-    readrank.toml. The same file twice changes nothing; bad rows are kept in the table rejected_rows, with why.
+    Impressions need request_id, user_id, item_id, occurred_at, clicked. Other names are mapped in readrank.toml,
+    section columns. The same file twice changes nothing; bad rows are kept in the table rejected_rows, with why.
+    A folder means the files in it and below, a pattern such as "logs/**/*.jsonl.gz" the files that it fits.
     """
     from ingest.checks import ChecksConfig, KindsConfig
+    from ingest.find_files import find_files
     from ingest.load import load_files
     from ingest.mapping import ColumnsConfig
     from ingest.publish import publishing
@@ -139,7 +151,8 @@ def ingest(
         with Store.open(space.store_path) as store, _progress_bars() as progress:
             reports = load_files(
                 store,
-                files,
+                find_files(files, preset),
+                preset=preset,
                 columns=space.section("columns", ColumnsConfig),
                 checks=checks,
                 kinds=space.section("kinds", KindsConfig),
@@ -455,7 +468,7 @@ def _is_disk_full(error: BaseException) -> bool:
 def _load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
     for report in reports:
         if report.table is None:
-            yield f"{report.path}: empty, nothing to load"
+            yield f"{report.path}: nothing to load (empty, or passed over by the preset)"
             continue
         yield (
             f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
