@@ -26,6 +26,13 @@ class ObjectLines:
     broken: pl.DataFrame
     """The other lines: line, reason_code, detail, raw; blank ones are left out."""
 
+    def first(self, n: int) -> "ObjectLines":
+        """Return the first `n` lines, and the broken ones of all."""
+        if n >= len(self.numbers):
+            return self
+        ends = np.flatnonzero(np.frombuffer(self.text, dtype=np.uint8) == ord("\n"))
+        return replace(self, text=self.text[: ends[n - 1] + 1], numbers=self.numbers[:n])
+
 
 def object_lines(chunk: bytes, *, first_line: int) -> tuple[ObjectLines, int]:
     """Set aside lines that do not begin with { and end with }; return also how many lines there were."""
@@ -88,6 +95,22 @@ def valid_objects(lines: ObjectLines) -> ObjectLines:
     bad = [_broken(int(lines.numbers[at]), split[at]) for at in np.flatnonzero(~kept)]
     text = b"".join(line + b"\n" for line, good in zip(split, kept, strict=True) if good)
     return _less(lines, text, kept, bad)
+
+
+def object_keys(lines: ObjectLines) -> tuple[list[str], ObjectLines]:
+    """Return all keys at the top of the objects, and the lines less those that turned out to be none."""
+    import duckdb
+
+    lines = valid_objects(lines)
+    with duckdb.connect() as connection:
+        connection.register("lines", line_texts(lines).to_arrow())
+        found = connection.sql("SELECT DISTINCT unnest(json_keys(raw)) AS key FROM lines ORDER BY key").fetchall()
+    return [key for (key,) in found], lines
+
+
+def line_texts(lines: ObjectLines) -> pl.DataFrame:
+    """Return one row a line, in the column `raw`."""
+    return pl.DataFrame({c.RAW: lines.text.decode("utf-8").removesuffix("\n").split("\n") if lines.text else []})
 
 
 def _joined(chunk: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], kept: NDArray[np.bool]) -> bytes:

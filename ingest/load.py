@@ -17,13 +17,14 @@ from ingest import columns as c
 from ingest.ahead import ahead
 from ingest.batches import Batch
 from ingest.checks import Checker, ChecksConfig, KindsConfig
-from ingest.errors import InputFileError
+from ingest.find_files import find_files
 from ingest.mapping import ColumnsConfig, Table
 from ingest.merge_events import EventWriter
 from ingest.merge_impressions import merge_impressions
 from ingest.merge_items import merge_items
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
+from ingest.quarantine import FileQuarantine, Quarantine
 from ingest.readers import readings
 from ingest.readings import Reading
 from ingest.stage import Stage
@@ -77,11 +78,9 @@ def load_files(
 
     InputFileError: a file cannot be read, lacks columns, or has too many bad rows; files before it stay loaded.
     """
-    files = [Path(path) for path in paths]
+    files = find_files(paths, preset)
     for path in files:  # a mistyped name should not be found after an hour
         readings(path, columns, preset)
-        if not path.exists():
-            raise InputFileError(f"{path}: not found; check the name")
     checker = Checker(checks, kinds, now=utc_now())
     reports = []
     for path in files:
@@ -121,11 +120,12 @@ def load_reading(
     *,
     source: str,
     checker: Checker,
+    quarantine: Quarantine,
     users: Users | None = None,
     on_batch: Callable[[Batch, int], None] = lambda batch, n_read: None,
     started: datetime,
 ) -> LoadReport:
-    """Check and merge one reading inside the caller's transaction; InputFileError when too many rows are bad.
+    """Check and merge one reading inside the caller's transaction; InputFileError when the quarantine refuses it.
 
     `on_batch` is called after each batch with it and the number of rows read so far.
     """
@@ -143,7 +143,7 @@ def load_reading(
         checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
         broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
         rejected = pl.concat([broken, checked.rejected])
-        _keep_rejected(connection, rejected, load_id, source, batch.table)
+        quarantine.keep(rejected, load_id, batch.table)
         sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
         present |= batch.present
         n_read += batch.rows.height + batch.broken.height
@@ -155,7 +155,7 @@ def load_reading(
         on_batch(batch, n_read)
     if sink is None:
         return LoadReport(path=source, table=None)
-    _refuse_bad_file(source, n_read, reasons, checker.checks)
+    quarantine.judge(n_read, reasons)
     n_loaded = _merge(connection, sink, table, load_id=load_id, moment=started, present=present)
     log.info("loaded source=%s table=%s rows=%d rejected=%d", source, table, n_loaded, reasons.total())
     return LoadReport(
@@ -189,7 +189,14 @@ def _load_file(
         sha256 = pool.submit(_sha256, path)
         reports = [
             load_reading(
-                connection, part, source=str(path), checker=checker, users=users, on_batch=tell, started=started
+                connection,
+                part,
+                source=str(path),
+                checker=checker,
+                quarantine=FileQuarantine(connection, str(path), checker.checks),
+                users=users,
+                on_batch=tell,
+                started=started,
             )
             for part in parts
         ]
@@ -242,33 +249,6 @@ def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
     return good.with_columns(
         pl.col(c.WEIGHT).alias("given_weight"),
         pl.coalesce(c.WEIGHT, of_kind).alias(c.WEIGHT),
-    )
-
-
-def _keep_rejected(
-    connection: "duckdb.DuckDBPyConnection", rejected: pl.DataFrame, load_id: str, source: str, table: Table
-) -> None:
-    if rejected.is_empty():
-        return
-    connection.register("rejected", rejected.to_arrow())
-    connection.execute(
-        """
-        INSERT INTO rejected_rows (load_id, source, line, reason_code, detail, raw, table_name)
-        SELECT $load_id, $source, line, reason_code, detail, raw, $table FROM rejected
-        """,
-        {"load_id": load_id, "source": source, "table": table},
-    )
-    connection.unregister("rejected")
-
-
-def _refuse_bad_file(source: str, n_read: int, reasons: Counter[str], checks: ChecksConfig) -> None:
-    n_rejected = reasons.total()
-    if n_rejected == 0 or (n_rejected < n_read and n_rejected <= checks.max_rejected_share * n_read):
-        return
-    counts = ", ".join(f"{code} {n:,}" for code, n in reasons.most_common())
-    raise InputFileError(
-        f"{source}: {n_rejected:,} of {n_read:,} rows are bad ({counts}), so nothing of it was loaded; "
-        "mend the file, map its columns under [columns], or raise max_rejected_share under [checks] in readrank.toml"
     )
 
 

@@ -109,10 +109,12 @@ def _with_ids(connection: "duckdb.DuckDBPyConnection", events: pl.DataFrame) -> 
 
 
 def _each_once(slab: pl.DataFrame) -> pl.DataFrame:
-    """Keep the first of events with one id; hashes tell fast that there are no others."""
-    if slab[c.EVENT_ID].hash().n_unique() == slab.height:
+    """Keep the first of events with one id; only ids whose hashes meet are compared in full."""
+    suspected = slab[c.EVENT_ID].hash().is_duplicated()
+    if not suspected.any():
         return slab
-    return slab.unique(c.EVENT_ID, keep="first", maintain_order=True)
+    repeated = slab[c.EVENT_ID].filter(suspected).is_first_distinct().not_()
+    return slab.filter(~suspected.scatter(suspected.arg_true(), repeated))
 
 
 @contextmanager

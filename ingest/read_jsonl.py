@@ -9,10 +9,11 @@ import polars as pl
 from ingest import columns as c
 from ingest.batches import Batch
 from ingest.errors import InputFileError
-from ingest.json_lines import ObjectLines, object_lines, parsed_objects, valid_objects
+from ingest.json_lines import ObjectLines, line_texts, object_keys, object_lines, parsed_objects
 from ingest.mapping import ColumnsConfig, Layout, columns_of, layout
 from ingest.sources import Source
 
+_LINES_FOR_LAYOUT = 10_000
 _WHITE_SPACE = np.frombuffer(b" \t\r", dtype=np.uint8)
 
 
@@ -23,16 +24,12 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     for chunk in source.chunks():
         lines, n_new = object_lines(chunk, first_line=n_lines + 1)
         n_lines += n_new
-        keys: list[str] = []
         if here is None:
-            keys, lines = _keys(lines)
-            if not keys:
-                raise InputFileError(_no_objects(source, lines.broken))
-            here = layout(keys, config, path=source.path)
+            here = _first_layout(lines, source, config)
         values, lines = parsed_objects(lines, list(here.columns.values()))
         rest = pl.Series(c.REST, [None], dtype=pl.String).new_from_index(0, values.height)
         if not _nothing_else(lines.text, values):
-            keys, lines = _keys(lines)
+            keys, lines = object_keys(lines)
             here = columns_of(here.table, {*keys, *here.columns.values()}, config)
             values, lines = parsed_objects(lines, list(here.columns.values()))
             rest = _rest(lines, here)
@@ -43,6 +40,20 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
         )
         present = frozenset(here.columns) | ({c.REST} if rest.null_count() < len(rest) else frozenset())
         yield Batch(here.table, present, rows, lines.broken, source.bytes_done)
+
+
+def _first_layout(lines: ObjectLines, source: Source, config: ColumnsConfig) -> Layout:
+    """Tell from the first lines what the file holds; from all of the first chunk when these do not tell."""
+    keys, lines_read = object_keys(lines.first(_LINES_FOR_LAYOUT))
+    try:
+        if keys:
+            return layout(keys, config, path=source.path)
+    except InputFileError:
+        pass
+    keys, lines_read = object_keys(lines)
+    if not keys:
+        raise InputFileError(_no_objects(source, lines_read.broken))
+    return layout(keys, config, path=source.path)
 
 
 def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
@@ -63,17 +74,6 @@ def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
     return bool(len(after_key) == n_values + n_nulls)
 
 
-def _keys(lines: ObjectLines) -> tuple[list[str], ObjectLines]:
-    """Return all keys at the top of the objects, and the lines less those that turned out to be none."""
-    import duckdb
-
-    lines = valid_objects(lines)
-    with duckdb.connect() as connection:
-        connection.register("lines", _texts(lines).to_arrow())
-        found = connection.sql("SELECT DISTINCT unnest(json_keys(raw)) AS key FROM lines ORDER BY key").fetchall()
-    return [key for (key,) in found], lines
-
-
 def _rest(lines: ObjectLines, here: Layout) -> pl.Series:
     """Keep the keys that no column took, as one JSON object a line; null where there are none."""
     import duckdb
@@ -81,16 +81,12 @@ def _rest(lines: ObjectLines, here: Layout) -> pl.Series:
     # A merge patch removes the keys that it sets to null (RFC 7396) and touches no other.
     patch = json.dumps(dict.fromkeys(here.columns.values()))
     with duckdb.connect() as connection:
-        connection.register("lines", _texts(lines).with_row_index("number").to_arrow())
+        connection.register("lines", line_texts(lines).with_row_index("number").to_arrow())
         rest = connection.sql(
             "SELECT nullif(CAST(json_merge_patch(raw, $patch) AS VARCHAR), '{}') AS rest FROM lines ORDER BY number",
             params={"patch": patch},
         )
         return pl.DataFrame(rest.to_arrow_table()).to_series().cast(pl.String).alias(c.REST)
-
-
-def _texts(lines: ObjectLines) -> pl.DataFrame:
-    return pl.DataFrame({c.RAW: lines.text.decode("utf-8").removesuffix("\n").split("\n") if lines.text else []})
 
 
 def _no_objects(source: Source, broken: pl.DataFrame) -> str:

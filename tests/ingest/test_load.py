@@ -204,11 +204,11 @@ def test_load_names_the_missing_column_and_those_found(load):
         load("items.csv", "item_id,price\ni,3\n")
 
 
-def test_load_of_a_missing_file_or_a_folder_is_a_mistake(store, tmp_path):
-    with pytest.raises(InputFileError, match="not found"):
+def test_load_of_a_missing_file_or_an_empty_folder_is_a_mistake(store, tmp_path):
+    with pytest.raises(InputFileError, match="found none of that name"):
         load_files(store, [tmp_path / "nothing.csv"])
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(InputFileError, match="got a folder"):
+    with pytest.raises(InputFileError, match="folder"):
         load_files(store, [tmp_path / "folder.csv"])
 
 
