@@ -21,7 +21,7 @@ _VERSIONED = {
     c.PUBLISHED_AT: "TIMESTAMP",
     c.AVAILABLE: "BOOLEAN",
 }
-_TEMPORARY = ("told", "known", "tellings", "timeline")
+_TEMPORARY = ("known", "dated", "tellings", "timeline")
 
 
 def merge_items(
@@ -34,10 +34,10 @@ def merge_items(
     it replaces a version of the same date. A row without a date is always the present state: it is dated `moment`, or
     as the latest version known if that lies later.
     """
-    parameters: dict[str, object] = {"moment": moment, "load_id": load_id}
-    statements = (_TOLD, _KNOWN, _tellings(present), _FORGET_WHAT_IS_NOT_NEW, _TIMELINE)
-    for statement in statements:
-        connection.execute(statement, {name: parameters[name] for name in parameters if f"${name}" in statement})
+    connection.execute(_KNOWN)
+    connection.execute(_DATED, {"moment": moment})
+    connection.execute(_tellings(present))
+    connection.execute(_TIMELINE, {"load_id": load_id})
     row = connection.execute(_COUNT).fetchone()
     for statement in (_DELETE_VERSIONS, _INSERT_VERSIONS, _DELETE_ITEMS, _INSERT_ITEMS):
         connection.execute(statement)
@@ -46,13 +46,6 @@ def merge_items(
     return int(row[0]) if row else 0
 
 
-_TOLD = """
-    CREATE OR REPLACE TEMP TABLE told AS
-    SELECT *
-    FROM staged
-    QUALIFY row_number() OVER (PARTITION BY item_id, updated_at ORDER BY line DESC, rowid DESC) = 1
-"""
-
 # What the store has of the items told; one struct holds all that a version can differ in.
 _KNOWN = f"""
     CREATE OR REPLACE TEMP TABLE known AS
@@ -60,63 +53,83 @@ _KNOWN = f"""
         item_id, valid_from, updated_at, told_again, load_id,
         {{{", ".join(f"'{name}': CAST({name} AS {kind})" for name, kind in _VERSIONED.items())}}} AS content
     FROM item_versions
-    SEMI JOIN told USING (item_id)
+    SEMI JOIN staged USING (item_id)
+"""
+
+# Which rows count, their dates, and the version in force then; by row numbers, as sorting texts is slow.
+_DATED = """
+    CREATE OR REPLACE TEMP TABLE dated AS
+    WITH latest AS (
+        SELECT item_id, max(greatest(updated_at, coalesce(list_max(told_again), updated_at))) AS updated_at
+        FROM known
+        GROUP BY item_id
+    ),
+    told AS (
+        SELECT
+            staged.rowid AS row,
+            staged.item_id,
+            staged.line,
+            staged.updated_at IS NULL AS undated,
+            coalesce(staged.updated_at, greatest($moment, latest.updated_at)) AS updated_at
+        FROM staged
+        LEFT JOIN latest USING (item_id)
+    ),
+    versions AS (
+        SELECT rowid AS row, item_id, valid_from, list_prepend(updated_at, coalesce(told_again, [])) AS dates
+        FROM known
+    )
+    SELECT
+        told.row,
+        told.item_id,
+        told.undated,
+        told.updated_at,
+        versions.row AS known_row,
+        list_contains(versions.dates, told.updated_at) AS dated_so_before
+    FROM told
+    ASOF LEFT JOIN versions
+        ON versions.item_id = told.item_id AND versions.valid_from <= told.updated_at
+    QUALIFY row_number() OVER (PARTITION BY told.item_id, told.updated_at ORDER BY told.line DESC, told.row DESC) = 1
 """
 
 
 def _tellings(present: frozenset[str]) -> str:
-    """Date each row and complete it by the version in force then (`before`, NULL for an unknown item)."""
+    """Complete each row by the version in force at its date, and keep those that say what the store does not know.
+
+    A new date for the same content is worth keeping: it tells what held should another version turn up before it.
+    """
     named = {c.ATTRIBUTES: c.REST}
     default = {c.AVAILABLE: "TRUE"}
     values = (
-        f"'{name}': CAST(dated.{name} AS {kind})"
+        f"'{name}': CAST(staged.{name} AS {kind})"
         if named.get(name, name) in present
         else f"'{name}': coalesce(known.content.{name}, {default.get(name, 'NULL')})"
         for name, kind in _VERSIONED.items()
     )
     return f"""
         CREATE OR REPLACE TEMP TABLE tellings AS
-        WITH latest AS (
-            SELECT item_id, max(greatest(updated_at, coalesce(list_max(told_again), updated_at))) AS updated_at
-            FROM known
-            GROUP BY item_id
-        ),
-        dated AS (
-            SELECT
-                told.* EXCLUDE (updated_at),
-                told.updated_at IS NULL AS undated,
-                coalesce(told.updated_at, greatest($moment, latest.updated_at)) AS updated_at
-            FROM told
-            LEFT JOIN latest USING (item_id)
-        )
         SELECT
             dated.item_id,
             dated.updated_at,
-            dated.undated,
-            dated.updated_at = known.updated_at OR list_contains(known.told_again, dated.updated_at) AS dated_so_before,
-            known.content AS before,
-            {{{", ".join(values)}}} AS content
+            dated.dated_so_before,
+            {{{", ".join(values)}}} AS told,
+            known.content IS DISTINCT FROM told AS differs
         FROM dated
-        ASOF LEFT JOIN known
-            ON known.item_id = dated.item_id AND known.valid_from <= dated.updated_at
-        QUALIFY row_number() OVER (PARTITION BY dated.item_id, dated.updated_at ORDER BY dated.line DESC) = 1
+        JOIN staged ON staged.rowid = dated.row
+        LEFT JOIN known ON known.rowid = dated.known_row
+        WHERE differs OR NOT (dated.undated OR dated.dated_so_before)
     """
 
 
-# A new date for the same content is worth keeping, as it tells what held when another version turns up before it.
-_FORGET_WHAT_IS_NOT_NEW = """
-    DELETE FROM tellings
-    WHERE before IS NOT DISTINCT FROM content AND (undated OR dated_so_before)
-"""
-
 # Every date under which something was told, known or new; where the content stays the same, a version goes on.
+# Two contents of one item that follow each other and share a 64-bit hash would be taken for one: not to be expected.
 _TIMELINE = """
     CREATE OR REPLACE TEMP TABLE timeline AS
     WITH every AS (
-        SELECT item_id, updated_at, content, $load_id AS load_id, TRUE AS new
+        SELECT item_id, updated_at, hash(told) AS hashed, $load_id AS load_id, TRUE AS new, rowid AS row
         FROM tellings
         UNION ALL
-        SELECT item_id, unnest(list_prepend(updated_at, coalesce(told_again, []))), content, load_id, FALSE
+        SELECT
+            item_id, unnest(list_prepend(updated_at, coalesce(told_again, []))), hash(content), load_id, FALSE, rowid
         FROM known
         SEMI JOIN tellings USING (item_id)
     ),
@@ -129,7 +142,7 @@ _TIMELINE = """
         SELECT
             *,
             row_number() OVER each_item = 1 AS earliest,
-            lag(content) OVER each_item IS DISTINCT FROM content AS starts
+            lag(hashed) OVER each_item IS DISTINCT FROM hashed AS starts
         FROM single
         WINDOW each_item AS (PARTITION BY item_id ORDER BY updated_at)
     )
@@ -142,8 +155,7 @@ _COUNT = """
     SELECT count(*)
     FROM tellings
     JOIN timeline USING (item_id, updated_at)
-    WHERE tellings.before IS DISTINCT FROM tellings.content
-        AND (timeline.starts OR coalesce(tellings.dated_so_before, FALSE))
+    WHERE tellings.differs AND (timeline.starts OR coalesce(tellings.dated_so_before, FALSE))
 """
 
 _DELETE_VERSIONS = """
@@ -154,13 +166,18 @@ _DELETE_VERSIONS = """
 _INSERT_VERSIONS = f"""
     INSERT INTO item_versions (item_id, valid_from, updated_at, {", ".join(_VERSIONED)}, told_again, load_id)
     SELECT
-        item_id,
-        CASE WHEN earliest THEN TIMESTAMP '1970-01-01' ELSE updated_at END,
-        updated_at,
-        {", ".join(f"content.{name}" for name in _VERSIONED)},
+        timeline.item_id,
+        CASE WHEN earliest THEN TIMESTAMP '1970-01-01' ELSE timeline.updated_at END,
+        timeline.updated_at,
+        {", ".join(f"contents.content.{name}" for name in _VERSIONED)},
         again.dates,
-        load_id
+        timeline.load_id
     FROM timeline
+    JOIN (
+        SELECT TRUE AS new, rowid AS row, told AS content FROM tellings
+        UNION ALL
+        SELECT FALSE, rowid, content FROM known
+    ) AS contents USING (new, row)
     LEFT JOIN (
         SELECT item_id, version, list(updated_at ORDER BY updated_at) AS dates
         FROM timeline
@@ -177,8 +194,12 @@ _DELETE_ITEMS = """
 
 _INSERT_ITEMS = f"""
     INSERT INTO items (item_id, {", ".join(_VERSIONED)}, updated_at)
-    SELECT item_id, {", ".join(f"content.{name}" for name in _VERSIONED)}, updated_at
-    FROM timeline
-    WHERE starts
-    QUALIFY version = max(version) OVER (PARTITION BY item_id)
+    SELECT item_id, {", ".join(_VERSIONED)}, updated_at
+    FROM item_versions
+    SEMI JOIN (
+        SELECT item_id, max(updated_at) AS updated_at
+        FROM timeline
+        WHERE starts
+        GROUP BY item_id
+    ) AS latest USING (item_id, updated_at)
 """
