@@ -21,8 +21,11 @@ from ingest.presets import PRESETS
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ingest.erase import Forgotten
     from ingest.load import LoadReport
     from ingest.progress import Progress
+    from ingest.retention import Retained
+    from ingest.verify_erasure import Searched
     from ingest.workspace import Workspace
     from offline_eval.evaluate import Evaluation
     from ranker.rank import Ranker
@@ -32,6 +35,8 @@ SECTIONS = {
     "kinds": "ingest.checks:KindsConfig",
     "checks": "ingest.checks:ChecksConfig",
     "quality": "ingest.quality:QualityConfig",
+    "privacy": "ingest.pseudonyms:PrivacyConfig",
+    "retention": "ingest.retention:RetentionConfig",
     "text": "encoders.text:TextConfig",
     "encoder": "encoders.train:EncoderConfig",
     "examples": "ranker.examples:ExamplesConfig",
@@ -135,11 +140,14 @@ def ingest(
     Impressions need request_id, user_id, item_id, occurred_at, clicked. Other names are mapped in readrank.toml,
     section columns. The same file twice changes nothing; bad rows are kept in the table rejected_rows, with why.
     A folder means the files in it and below, a pattern such as "logs/**/*.jsonl.gz" the files that it fits.
+    What came over HTTP meanwhile goes into the store as well, and what retention lets go is removed.
     """
     from ingest.checks import ChecksConfig, KindsConfig
     from ingest.find_files import find_files
     from ingest.load import load_files
     from ingest.mapping import ColumnsConfig
+    from ingest.outbox import Outbox
+    from ingest.pseudonyms import Pseudonyms
     from ingest.publish import publishing
     from ingest.store import Store
 
@@ -147,6 +155,7 @@ def ingest(
     checks = space.section("checks", ChecksConfig)
     if time_format:
         checks = replace(checks, time_format=time_format)
+    pseudonyms = Pseudonyms.of_workspace(space)
     with publishing(space):
         with Store.open(space.store_path) as store, _progress_bars() as progress:
             reports = load_files(
@@ -156,9 +165,22 @@ def ingest(
                 columns=space.section("columns", ColumnsConfig),
                 checks=checks,
                 kinds=space.section("kinds", KindsConfig),
+                users=pseudonyms.column if pseudonyms else None,
                 progress=progress,
             )
-        _print_result([asdict(report) for report in reports], "\n".join(_load_lines(reports)))
+            results, lines = [asdict(report) for report in reports], [*_load_lines(reports)]
+            if space.outbox_path.exists():
+                with Outbox.open(space.outbox_path) as outbox:
+                    drained = outbox.drain(store)
+                results.append({"path": str(space.outbox_path), "drained": asdict(drained)})
+                lines.append(
+                    f"{space.outbox_path}: drained {drained.events:,} events (+ {drained.duplicates:,} duplicate), "
+                    f"{drained.requests:,} requests, {drained.impressions:,} impressions"
+                )
+        retained = _apply_retention(space)
+        if retained:
+            results.append({"path": str(space.root), "retention": asdict(retained)})
+        _print_result(results, "\n".join([*lines, *_retention_lines(retained)]))
 
 
 @app.command()
@@ -212,9 +234,15 @@ def train(
             trained = train_bundle(space, config, until=_moment("--until", until), progress=progress)
         if promote:
             bundle.promote(space.bundles_path, trained.folder.name)
+        retained = _apply_retention(space)
         _print_result(
-            {"bundle": trained.folder.name, "live": promote, "measured": trained.measured},
-            "\n".join(_training_lines(trained.folder, trained.measured, promote)),
+            {
+                "bundle": trained.folder.name,
+                "live": promote,
+                "measured": trained.measured,
+                "retention": asdict(retained),
+            },
+            "\n".join([*_training_lines(trained.folder, trained.measured, promote), *_retention_lines(retained)]),
         )
 
 
@@ -312,6 +340,43 @@ def promote(
     space = _workspace()
     bundle.promote(space.bundles_path, version)
     _print_result({"live": version}, f"{version} serves now")
+
+
+@app.command()
+def forget(
+    user: Annotated[str, typer.Argument(metavar="USER", help="The user's id, as it stands in the logs.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Delete nothing, only search everything; exit 1 when something is found.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a person: from the store, from online.sqlite, from the published copies; then search what is left.
+
+    A service may run meanwhile. A receipt without the id stays in the table erasures. Bundles trained with the person
+    stay until others have replaced them; the answer names them and the day. Killed half-way, run it again.
+    """
+    from ingest.erase import forget as forget_person
+    from ingest.erase import person_of
+    from ingest.moments import utc_now
+    from ingest.retention import RetentionConfig
+    from ingest.verify_erasure import search
+
+    space = _workspace()
+    config = space.section("retention", RetentionConfig)
+    person = person_of(space, user)
+    with _progress_bars() as progress:
+        forgotten = None if verify else forget_person(space, person, config, progress=progress)
+        searched = search(space, person, config, utc_now(), progress=progress)
+    if forgotten is None:
+        _print_result({"clean": searched.clean, **asdict(searched)}, "\n".join(_search_lines(searched)))
+        if not searched.clean:
+            raise typer.Exit(FAILED)
+        return
+    _print_result(
+        {**asdict(forgotten), "remains": {"clean": searched.clean, **asdict(searched)}},
+        "\n".join([*_erasure_lines(forgotten), *_search_lines(searched)]),
+    )
 
 
 @app.command()
@@ -482,8 +547,56 @@ def _load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
             yield f"  {report.without_text:,} items have neither title, description nor categories"
 
 
+def _apply_retention(space: "Workspace") -> "Retained":
+    from ingest.moments import utc_now
+    from ingest.retention import RetentionConfig, retain
+
+    return retain(space, space.section("retention", RetentionConfig), utc_now())
+
+
+def _retention_lines(retained: "Retained") -> Iterator[str]:
+    for place, n_rows in retained.rows.items():
+        yield f"retention removed {n_rows:,} rows of {place}"
+    for version in retained.bundles:
+        yield f"retention removed bundle {version}"
+
+
+def _erasure_lines(forgotten: "Forgotten") -> Iterator[str]:
+    if forgotten.receipt_id is None:
+        yield "nothing was held under that id; check its spelling"
+        return
+    if forgotten.completed:
+        yield "completed an erasure that had been broken off"
+    for place, n_rows in forgotten.rows.items():
+        yield f"removed {n_rows:,} rows of {place}"
+    yield f"receipt {forgotten.receipt_id}"
+
+
+def _search_lines(searched: "Searched") -> Iterator[str]:
+    from ingest.mentions import HOW_IT_DECIDES
+
+    for title, places in (
+        ("still named in", searched.found),
+        ("not searched", searched.unsearched),
+        ("look yourself", searched.doubtful),
+    ):
+        for place in places:
+            yield f"{title}: {place.place}: {place.count:,}" + (f" ({place.note})" if place.note else "")
+    for bundle in searched.expected:
+        due = f"gone by {bundle.gone_by:%Y-%m-%d}" if bundle.gone_by else "no setting removes it"
+        yield (
+            f"bundle {bundle.version} was trained with that person: {due}"
+            + (", once another one serves: run `readrank train`" if bundle.live else "")
+        )
+    if searched.clean:
+        yield f"nothing found in {searched.files:,} files" + (" but these bundles" if searched.expected else "")
+    yield f"  ({HOW_IT_DECIDES})"
+
+
 def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> Iterator[str]:
     encoder, blend = measured["encoder"], measured["blend"]
+    if n_changed := measured["catalogue"]["changed_later"]:
+        yield f"{n_changed:,} items have changed at or after the cutoff: trained on what the catalogue said before it"
     if encoder["tuned_recall@10"] is not None:
         yield (
             f"encoder {encoder['kind']} from {encoder['base']}: recall@10 of held-out next items "

@@ -36,9 +36,9 @@ class Exported:
 
 
 def export_training(store: Store, folder: Path | str, *, before: datetime, text: TextConfig | None = None) -> Exported:
-    """Write the training folder from the store: nothing that occurred at or after `before`."""
+    """Write the training folder from the store: nothing that occurred, and no text written, at or after `before`."""
     return export_frames(
-        store.items(),
+        store.items(before=before),
         store.interactions(before=before),
         folder,
         before=before,

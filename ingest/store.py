@@ -107,6 +107,14 @@ class Store:
             {"before": naive_utc(before)},
         )
 
+    def items_changed(self, since: datetime) -> int:
+        """Count the items that a version from this moment on (inclusive) has changed."""
+        frame = self._frame(
+            "SELECT count(DISTINCT item_id) AS n FROM item_versions WHERE valid_from >= $since",
+            {"since": naive_utc(since)},
+        )
+        return int(frame["n"][0])
+
     def interactions(self, before: datetime) -> "pl.DataFrame":
         """Return interactions with `occurred_at < before`, sorted by occurred_at, then by arrival.
 

@@ -98,6 +98,7 @@ def train(
 ) -> Trained:
     """Train on everything before `until` (default: all there is) and write a bundle; nothing is promoted.
 
+    Texts and availability are those of the catalogue as it was strictly before `until`, and stay so in the bundle.
     Events accepted over HTTP are drained into the store first. Raises `NothingToLearnError` without items.
     """
     with Store.open(workspace.store_path) as store:
@@ -128,7 +129,12 @@ def train(
         progress("fit sources", 2, 2)
         blend, measured = _learn(early, history, t1, cutoff, config, progress)
         given, measured_given = _learn_given(early, history, frames.impressions, config)
-        measured = {"encoder": tuned.measured, "blend": measured, "given": measured_given}
+        measured = {
+            "catalogue": {"items": len(frames.catalogue), "changed_later": frames.changed_later},
+            "encoder": tuned.measured,
+            "blend": measured,
+            "given": measured_given,
+        }
 
         def fill(folder: Path) -> None:
             frames.catalogue.save(folder)
@@ -170,11 +176,16 @@ class _Frames:
     interactions: pl.DataFrame
     impressions: pl.DataFrame
     cutoff: datetime
+    changed_later: int
+    """Items that have changed at or after `until`: their later texts are not used."""
 
     @classmethod
     def read(cls, store: Store, until: datetime | None) -> "_Frames":
-        interactions = store.interactions(before=until or END_OF_TIME)
-        catalogue = Catalogue.from_store(store.items(), interactions)
+        # Without `until` a bundle is for service, and shows the catalogue as it is, also where it changed after the
+        # last event; the cutoff then speaks of behaviour alone.
+        before = until or END_OF_TIME
+        interactions = store.interactions(before=before)
+        catalogue = Catalogue.from_store(store.items(before=before), interactions)
         if not len(catalogue):
             raise NothingToLearnError(
                 "wanted items or interactions before the cutoff, the store holds neither; "
@@ -185,8 +196,9 @@ class _Frames:
         return cls(
             catalogue=catalogue,
             interactions=interactions,
-            impressions=store.impressions(before=until or END_OF_TIME),
+            impressions=store.impressions(before=before),
             cutoff=cutoff,
+            changed_later=store.items_changed(since=before),
         )
 
 

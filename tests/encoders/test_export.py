@@ -2,8 +2,10 @@ from datetime import datetime, timedelta
 
 import polars as pl
 
-from encoders.export import export_frames
+from encoders.export import export_frames, export_training
 from encoders.sequences import read_sequences
+from ingest.load import load_files
+from ingest.store import Store
 
 AT = datetime(2024, 5, 1, 12)
 
@@ -53,3 +55,15 @@ def test_exported_impressions_are_grouped_by_request(shop):
     shown = read_sequences(shop.folder).shown
     assert len(shown.users) == 90 * 2
     assert shown.clicked.reshape(-1, 2).sum(axis=1).tolist() == [1] * 180
+
+
+def test_exported_texts_are_those_strictly_before_the_moment(tmp_path):
+    instant = timedelta(microseconds=1)
+    edits = [("oak", AT - timedelta(days=1)), ("elm", AT - instant), ("yew", AT), ("ash", AT + instant)]
+    items = pl.DataFrame([("a", *edit) for edit in edits], schema=["item_id", "title", "updated_at"], orient="row")
+    items.write_parquet(tmp_path / "items.parquet")
+    with Store.open(tmp_path / "store.duckdb") as store:
+        load_files(store, [tmp_path / "items.parquet"])
+        for before, title in ((AT, "elm"), (AT + instant, "yew"), (AT - timedelta(days=9), "oak")):
+            export_training(store, tmp_path / "out", before=before)
+            assert pl.read_parquet(tmp_path / "out" / "items.parquet")["text"].to_list() == [f"{title}."]
