@@ -24,6 +24,7 @@ from ingest.merge_impressions import merge_impressions
 from ingest.merge_items import merge_items
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
+from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.quarantine import FileQuarantine, Quarantine
 from ingest.readers import readings
 from ingest.readings import Reading
@@ -61,6 +62,8 @@ class LoadReport:
     """Rows by kind that the settings do not name; each counted 1."""
     without_text: int = 0
     """Items that have neither title, description nor categories."""
+    findings: tuple[Finding, ...] = ()
+    """What its quality was checked for, raised or not."""
 
 
 def load_files(
@@ -70,6 +73,7 @@ def load_files(
     columns: ColumnsConfig = ColumnsConfig(),  # noqa: B008  frozen
     checks: ChecksConfig = ChecksConfig(),  # noqa: B008
     kinds: KindsConfig = KindsConfig(),  # noqa: B008
+    quality: QualityConfig = QualityConfig(),  # noqa: B008
     preset: str | None = None,
     users: Users | None = None,
     progress: Progress = silent,
@@ -84,7 +88,7 @@ def load_files(
     checker = Checker(checks, kinds, now=utc_now())
     reports = []
     for path in files:
-        reports += _load_file(store, path, readings(path, columns, preset), checker, users, progress)
+        reports += _load_file(store, path, readings(path, columns, preset), checker, quality, users, progress)
     return reports
 
 
@@ -121,6 +125,7 @@ def load_reading(
     source: str,
     checker: Checker,
     quarantine: Quarantine,
+    quality: QualityConfig | None = None,
     users: Users | None = None,
     on_batch: Callable[[Batch, int], None] = lambda batch, n_read: None,
     started: datetime,
@@ -130,7 +135,6 @@ def load_reading(
     `on_batch` is called after each batch with it and the number of rows read so far.
     """
     load_id = new_load_id(started)
-    table: Table | None = None
     sink: EventWriter | Stage | None = None
     present: frozenset[str] = frozenset()
     n_read = n_good = without_text = 0
@@ -138,8 +142,7 @@ def load_reading(
     unknown_kinds: Counter[str] = Counter()
     for batch in ahead(reading.batches()):
         if sink is None:
-            table = batch.table
-            sink = _sink(connection, table, load_id, started)
+            sink = _sink(connection, batch.table, load_id, started)
         checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
         broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
         rejected = pl.concat([broken, checked.rejected])
@@ -156,24 +159,43 @@ def load_reading(
     if sink is None:
         return LoadReport(path=source, table=None)
     quarantine.judge(n_read, reasons)
-    n_loaded = _merge(connection, sink, table, load_id=load_id, moment=started, present=present)
-    log.info("loaded source=%s table=%s rows=%d rejected=%d", source, table, n_loaded, reasons.total())
-    return LoadReport(
-        path=source,
-        table=table,
+    n_loaded = _merge(connection, sink, load_id=load_id, moment=started, present=present)
+    facts = LoadFacts(
         load_id=load_id,
+        table=sink.table,
+        path=source,
         rows_read=n_read,
         rows_loaded=n_loaded,
         rows_duplicate=n_good - n_loaded,
         rows_rejected=reasons.total(),
         reasons=dict(reasons.most_common()),
+        started=started,
+        first_arrival=sink.first_arrival if isinstance(sink, EventWriter) else 0,
+    )
+    log.info("loaded source=%s table=%s rows=%d rejected=%d", source, sink.table, n_loaded, facts.rows_rejected)
+    return LoadReport(
+        path=source,
+        table=sink.table,
+        load_id=load_id,
+        rows_read=facts.rows_read,
+        rows_loaded=facts.rows_loaded,
+        rows_duplicate=facts.rows_duplicate,
+        rows_rejected=facts.rows_rejected,
+        reasons=facts.reasons,
         unknown_kinds=dict(unknown_kinds.most_common()),
         without_text=without_text,
+        findings=tuple(findings(connection, facts, quality)) if quality else (),
     )
 
 
 def _load_file(
-    store: Store, path: Path, parts: list[Reading], checker: Checker, users: Users | None, progress: Progress
+    store: Store,
+    path: Path,
+    parts: list[Reading],
+    checker: Checker,
+    quality: QualityConfig,
+    users: Users | None,
+    progress: Progress,
 ) -> list[LoadReport]:
     if not parts:
         return [LoadReport(path=str(path), table=None)]
@@ -194,6 +216,7 @@ def _load_file(
                 source=str(path),
                 checker=checker,
                 quarantine=FileQuarantine(connection, str(path), checker.checks),
+                quality=quality,
                 users=users,
                 on_batch=tell,
                 started=started,
@@ -218,7 +241,6 @@ def _sink(
 def _merge(
     connection: "duckdb.DuckDBPyConnection",
     sink: "EventWriter | Stage",
-    table: Table | None,
     *,
     load_id: str,
     moment: datetime,
@@ -227,7 +249,7 @@ def _merge(
     """Finish the load and return how many rows were new or changed something."""
     if isinstance(sink, EventWriter):
         return sink.finish()
-    if table == "items":
+    if sink.table == "items":
         n_new = merge_items(connection, load_id=load_id, moment=moment, present=present)
     else:
         n_new = merge_impressions(connection, load_id=load_id)

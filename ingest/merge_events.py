@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -54,6 +54,8 @@ _STORED = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.KIND, c.WEIGHT, c.OCCURRED_AT, c.
 
 class EventWriter:
     """Writes the events of one load; what it has written is seen by the next slab of the same transaction."""
+
+    table: Literal["interactions"] = "interactions"
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", *, load_id: str, moment: datetime) -> None:
         self.connection = connection

@@ -75,15 +75,22 @@ def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
 
 
 def _rest(lines: ObjectLines, here: Layout) -> pl.Series:
-    """Keep the keys that no column took, as one JSON object a line; null where there are none."""
+    """Keep the keys that no column took, as one JSON object a line; null where there are none.
+
+    Keys that hold null say nothing and are left out, so that a row reads alike in whichever company it comes.
+    """
     import duckdb
 
-    # A merge patch removes the keys that it sets to null (RFC 7396) and touches no other.
+    # A merge patch removes the keys that it sets to null (RFC 7396): the known ones, then all that hold null.
     patch = json.dumps(dict.fromkeys(here.columns.values()))
     with duckdb.connect() as connection:
         connection.register("lines", line_texts(lines).with_row_index("number").to_arrow())
         rest = connection.sql(
-            "SELECT nullif(CAST(json_merge_patch(raw, $patch) AS VARCHAR), '{}') AS rest FROM lines ORDER BY number",
+            """
+            SELECT nullif(CAST(json_merge_patch('{}', json_merge_patch(raw, $patch)) AS VARCHAR), '{}') AS rest
+            FROM lines
+            ORDER BY number
+            """,
             params={"patch": patch},
         )
         return pl.DataFrame(rest.to_arrow_table()).to_series().cast(pl.String).alias(c.REST)

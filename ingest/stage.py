@@ -38,6 +38,7 @@ class Stage:
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", table: Literal["items", "impressions"]) -> None:
         self.connection = connection
+        self.table = table
         columns = _COLUMNS[table]
         connection.execute("DROP TABLE IF EXISTS staged")
         connection.execute(
