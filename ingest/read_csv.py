@@ -113,21 +113,18 @@ def _left_over(text: bytes) -> bytes:
     """Return what follows the last line break outside quotes, or nothing when that is too much to be one record."""
     if text.count(b'"') % 2 == 0:
         return b""
-    ends = _positions(text, b"\n")
+    octets = np.frombuffer(text, dtype=np.uint8)
+    ends = np.flatnonzero((octets == ord("\n")) & _outside_quotes(text))
     last = int(ends[-1]) + 1 if len(ends) else 0
     return text[last:] if len(text) - last <= _MAX_CARRIED_BYTES else b""
 
 
-def _positions(text: bytes, sign: bytes) -> NDArray[np.intp]:
-    """Where a sign stands outside quotes."""
-    octets = np.frombuffer(text, dtype=np.uint8)
-    found = np.flatnonzero(octets == ord(sign))
-    if b'"' not in text:
-        return found
+def _outside_quotes(text: bytes) -> NDArray[np.bool]:
+    """Tell for each byte whether the quotes before it are balanced."""
     # Counting modulo 256 keeps the parity and an eighth of the memory.
-    quotes = np.cumsum(octets == ord('"'), dtype=np.uint8)
-    outside: NDArray[np.intp] = found[quotes[found] % 2 == 0]
-    return outside
+    quotes = np.cumsum(np.frombuffer(text, dtype=np.uint8) == ord('"'), dtype=np.uint8)
+    quotes &= 1
+    return np.logical_not(quotes.view(np.bool))
 
 
 def _fast(
@@ -145,15 +142,16 @@ def _fast(
     except pl.exceptions.PolarsError:
         return None
     if quoted:
-        ends = _positions(text, b"\n")
-        line_ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == ord("\n"))
-        numbers = np.concatenate([[0], np.searchsorted(line_ends, ends[:-1]) + 1]) + first_line
+        octets, outside = np.frombuffer(text, dtype=np.uint8), _outside_quotes(text)
+        ends_records = outside[octets == ord("\n")]
+        numbers = np.concatenate([[0], np.flatnonzero(ends_records)[:-1] + 1]) + first_line
+        n_separators = int(np.count_nonzero((octets == ord(separator)) & outside))
     else:
         numbers = np.arange(first_line, first_line + text.count(b"\n"))
+        n_separators = text.count(separator.encode())
     if len(numbers) != frame.height:
         return None
     lines = pl.Series(c.LINE, numbers)
-    n_separators = len(_positions(text, separator.encode())) if quoted else text.count(separator.encode())
     if n_separators == frame.height * (len(names) - 1):
         return frame, lines, none_broken()
     return _without_short_rows(text, frame, lines, separator)
@@ -163,8 +161,10 @@ def _without_short_rows(
     text: bytes, frame: pl.DataFrame, lines: pl.Series, separator: str
 ) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame] | None:
     """Set aside the rows that Polars filled up with nulls; the others have exactly one value a column."""
-    ends = _positions(text, b"\n")
-    n_values = np.diff(np.searchsorted(_positions(text, separator.encode()), ends), prepend=0) + 1
+    octets, outside = np.frombuffer(text, dtype=np.uint8), _outside_quotes(text)
+    ends = np.flatnonzero((octets == ord("\n")) & outside)
+    separators = np.flatnonzero((octets == ord(separator)) & outside)
+    n_values = np.diff(np.searchsorted(separators, ends), prepend=0) + 1
     if (n_values > frame.width).any():
         return None
     starts = np.concatenate([[0], ends[:-1] + 1])

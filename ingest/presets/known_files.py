@@ -25,6 +25,8 @@ class Fill:
     """Turns rows under the file's own names, with `line`, into rows under ours, with `line`; values stay raw."""
     over_all: Callable[[Iterator[Records]], Iterator[Records]] | None = None
     """What must see the whole file first, such as events that go on from earlier ones."""
+    at_once: int = 262_144
+    """How many rows of the file are turned at once; few where each becomes many."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,17 @@ class KnownFile:
                 return
             stream = self.read(source)
             for records in fill.over_all(stream) if fill.over_all else stream:
-                rows = fill.rows(records.frame.with_columns(records.lines.cast(pl.Int64).alias(c.LINE)))
-                # What no row of a catalogue says must not empty what another file of the set has said.
-                told = frozenset(name for name in rows.columns if rows[name].null_count() < rows.height) - {c.LINE}
                 broken = records.broken if tell_broken else none_broken()
-                yield Batch(fill.table, told, rows, broken, records.bytes_done)
+                frame = records.frame.with_columns(records.lines.cast(pl.Int64).alias(c.LINE))
+                for part in frame.iter_slices(fill.at_once) if frame.height else [frame]:
+                    rows = fill.rows(part)
+                    yield Batch(fill.table, _told(rows), rows, broken, records.bytes_done)
+                    broken = none_broken()
+
+
+def _told(rows: pl.DataFrame) -> frozenset[str]:
+    # What no row of a catalogue says must not empty what another file of the set has said.
+    return frozenset(name for name in rows.columns if rows[name].null_count() < rows.height) - {c.LINE}
 
 
 def passed_over(*names: str) -> tuple[KnownFile, ...]:

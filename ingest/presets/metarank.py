@@ -26,7 +26,7 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe a log; `columns` names the fields that are title, description, categories and so on."""
     fills = (
         Fill("items", partial(_items, columns=columns), over_all=carried_on),
-        Fill("impressions", _impressions),
+        Fill("impressions", _impressions, at_once=8192),
         Fill("interactions", _interactions),
     )
     read = json_objects(_EVENT, one_of=("event", (*ITEM_EVENTS, "user", "ranking", "interaction")))

@@ -24,7 +24,7 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
         KnownFile(
             "*behaviors.tsv",
             cut_lines("\t", _BEHAVIORS),
-            (Fill("impressions", _impressions), Fill("interactions", _clicks)),
+            (Fill("impressions", _impressions, at_once=8192), Fill("interactions", _clicks, at_once=8192)),
         ),
         *passed_over("entity_embedding.vec", "relation_embedding.vec", "README*", "LICENSE*", "*.docx"),
     )
@@ -56,21 +56,23 @@ def _attributes(url: str | None, *entities: str | None) -> str:
 def _impressions(rows: pl.DataFrame) -> pl.DataFrame:
     """One row for each article shown. `history` is left out: when these clicks happened is not told."""
     # The parts of the data set number their impressions from 1 each; the moment keeps them apart.
-    moment = as_iso(pl.col("time"), "%m/%d/%Y %I:%M:%S %p")
-    shown = rows.with_columns(pl.col("shown").str.strip_chars().str.split(" ")).with_columns(
-        pl.int_ranges(1, pl.col("shown").list.len() + 1).alias(c.POSITION)
+    lists = rows.select(
+        c.LINE,
+        pl.col("user").alias(c.USER_ID),
+        as_iso(pl.col("time"), "%m/%d/%Y %I:%M:%S %p").alias(c.OCCURRED_AT),
+        "impression",
+        pl.col("shown").str.strip_chars().str.split(" "),
+    ).with_columns(
+        pl.format("{}@{}", "impression", c.OCCURRED_AT).alias(c.REQUEST_ID),
+        pl.int_ranges(1, pl.col("shown").list.len() + 1).alias(c.POSITION),
     )
     # `N1-1` was clicked, `N1-0` was not. Without the end, as in the test part, the whole stays and fails the checks:
     # taken as not clicked it would teach that nobody likes anything.
     token = pl.col("shown")
-    return shown.explode("shown", c.POSITION).select(
-        c.LINE,
-        pl.format("{}@{}", "impression", moment).alias(c.REQUEST_ID),
-        pl.col("user").alias(c.USER_ID),
+    return lists.explode("shown", c.POSITION).select(
+        *(c.LINE, c.REQUEST_ID, c.USER_ID, c.OCCURRED_AT, c.POSITION),
         token.str.replace(r"-[^-]*$", "").alias(c.ITEM_ID),
-        moment.alias(c.OCCURRED_AT),
         token.str.extract(r"([^-]*)$").alias(c.CLICKED),
-        c.POSITION,
     )
 
 
