@@ -32,6 +32,7 @@ from api.settings import ServiceSettings, from_environment
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.errors import OutboxError, ReadrankError
 from ingest.outbox import Appended, Outbox
+from ingest.pseudonyms import Pseudonyms
 from ingest.workspace import Workspace
 from ranker import query as q
 
@@ -48,7 +49,10 @@ def create_app(
     """
     settings = settings or from_environment()
     workspace = Workspace.open(workspace_path)
-    desk = Desk(workspace.section("checks", ChecksConfig), workspace.section("kinds", KindsConfig))
+    pseudonyms = Pseudonyms.of_workspace(workspace)
+    # Ids are mapped as they come in: nothing behind this line ever sees another one.
+    name_user: Callable[[str], str] = pseudonyms.of if pseudonyms else str
+    desk = Desk(workspace.section("checks", ChecksConfig), workspace.section("kinds", KindsConfig), name_user)
     # A connection each: reading before an answer must not wait while another thread waits for the disk.
     outbox, reading, logging_to = (Outbox.open(workspace.outbox_path) for _ in range(3))
     live = Live(workspace.bundles_path, reading, load=load, check_every_s=settings.reload_seconds)
@@ -75,12 +79,12 @@ def create_app(
     )
     app.add_middleware(BodyLimit, longest=settings.max_body_bytes)
     add_problems(app)
-    _add_answers(app, service)
+    _add_answers(app, service, name_user)
     _add_events(app, desk, outbox)
     _add_items(app, live)
     _add_health(app, live, decisions)
     if settings.playground:
-        playground.add(app, live)
+        playground.add(app, live, tell_users=pseudonyms is None)
     return app
 
 
@@ -92,7 +96,7 @@ def app_from_environment() -> FastAPI:
     return create_app(settings.workspace, settings)
 
 
-def _add_answers(app: FastAPI, service: Service) -> None:
+def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]) -> None:
 
     @app.post("/v1/recommendations", response_model=AnswerOut, responses=PROBLEMS, tags=["answers"])
     async def recommendations(
@@ -100,7 +104,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Recommend items of the whole catalogue to a user."""
         query = q.Query(
-            user_id=ask.user_id,
+            user_id=name_user(ask.user_id),
             as_of=utc_now(),
             k=ask.k,
             exclude=frozenset(ask.exclude),
@@ -128,7 +132,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
             for item in given.values()
         ]
         query = q.Query(
-            user_id=ask.user_id, as_of=utc_now(), k=len(items), session=tuple(ask.session), explain=ask.explain
+            user_id=name_user(ask.user_id),
+            as_of=utc_now(),
+            k=len(items),
+            session=tuple(ask.session),
+            explain=ask.explain,
         )
         return _answer(await service.rank(query, items))
 

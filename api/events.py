@@ -3,7 +3,7 @@
 import logging
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
@@ -102,10 +102,11 @@ class EventsIn(Request):
 class Desk:
     """Judges events by the rules of the settings, the same that files are held to."""
 
-    def __init__(self, checks: ChecksConfig, kinds: KindsConfig):
+    def __init__(self, checks: ChecksConfig, kinds: KindsConfig, name_user: Callable[[str], str] = str):
         self._longest = checks.max_id_length
         self._ahead = timedelta(days=checks.future_tolerance_days)
         self._weights = kinds.weights
+        self._name_user = name_user
         self._strange: set[str] = set()
 
     def sort_out(self, sent: Sequence[Any], arrived: datetime) -> tuple[list[OnlineEvent], list[RejectedOut]]:
@@ -155,7 +156,7 @@ class Desk:
             self._report(kind)
         return OnlineEvent(
             event_id=event.event_id or uuid.uuid4().hex,
-            user_id=event.user_id,
+            user_id=self._name_user(event.user_id),
             item_id=event.item_id,
             kind=kind,
             weight=weight,

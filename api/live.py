@@ -57,6 +57,9 @@ class Events(Protocol):
     def events_after(self, seq: int) -> tuple[list[OnlineEvent], int]:
         """Return the events accepted after `seq`, and the last number given."""
 
+    def erasures(self) -> int:
+        """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -105,6 +108,7 @@ class Live:
         self._events: list[OnlineEvent] = []
         self._waiting: list[OnlineEvent] = []
         self._seq = 0
+        self._erasures = 0
         self._built = float("-inf")
         self._cost = 0.0
         self._bundle_problem: str | None = None
@@ -148,6 +152,10 @@ class Live:
         assert self._moment is not None
         ranker, history, stale = self._moment.ranker, self._moment.history, False
         try:
+            if self._source.erasures() != self._erasures:
+                # Somebody was forgotten: what we hold may be theirs, what the outbox still has is not.
+                self._begin(ranker)
+                return
             fresh, self._seq = self._source.events_after(self._seq)
             self._waiting += fresh
             if self._waiting and self._due():
@@ -218,6 +226,7 @@ class Live:
         events: list[OnlineEvent] = []
         seq = ranker.outbox_seq
         try:
+            self._erasures = self._source.erasures()
             events, seq = uncovered(self._source, ranker)
             history = ranker.history_with(events) if events else ranker.history
             self._moment = Moment(ranker, history, stale=False)

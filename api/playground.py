@@ -23,8 +23,11 @@ class UsersOut(BaseModel):
     users: list[str]
 
 
-def add(app: FastAPI, live: Live) -> None:
-    """Serve the page at `/`, its files under `/page`, and some user ids for its list."""
+def add(app: FastAPI, live: Live, *, tell_users: bool = True) -> None:
+    """Serve the page at `/`, its files under `/page`, and some user ids for its list.
+
+    Pseudonyms are no ids to ask with: where users have them, `tell_users` is false and the list stays empty.
+    """
 
     @app.get("/", include_in_schema=False)
     async def page(request: Request) -> Response:
@@ -33,7 +36,7 @@ def add(app: FastAPI, live: Live) -> None:
     @app.get("/page/users", include_in_schema=False)
     def users(n: Annotated[int, Query(ge=1, le=50)] = 12) -> UsersOut:
         moment = live.peek() or live.now()
-        known = moment.ranker.history.user_ids
+        known = moment.ranker.history.user_ids if tell_users else []
         # Evenly spread over the log: its first users alone would all be its oldest.
         return UsersOut(users=[known[i * len(known) // n] for i in range(min(n, len(known)))])
 

@@ -114,9 +114,9 @@ class Service:
             except NoBundleError:
                 raise
             except Exception:
-                log.exception("answer failed, a simpler one is given user_id=%r", query.user_id)
+                log.exception("answer failed, a simpler one is given k=%d", query.k)
                 return None
-        log.error("answer late, a simpler one is given user_id=%r budget_s=%.3f", query.user_id, seconds)
+        log.error("answer late, a simpler one is given k=%d budget_s=%.3f", query.k, seconds)
         return None
 
 

@@ -1,4 +1,4 @@
-"""What does the service read from its environment? Nothing else in the product reads it."""
+"""What does the service read from its environment? Nothing else reads it, but for the key of pseudonyms."""
 
 import os
 from pathlib import Path

@@ -23,3 +23,7 @@ class StoreError(ReadrankError):
 
 class OutboxError(ReadrankError):
     """`online.sqlite` cannot be opened or written."""
+
+
+class ErasureError(ReadrankError):
+    """A person cannot be forgotten or searched for as asked."""

@@ -59,7 +59,13 @@ CREATE TABLE IF NOT EXISTS impressions (
     PRIMARY KEY (request_id, item_id)
 );
 CREATE TABLE IF NOT EXISTS watermarks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
-INSERT OR IGNORE INTO watermarks VALUES ('drained', 0);
+INSERT OR IGNORE INTO watermarks VALUES ('drained', 0), ('erasures', 0);
+CREATE TABLE IF NOT EXISTS erasures_begun (
+    receipt_id TEXT PRIMARY KEY,
+    salt BLOB NOT NULL,
+    digest BLOB NOT NULL,
+    rows_by_place TEXT NOT NULL
+);
 """
 _REQUEST_COLUMNS = (
     c.REQUEST_ID,
@@ -115,7 +121,7 @@ class Outbox:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        with _translated(path):
+        with translated(path):
             self._connection = self._connect("FULL")
             try:
                 self._connection.executescript(_SCHEMA)
@@ -175,7 +181,7 @@ class Outbox:
 
         At most `limit` of them; a negative limit is none. Cheap enough to be asked before every answer.
         """
-        with self._lock, _translated(self.path):
+        with self._lock, translated(self.path):
             rows = self._connection.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)).fetchall()
         return [_event(row) for row in rows], rows[-1][0] if rows else seq
 
@@ -193,9 +199,11 @@ class Outbox:
 
     def drained_seq(self) -> int:
         """Return the number of the last event that is in the store."""
-        with self._lock, _translated(self.path):
-            row = self._connection.execute("SELECT seq FROM watermarks WHERE name = 'drained'").fetchone()
-        return int(row[0])
+        return self._watermark("drained")
+
+    def erasures(self) -> int:
+        """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
+        return self._watermark("erasures")
 
     def drain(self, store: "Store") -> Drained:
         """Move what is new into the store, exactly once: the store's keys decide, the watermark only saves work.
@@ -206,20 +214,22 @@ class Outbox:
 
         return drain(self, store)
 
-    def purge(self, before: datetime) -> int:
-        """Forget drained events with `occurred_at < before`; return how many."""
+    def purge(self, before: datetime, up_to: int | None = None) -> int:
+        """Forget drained events with `occurred_at < before` and, if given, `seq <= up_to`; return how many."""
         with self._writing(self._connection) as cursor:
             return cursor.execute(
                 """
                 DELETE FROM events
-                WHERE occurred_at < ? AND seq <= (SELECT seq FROM watermarks WHERE name = 'drained')
+                WHERE occurred_at < :before
+                    AND seq <= (SELECT seq FROM watermarks WHERE name = 'drained')
+                    AND (:up_to IS NULL OR seq <= :up_to)
                 """,
-                (_to_microseconds(before),),
+                {"before": _to_microseconds(before), "up_to": up_to},
             ).rowcount
 
     def answers(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
         """Return the oldest logged requests, their impressions, and the number of the last request."""
-        with self._lock, _translated(self.path):
+        with self._lock, translated(self.path):
             requests = self._answers.execute("SELECT * FROM requests ORDER BY seq LIMIT ?", (limit,)).fetchall()
             if not requests:
                 return [], [], 0
@@ -251,12 +261,19 @@ class Outbox:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
+        # What is deleted is overwritten, so that what was drained or forgotten does not stay in free pages.
+        connection.execute("PRAGMA secure_delete = ON")
         return connection
+
+    def _watermark(self, name: str) -> int:
+        with self._lock, translated(self.path):
+            row = self._connection.execute("SELECT seq FROM watermarks WHERE name = ?", (name,)).fetchone()
+        return int(row[0])
 
     @contextmanager
     def _writing(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
         """Run the block as one transaction that holds the write lock from its start, so that waiting is fair."""
-        with self._lock, _translated(self.path):
+        with self._lock, translated(self.path):
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -326,7 +343,7 @@ def _to_microseconds(moment: datetime) -> int:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into one sentence that says what to do."""
     try:
         yield

@@ -1,10 +1,14 @@
 """How does a file of questions become a file of answers? The live bundle, with history as of each question."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 from threadpoolctl import threadpool_limits
 
+from ingest import columns as c
 from ingest.progress import Progress, silent
+from ingest.pseudonyms import Pseudonyms
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.bundle import live_folder
@@ -18,9 +22,12 @@ def recommend_file(
 ) -> tuple[int, int]:
     """Answer a file of queries; returns the number of queries and of rows written."""
     asked = read_queries(queries)
+    users = _users(workspace)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
     with threadpool_limits(1):  # threads of BLAS wait by spinning: twice the cores busy, little gained, a lot lost
-        answers = ranker.recommend_batch(asked, k, history_of(workspace, ranker), progress)
+        answers = ranker.recommend_batch(
+            asked.with_columns(users(asked[c.USER_ID])), k, history_of(workspace, ranker), progress
+        )
     write_answers(answers, out)
     return len(asked), len(answers)
 
@@ -28,11 +35,19 @@ def recommend_file(
 def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progress = silent) -> int:
     """Score a file of requests; returns the number of rows written."""
     asked = read_requests(requests)
+    users = _users(workspace)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
     with threadpool_limits(1):
-        scored = ranker.rank_batch(asked, history_of(workspace, ranker), progress)
-    write_answers(scored, out)
+        named = asked.with_columns(users(asked[c.USER_ID]))
+        scored = ranker.rank_batch(named, history_of(workspace, ranker), progress)
+    write_answers(scored.with_columns(asked[c.USER_ID]), out)  # rows and order are those asked
     return len(scored)
+
+
+def _users(workspace: Workspace) -> Callable[[pl.Series], pl.Series]:
+    """Return what turns the ids of a file into those of the store: pseudonyms, where the workspace has them."""
+    pseudonyms = Pseudonyms.of_workspace(workspace)
+    return pseudonyms.column if pseudonyms else lambda given: given
 
 
 def history_of(workspace: Workspace, ranker: Ranker) -> History:

@@ -11,11 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ranker.errors import BundleError
 
 FORMAT: Final = 1
-MANIFEST: Final = "manifest.json"
-LIVE: Final = "live"
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
 
 
@@ -113,11 +112,15 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def promote(bundles: Path, version_name: str) -> None:
-    """Name the bundle that serves, in one atomic step; it must exist and be whole."""
+    """Name the bundle that serves, in one atomic step; it must exist and be whole.
+
+    The one that served before stays named in `previous`: it is the way back, and retention spares it.
+    """
     read_manifest(bundles / version_name)
-    scratch = bundles / f".{LIVE}.tmp"
-    scratch.write_text(version_name + "\n", encoding="utf-8")
-    os.replace(scratch, bundles / LIVE)
+    before = named(bundles, LIVE)
+    if before and before != version_name:
+        _point(bundles, PREVIOUS, before)
+    _point(bundles, LIVE, version_name)
 
 
 def live_folder(bundles: Path) -> Path:
@@ -127,6 +130,12 @@ def live_folder(bundles: Path) -> Path:
     except FileNotFoundError:
         raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first") from None
     return bundles / name
+
+
+def _point(bundles: Path, pointer: str, version_name: str) -> None:
+    scratch = bundles / f".{pointer}.tmp"
+    scratch.write_text(version_name + "\n", encoding="utf-8")
+    os.replace(scratch, bundles / pointer)
 
 
 def _sha256(path: Path) -> str:

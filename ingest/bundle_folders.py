@@ -1,0 +1,91 @@
+"""Which bundles lie in the workspace, which must stay, and who is in them? Nothing of a model is loaded here."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from ingest import columns as c
+
+MANIFEST: Final = "manifest.json"
+LIVE: Final = "live"
+PREVIOUS: Final = "previous"
+USERS: Final = "history/users.parquet"
+_GOING: Final = ".removed-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleFolder:
+    """What its manifest says of a bundle, unchecked."""
+
+    folder: Path
+    created_at: datetime
+    cutoff: datetime
+    outbox_seq: int
+    live: bool
+    """Whether it serves."""
+    previous: bool
+    """Whether it served before the live one."""
+
+    @property
+    def version(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+
+def bundle_folders(bundles: Path) -> list[BundleFolder]:
+    """Return the complete bundles, oldest first; folders whose manifest cannot be read are left out."""
+    if not bundles.is_dir():
+        return []
+    live, previous = named(bundles, LIVE), named(bundles, PREVIOUS)
+    found = []
+    for folder in bundles.iterdir():
+        try:
+            said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            bundle = BundleFolder(
+                folder=folder,
+                created_at=datetime.fromisoformat(said["created_at"]),
+                cutoff=datetime.fromisoformat(said["cutoff"]),
+                outbox_seq=int(said["outbox_seq"]),
+                live=folder.name == live,
+                previous=folder.name == previous,
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if not folder.name.startswith("."):
+            found.append(bundle)
+    return sorted(found, key=lambda bundle: (bundle.created_at, bundle.version))
+
+
+def named(bundles: Path, pointer: str) -> str | None:
+    """Return the version that `live` or `previous` names, None when it names none."""
+    try:
+        return (bundles / pointer).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def holds(bundle: BundleFolder, ids: Sequence[str]) -> bool:
+    """Whether one of the users is in the bundle's history: one column of one file is read."""
+    import polars as pl
+
+    users = bundle.folder / USERS
+    if not users.is_file():
+        return False
+    return not pl.scan_parquet(users).filter(pl.col(c.USER_ID).is_in(list(ids))).head(1).collect().is_empty()
+
+
+def remove_bundle(bundle: BundleFolder) -> None:
+    """Remove a bundle; killed half-way it is no bundle any more, and `clear_removed` does the rest."""
+    going = bundle.folder.with_name(_GOING + bundle.version)
+    bundle.folder.rename(going)
+    shutil.rmtree(going)
+
+
+def clear_removed(bundles: Path) -> None:
+    """Remove what a killed `remove_bundle` left."""
+    for left in bundles.glob(_GOING + "*"):
+        shutil.rmtree(left)

@@ -1,0 +1,167 @@
+"""What is old enough to go, and what must stay? Applied at the end of every job that writes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ingest.bundle_folders import BundleFolder, bundle_folders, clear_removed, remove_bundle
+from ingest.outbox import Outbox
+from ingest.store import Store
+from ingest.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionConfig:
+    """How many days things are kept; what has no number stays for good. Applied at the end of ingest and train."""
+
+    interactions_days: float | None = None
+    """Days after which an interaction is removed from the store; it is in no later training then."""
+    requests_days: float | None = None
+    """Days after which a logged answer goes, and the impressions, whether served or loaded."""
+    rejected_days: float | None = None
+    """Days after its load in which a rejected row can be looked at."""
+    bundles_days: float | None = None
+    """Days after its training in which a bundle stays, though it does not serve."""
+    keep_bundles: int = 3
+    """The newest so many bundles stay however old they are; so do the one that serves and the one before it."""
+    erased_bundles_days: float | None = 30
+    """Days after an erasure in which bundles trained with that person go, whatever keep_bundles says, unless one
+    still serves: train, so that another one does."""
+    outbox_days: float | None = 30
+    """Days that accepted events stay in online.sqlite after they happened, once they are in the store and every bundle
+    covers them; train --until an earlier moment needs them there."""
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name}: wanted 0 or more, got {value}; leave it out to keep things for good")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retained:
+    """What one pass removed."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    """Rows removed, by place; places without any are left out."""
+    bundles: tuple[str, ...] = ()
+    """Versions of the bundles removed."""
+
+    def __bool__(self) -> bool:
+        return bool(self.rows or self.bundles)
+
+
+def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Retained:
+    """Remove what is older than its days: `moment < now - days` goes, the instant itself stays.
+
+    Deleted rows are out of every query at once; their bytes stay in the store's file until DuckDB uses the place again.
+    The outbox keeps what a bundle may still ask for: what happened from its cutoff on, or arrived after it was trained.
+    """
+    with Store.open(workspace.store_path) as store:
+        removed = _remove_bundles(workspace, config, erased_bundles(store), now)
+        rows = _remove_rows(store, config, now)
+        if removed:
+            with store.transaction() as connection:
+                connection.execute(
+                    "UPDATE bundles SET status = 'retired' WHERE list_contains($versions, version)",
+                    {"versions": list(removed)},
+                )
+    n_events = _purge(workspace, config, now)
+    if n_events:
+        rows["online.sqlite:events"] = n_events
+    if rows or removed:
+        log.info("retention removed rows=%s bundles=%s", rows, ",".join(removed))
+    return Retained(rows=rows, bundles=removed)
+
+
+def doomed(
+    bundles: Sequence[BundleFolder], config: RetentionConfig, erased: dict[str, datetime], now: datetime
+) -> list[BundleFolder]:
+    """Choose the bundles to remove; none while nothing serves, because then any may be the one that should.
+
+    `erased` tells of bundles trained with persons erased since: when the first of them was.
+    """
+    if not any(bundle.live for bundle in bundles):
+        return []
+    newest = {bundle.version for bundle in bundles[len(bundles) - config.keep_bundles :]} if config.keep_bundles else ()
+    chosen = []
+    for bundle in bundles:
+        if bundle.live:
+            continue
+        promised = erased.get(bundle.version)
+        due = promised is not None and _before(promised, config.erased_bundles_days, now)
+        spared = bundle.previous or bundle.version in newest
+        if due or (not spared and _before(bundle.created_at, config.bundles_days, now)):
+            chosen.append(bundle)
+    return chosen
+
+
+def _before(moment: datetime, days: float | None, now: datetime) -> bool:
+    return days is not None and moment < now - timedelta(days=days)
+
+
+def erased_bundles(store: Store) -> dict[str, datetime]:
+    """Return each bundle trained with somebody erased, with the moment of the first such erasure."""
+    return dict(
+        store.connection.execute(
+            """
+            SELECT version, min(erased_at)
+            FROM (SELECT unnest(bundle_versions) AS version, erased_at FROM erasures)
+            GROUP BY version
+            """
+        ).fetchall()
+    )
+
+
+def _remove_bundles(
+    workspace: Workspace, config: RetentionConfig, erased: dict[str, datetime], now: datetime
+) -> tuple[str, ...]:
+    clear_removed(workspace.bundles_path)
+    removed = []
+    for bundle in doomed(bundle_folders(workspace.bundles_path), config, erased, now):
+        remove_bundle(bundle)
+        removed.append(bundle.version)
+    return tuple(removed)
+
+
+_OLD = {
+    "interactions": "occurred_at < $before",
+    "requests": "occurred_at < $before",
+    "impressions": "occurred_at < $before",
+    "rejected_rows": "load_id IN (SELECT load_id FROM loads WHERE finished_at < $before)",
+}
+
+
+def _remove_rows(store: Store, config: RetentionConfig, now: datetime) -> dict[str, int]:
+    days = {
+        "interactions": config.interactions_days,
+        "requests": config.requests_days,
+        "impressions": config.requests_days,
+        "rejected_rows": config.rejected_days,
+    }
+    removed = {}
+    with store.transaction() as connection:
+        for table, kept in days.items():
+            if kept is not None:
+                gone = connection.execute(
+                    f"DELETE FROM {table} WHERE {_OLD[table]}", {"before": now - timedelta(days=kept)}
+                ).fetchone()
+                if gone and gone[0]:
+                    removed[table] = int(gone[0])
+    return removed
+
+
+def _purge(workspace: Workspace, config: RetentionConfig, now: datetime) -> int:
+    """Forget drained events that every bundle knows: arrived before its training and happened before its cutoff."""
+    if config.outbox_days is None or not workspace.outbox_path.exists():
+        return 0
+    before, up_to = now - timedelta(days=config.outbox_days), None
+    bundles = bundle_folders(workspace.bundles_path)
+    if bundles:
+        before = min(before, *(bundle.cutoff for bundle in bundles))
+        up_to = min(bundle.outbox_seq for bundle in bundles)
+    with Outbox.open(workspace.outbox_path) as outbox:
+        return outbox.purge(before, up_to)

@@ -1,0 +1,180 @@
+"""Which columns of a DuckDB database, a Parquet file or an SQLite database name this person?"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest import columns as c
+from ingest.erase_outbox import empty_log
+from ingest.mentions import Person
+
+if TYPE_CHECKING:
+    import duckdb
+
+_TEXTUAL = ("VARCHAR", "JSON", "ENUM", "BLOB", "UUID", "VARIANT")
+SEARCHING = ".searching-"
+"""How the folder of a search's own copy begins."""
+
+_CHUNK = 1 << 22
+_LOOKS = 3
+"""How often a running service may have changed the outbox between two readings of it before we believe the bytes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnHits:
+    """What one column holds."""
+
+    place: str
+    """`table.column`."""
+    certain: int
+    """Values that name the person."""
+    doubtful: int
+    """Values that may: a bare number in free text, or an item of the same id."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableHits:
+    """What the tables of one file hold."""
+
+    columns: tuple[ColumnHits, ...]
+    somewhere: bool
+    """Whether any value holds the id, also inside a longer one: then bytes alone tell nothing."""
+    free_bytes: int = 0
+    """How often the bytes hold the id more often than the rows do: deleted rows whose bytes are still there."""
+
+
+def search_duckdb(path: Path, person: Person) -> TableHits:
+    """Search every text column of every table; duckdb.Error when the file is locked or damaged."""
+    import duckdb
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        tables = connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary ORDER BY ALL"
+        ).fetchall()
+        parts = [
+            _search_relation(connection, f"{_quoted(schema)}.{_quoted(table)}", table, person)
+            for schema, table in tables
+        ]
+    return TableHits(
+        columns=tuple(hits for part in parts for hits in part.columns), somewhere=any(part.somewhere for part in parts)
+    )
+
+
+def search_parquet(path: Path, person: Person) -> TableHits:
+    """Search every text column of one file; duckdb.Error when it is damaged."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        file = str(path).replace("'", "''")
+        return _search_relation(connection, f"read_parquet('{file}', hive_partitioning = false)", "", person)
+
+
+def search_sqlite(path: Path, person: Person) -> TableHits:
+    """Search every column of every table, and what deleted rows left; sqlite3.Error when the file is damaged.
+
+    Cells lie side by side in an SQLite file, so bytes do not show where an id ends. They are counted instead, in the
+    file and in a fresh copy that has no free space: what is there more often stands in free space.
+    """
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as connection:
+        hits, somewhere = [], False
+        for table, column in _sqlite_columns(connection):
+            certain = doubtful = 0
+            for value in _sqlite_candidates(connection, table, column, person.spellings):
+                somewhere = True
+                if column == c.USER_ID:
+                    certain += value in person.ids
+                elif column != c.ITEM_ID and person.is_named_in(value):
+                    certain += 1
+                elif person.may_be_named_in(value):
+                    doubtful += 1
+            if certain or doubtful:
+                hits.append(ColumnHits(place=f"{table}.{column}", certain=certain, doubtful=doubtful))
+        free = 0
+        for _ in range(_LOOKS):
+            empty_log(connection, wait=5)
+            free = _count(path, person) - _count_in_copy(connection, path, person)
+            if free <= 0:
+                break
+    return TableHits(columns=tuple(hits), somewhere=somewhere, free_bytes=max(free, 0))
+
+
+def _search_relation(connection: "duckdb.DuckDBPyConnection", relation: str, table: str, person: Person) -> TableHits:
+    described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    columns = [
+        name
+        for name, kind, *_ in described
+        if name == c.USER_ID or any(textual in kind.upper() for textual in _TEXTUAL)
+    ]
+    if not columns:
+        return TableHits(columns=(), somewhere=False)
+    counts, parameters = [], {"alone": person.sql_alone, "number": person.sql_number_alone, "ids": list(person.ids)}
+    spelled = {f"spelled{number}": form for number, form in enumerate(person.spellings)}
+    for name in columns:
+        text = f"CAST({_quoted(name)} AS VARCHAR)"
+        near = "(" + " OR ".join(f"contains({text}, ${key})" for key in spelled) + ")"
+        alone = f"({near} AND regexp_matches({text}, $alone))"
+        if name == c.USER_ID:
+            certain, doubtful = f"list_contains($ids, {text})", "FALSE"
+        elif name == c.ITEM_ID:
+            certain, doubtful = "FALSE", f"({alone} OR list_contains($ids, {text}))"
+        else:
+            certain = alone
+            doubtful = f"({near} AND NOT {alone} AND $number IS NOT NULL AND regexp_matches({text}, $number))"
+        counts += [f"count_if({certain})", f"count_if({doubtful})", f"count_if({near})"]
+    used = {key: value for key, value in {**parameters, **spelled}.items() if f"${key}" in " ".join(counts)}
+    row = connection.execute(f"SELECT {', '.join(counts)} FROM {relation}", used).fetchone()
+    assert row is not None
+    hits = [
+        ColumnHits(place=f"{table}.{name}" if table else name, certain=row[3 * place], doubtful=row[3 * place + 1])
+        for place, name in enumerate(columns)
+    ]
+    return TableHits(columns=tuple(hit for hit in hits if hit.certain or hit.doubtful), somewhere=any(row[2::3]))
+
+
+def _sqlite_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    return connection.execute(
+        """
+        SELECT tables.name, columns.name
+        FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns
+        WHERE tables.type = 'table'
+        """
+    ).fetchall()
+
+
+def _sqlite_candidates(
+    connection: sqlite3.Connection, table: str, column: str, spellings: Sequence[str]
+) -> Iterator[str]:
+    text = f"CAST({_quoted(column)} AS TEXT)"
+    near = " OR ".join(f"instr({text}, ?)" for _ in spellings)
+    connection.text_factory = lambda value: value.decode("utf-8", "replace")
+    for (value,) in connection.execute(f"SELECT {text} FROM {_quoted(table)} WHERE {near}", list(spellings)):
+        yield value
+
+
+def _count_in_copy(connection: sqlite3.Connection, path: Path, person: Person) -> int:
+    with tempfile.TemporaryDirectory(prefix=SEARCHING, dir=path.parent) as folder:
+        copy = Path(folder) / "copy.sqlite"
+        connection.execute("VACUUM INTO ?", (str(copy),))
+        return _count(copy, person)
+
+
+def _count(path: Path, person: Person) -> int:
+    """Count the id in the bytes of a file, wherever it stands."""
+    overlap = max(map(len, person.literals))
+    found, rest = 0, b""
+    with path.open("rb") as file:
+        while block := file.read(_CHUNK):
+            block = rest + block
+            last = 0
+            for match in person.exact.finditer(block):
+                found, last = found + 1, match.end()
+            rest = block[max(last, len(block) - overlap + 1) :]
+    return found
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
