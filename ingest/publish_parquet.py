@@ -40,6 +40,8 @@ LEFT_OUT = {("interactions", "event_key")}
 LATEST = "latest"
 ROW_GROUP = 245_760
 """Rows held in memory at a time, and compressed together."""
+MEMORY_LIMIT = "500MB"
+"""What DuckDB may keep of what it has read: each row is read once, so more of it is of no use."""
 
 
 def publish_parquet(workspace: Workspace, *, keep_previous: bool = True, progress: Progress = silent) -> Path:
@@ -88,6 +90,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _write_tables(connection: "duckdb.DuckDBPyConnection", folder: Path, version: str, progress: Progress) -> None:
+    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
     tables = connection.execute(
         """
         SELECT table_name, coalesce(comment, ''), estimated_size

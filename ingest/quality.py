@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.mapping import Table
 from ingest.moments import utc_now
-from ingest.past import MAX_KINDS, Past, extended, recall, remember
+from ingest.past import MAX_KINDS, Span, look, recall, remember
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,8 +87,9 @@ def findings(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: 
         found += [_unknown_items(connection, facts, config), _future_events(facts, config)]
     if facts.table == "interactions":
         past = recall(connection, before=facts.first_arrival)
-        found += [_late_events(connection, facts, config, past), _new_kinds(connection, facts, config, past)]
-        remember(connection, extended(connection, past, before=facts.first_arrival + facts.rows_loaded))
+        new, kinds = look(connection, first=facts.first_arrival, before=facts.first_arrival + facts.rows_loaded)
+        found += [_late_events(connection, facts, config, past), _new_kinds(kinds, config, past)]
+        remember(connection, past.followed_by(new))
     moment = utc_now()
     connection.executemany(
         """
@@ -189,7 +190,7 @@ def _future_events(facts: LoadFacts, config: QualityConfig) -> Finding:
 
 
 def _late_events(
-    connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig, past: Past
+    connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig, past: Span
 ) -> Finding:
     limit = config.max_late_share
     if past.newest is None or not facts.rows_loaded:
@@ -206,32 +207,21 @@ def _late_events(
     return _share("late_events", late, facts.rows_loaded, limit, said)
 
 
-def _new_kinds(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig, past: Past) -> Finding:
+def _new_kinds(counts: dict[str, int], config: QualityConfig, past: Span) -> Finding:
+    limit = config.max_new_kinds
     if not past.kinds:
-        return _untold("new_kinds", config.max_new_kinds, "no event was known before")
+        return _untold("new_kinds", limit, "no event was known before")
     if len(past.kinds) >= MAX_KINDS:
-        return _untold(
-            "new_kinds", config.max_new_kinds, f"the log has {MAX_KINDS:,} kinds or more; new ones are no news"
-        )
-    counts = connection.execute(
-        """
-        SELECT kind, count(*) AS n_rows
-        FROM interactions
-        WHERE arrival >= ?
-        GROUP BY kind
-        ORDER BY n_rows DESC, kind
-        """,
-        [facts.first_arrival],
-    ).fetchall()
-    new = [(kind, n_rows) for kind, n_rows in counts if kind not in past.kinds]
+        return _untold("new_kinds", limit, f"the log has {MAX_KINDS:,} kinds or more; new ones are no news")
+    new = [(kind, n_rows) for kind, n_rows in counts.items() if kind not in past.kinds]
     named = [f"'{kind[:40]}' ({n_rows:,} rows)" for kind, n_rows in new[:5]]
     if len(new) > len(named):
         named.append(f"and {len(new) - len(named):,} more")
     return Finding(
         check="new_kinds",
         value=len(new),
-        threshold=config.max_new_kinds,
-        raised=len(new) > config.max_new_kinds,
+        threshold=limit,
+        raised=len(new) > limit,
         message=f"kinds that no earlier load had: {', '.join(named)}" if new else "every kind was known before",
     )
 

@@ -87,6 +87,15 @@ def test_a_second_training_promotes_and_promote_goes_back(walked, capsys):
     assert live.read_text().strip() == first
 
 
+def test_a_training_is_published_for_analysts(walked):
+    import duckdb
+
+    shop, _ = walked
+    with duckdb.connect(str(shop / "analytics.duckdb"), read_only=True) as analyst:
+        published = {version for (version,) in analyst.execute("SELECT version FROM bundles").fetchall()}
+    assert published == {path.name for path in (shop / "bundles").iterdir() if path.is_dir()}
+
+
 def test_exported_training_data_has_the_promised_files(walked, tmp_path, capsys):
     shop, _ = walked
     run_json(capsys, "export-training", str(tmp_path / "data"), "-w", str(shop))
