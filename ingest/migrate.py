@@ -29,10 +29,23 @@ _STEPS = (
 )
 
 
-def bring_up_to_date(connection: "duckdb.DuckDBPyConnection") -> None:
-    """Add what earlier versions lacked; a new store, and one of today's, stays as it is.
+_VERSIONS_OF_OLD_ITEMS = """
+    INSERT INTO item_versions (
+        item_id, valid_from, updated_at, title, description, categories, attributes, published_at, available, load_id
+    )
+    SELECT
+        item_id, TIMESTAMP '1970-01-01', updated_at, title, description, categories, attributes, published_at,
+        available, 'before versions'
+    FROM items
+    ANTI JOIN item_versions USING (item_id)
+"""
 
-    Event keys are DuckDB's own hash: should a later DuckDB hash otherwise, they are made anew.
+
+def before_schema(connection: "duckdb.DuckDBPyConnection") -> str:
+    """Add the columns that earlier versions lacked; return the statements to run once today's tables are there.
+
+    A new store, and one of today's, stays as it is. Event keys are DuckDB's own hash: should a later DuckDB hash
+    otherwise, they are made anew.
     """
     present = set(connection.execute("SELECT table_name, column_name FROM duckdb_columns()").fetchall())
     tables = {table for table, _ in present}
@@ -45,13 +58,4 @@ def bring_up_to_date(connection: "duckdb.DuckDBPyConnection") -> None:
         ).fetchall()
         if stale == [(True,)]:
             connection.execute("UPDATE interactions SET event_key = hash(event_id)")
-    if "items" in tables and "item_versions" not in tables:
-        connection.execute(
-            """
-            CREATE TABLE item_versions AS
-            SELECT
-                item_id, TIMESTAMP '1970-01-01' AS valid_from, title, description, categories, attributes,
-                published_at, available, 'before versions' AS load_id
-            FROM items
-            """
-        )
+    return _VERSIONS_OF_OLD_ITEMS if "items" in tables and "item_versions" not in tables else ""

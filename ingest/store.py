@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.errors import StoreError
-from ingest.migrate import bring_up_to_date
+from ingest.migrate import before_schema
 from ingest.moments import naive_utc
 
 if TYPE_CHECKING:
@@ -167,9 +167,8 @@ class Store:
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
 
     def _lay_schema(self) -> None:
-        bring_up_to_date(self.connection)
-        for script in ("schema.sql", "views.sql"):
-            text = resources.files("ingest").joinpath(script).read_text(encoding="utf-8")
+        filling = before_schema(self.connection)
+        for text in (_script("schema.sql") + filling, _script("views.sql")):
             with self.transaction() as connection:
                 connection.execute(text)
 
@@ -178,6 +177,10 @@ class Store:
 
         with suppress(duckdb.Error):  # a fatal error has already ended the transaction
             self.connection.execute("ROLLBACK")
+
+
+def _script(name: str) -> str:
+    return resources.files("ingest").joinpath(name).read_text(encoding="utf-8")
 
 
 @contextmanager
