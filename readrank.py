@@ -119,11 +119,14 @@ def init(
 @app.command()
 def ingest(
     files: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="FILE...", help="CSV, JSON lines or Parquet, also .gz, .zst; folders and patterns, too."
         ),
-    ],
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay-rejected", help="Check rejected rows again, after settings were mended.")
+    ] = False,
     preset: Annotated[
         str | None,
         typer.Option(metavar="NAME", help=f"Files of a known data set or tool: {', '.join(PRESETS)}."),
@@ -143,31 +146,39 @@ def ingest(
     What came over HTTP meanwhile goes into the store as well, and what retention lets go is removed.
     """
     from ingest.checks import ChecksConfig, KindsConfig
-    from ingest.find_files import find_files
     from ingest.load import load_files
     from ingest.mapping import ColumnsConfig
     from ingest.outbox import Outbox
     from ingest.pseudonyms import Pseudonyms
     from ingest.publish import publishing
+    from ingest.quality import QualityConfig
+    from ingest.replay import replay_rejected
     from ingest.store import Store
 
+    if bool(files) == replay:
+        raise typer.BadParameter("name files to load, or pass --replay-rejected without any")
     space = _workspace()
     checks = space.section("checks", ChecksConfig)
     if time_format:
         checks = replace(checks, time_format=time_format)
+    kinds = space.section("kinds", KindsConfig)
     pseudonyms = Pseudonyms.of_workspace(space)
     with publishing(space):
         with Store.open(space.store_path) as store, _progress_bars() as progress:
-            reports = load_files(
-                store,
-                find_files(files, preset),
-                preset=preset,
-                columns=space.section("columns", ColumnsConfig),
-                checks=checks,
-                kinds=space.section("kinds", KindsConfig),
-                users=pseudonyms.column if pseudonyms else None,
-                progress=progress,
-            )
+            if replay:
+                reports = replay_rejected(store, checks=checks, kinds=kinds, progress=progress)
+            else:
+                reports = load_files(
+                    store,
+                    files or [],
+                    preset=preset,
+                    columns=space.section("columns", ColumnsConfig),
+                    checks=checks,
+                    kinds=kinds,
+                    quality=space.section("quality", QualityConfig),
+                    users=pseudonyms.column if pseudonyms else None,
+                    progress=progress,
+                )
             results, lines = [asdict(report) for report in reports], [*_load_lines(reports)]
             if space.outbox_path.exists():
                 with Outbox.open(space.outbox_path) as outbox:
@@ -538,6 +549,7 @@ def _load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
         yield (
             f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
             f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected"
+            + "".join(f"; attention: {finding.message}" for finding in report.findings if finding.raised)
         )
         for code, n_rows in report.reasons.items():
             yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"

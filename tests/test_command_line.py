@@ -173,3 +173,22 @@ def test_a_file_system_without_space_is_a_mistake_to_mend(workspace, log, capsys
 def test_usage_mistakes_exit_with_two(capsys):
     assert readrank.run(["ingest"]) == 2
     assert readrank.run(["no-such-command"]) == 2
+
+
+def test_ingest_replays_rejected_rows_and_tells_what_is_unusual(tmp_path, capsys):
+    shop, log = str(tmp_path / "shop"), tmp_path / "log.csv"
+    assert readrank.run(["init", shop]) == 0
+    log.write_text("user_id,item_id,time\nu,i,2024-01-31\nu,j,31/01/2024\n")
+    (tmp_path / "items.csv").write_text("item_id,title\ni,Ink\n")
+    assert readrank.run(["ingest", str(tmp_path / "items.csv"), str(log), "-w", shop]) == 0
+    assert "2 rows read = 1 loaded + 0 duplicate + 1 rejected" in capsys.readouterr().out
+    assert readrank.run(["ingest", "--replay-rejected", "--time-format", "%d/%m/%Y", "-w", shop]) == 0
+    assert "1 rows read = 1 loaded + 0 duplicate + 0 rejected" in capsys.readouterr().out
+    log.write_text("user_id,item_id,time,kind\nu,k,2024-02-01,wave\n")
+    assert readrank.run(["ingest", str(log), "-w", shop]) == 0
+    summary = capsys.readouterr().out.splitlines()[0]
+    assert "1 loaded" in summary
+    assert "attention: " in summary
+    assert "wave" in summary
+    for arguments in (["ingest", "-w", shop], ["ingest", "--replay-rejected", str(log), "-w", shop]):
+        assert readrank.run(arguments) == 2

@@ -2,12 +2,7 @@ import gzip
 import io
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -17,7 +12,7 @@ from ingest.checks import ChecksConfig, KindsConfig
 from ingest.errors import InputFileError
 from ingest.load import load_files
 from ingest.moments import utc_now
-from ingest.store import END_OF_TIME, Store
+from ingest.store import END_OF_TIME
 
 LOG = "user_id,item_id,occurred_at,kind\nu1,i1,2024-01-01T00:00:00,view\nu2,i2,2024-01-02,purchase\n"
 
@@ -346,30 +341,3 @@ def test_load_of_impressions_and_how_clicks_are_resolved(store, load):
     assert [code for _, code, *_ in rejected(store)] == ["bad_clicked", "bad_position", "bad_propensity"]
     rows = store.impressions(before=END_OF_TIME)
     assert rows.select("item_id", "clicked", "position").rows() == [("a", True, 1), ("b", False, 2)]
-
-
-def test_load_killed_at_any_moment_leaves_the_store_as_it_was(tmp_path):
-    n_rows = 200_000
-    path = tmp_path / "log.csv"
-    pl.DataFrame(
-        {"user_id": ["u"] * n_rows, "item_id": range(n_rows), "occurred_at": range(1704067200, 1704067200 + n_rows)}
-    ).write_csv(path)
-    program = "import sys; from ingest.store import Store; from ingest.load import load_files\n"
-    program += "s = Store.open(sys.argv[1]); print('open', flush=True); load_files(s, [sys.argv[2]])"
-    root = Path(__file__).parents[2]
-    for delay in (0.1, 0.5, 0.9):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path / "s.duckdb"), str(path)], cwd=root, stdout=subprocess.PIPE
-        )
-        assert worker.stdout is not None
-        worker.stdout.readline()
-        time.sleep(delay)
-        worker.send_signal(signal.SIGKILL)
-        worker.communicate()
-        with Store.open(tmp_path / "s.duckdb") as store:
-            assert one(store, "SELECT count(*) FROM interactions") in (0, n_rows)
-    with Store.open(tmp_path / "s.duckdb") as store:
-        report = load_files(store, [path])[0]
-        assert report.rows_loaded + report.rows_duplicate == n_rows
-        assert one(store, "SELECT count(*) FROM interactions") == n_rows
-        assert one(store, "SELECT count(DISTINCT item_id) FROM interactions") == n_rows
