@@ -214,7 +214,7 @@ def _new_kinds(counts: dict[str, int], config: QualityConfig, past: Span) -> Fin
     if len(past.kinds) >= MAX_KINDS:
         return _untold("new_kinds", limit, f"the log has {MAX_KINDS:,} kinds or more; new ones are no news")
     new = [(kind, n_rows) for kind, n_rows in counts.items() if kind not in past.kinds]
-    named = [f"'{kind[:40]}' ({n_rows:,} rows)" for kind, n_rows in new[:5]]
+    named = [f"'{kind[:40]}' ({n_rows:,} row{'s' * (n_rows != 1)})" for kind, n_rows in new[:5]]
     if len(new) > len(named):
         named.append(f"and {len(new) - len(named):,} more")
     return Finding(

@@ -1,13 +1,21 @@
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from ingest.load import load_files
+from ingest.publish import publish
+from ingest.publish_parquet import publish_parquet
+from ingest.store import Store
+from ingest.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 ANALYSTS = (ROOT / "docs" / "analysts.md").read_text()
 FORMATS = (ROOT / "docs" / "data-formats.md").read_text()
 QUERIES = dict(re.findall(r"### (.+?)\n\n```sql\n(.+?)```", ANALYSTS, re.DOTALL))
+PROGRAMS = re.findall(r"```python\n(.+?)```", ANALYSTS, re.DOTALL)
 
 ANSWERS = {
     "Which items were bought by most people in the last thirty days of the log?": [
@@ -24,18 +32,34 @@ ANSWERS = {
     "What came of each model's answers?": [("b1", 1, 1 / 2, 10.0 / 1)],
     "Which files brought bad rows, and why?": [("log.csv", 8, 2, {"bad_time": 1, "missing_item_id": 1})],
     "How much of the catalogue has nobody touched?": [(1, 3)],
+    "Which loads were unlike those before them?": [
+        ("later.csv", "kinds that no earlier load had: 'wave' (1 row)"),
+        ("later.csv", "1 of 1 new rows name items that the catalogue does not hold"),
+    ],
+    "Which titles did people see?": [("r0", 1, "Apple"), ("r0", 2, "Loaf"), ("r1", 1, "Apple"), ("r1", 2, "Bread")],
+    "Which sources propose what is clicked?": [("words", 1, 1 / 1), ("popular", 2, 1 / 2)],
+    "Is the model that was judged last better than each baseline?": [
+        ("all", "ndcg over popular", 0.3 - 0.2, 0.05, 0.15, True),
+        ("cold users", "ndcg over popular", 0.2 - 0.2, -0.05, 0.05, False),
+    ],
 }
 
 
 @pytest.fixture
 def filled(store, load):
-    load("items.csv", "item_id,title,categories\na,Apple,food|fruit\nb,Bread,food\nc,Cork,home\n")
+    load("items-old.csv", "item_id,title,categories,updated_at\nb,Loaf,food,2023-06-01\n")
+    load(
+        "items.csv",
+        "item_id,title,categories,updated_at\n"
+        "a,Apple,food|fruit,2024-01-02\nb,Bread,food,2024-01-02\nc,Cork,home,2024-01-02\n",
+    )
     load(
         "log.csv",
         "user_id,item_id,occurred_at,kind,request_id\n"
         "u1,b,2023-01-02,purchase,\nu1,a,2024-01-01,view,\nu1,b,2024-01-02,purchase,\nu2,b,2024-01-03,purchase,\n"
         "u2,a,2024-01-03,purchase,r1\nu3,b,2024-01-03,view,\nu3,,2024-01-03,view,\nu3,b,soon,view,\n",
     )
+    load("later.csv", "user_id,item_id,occurred_at,kind\nu1,z,2024-01-03,wave\n")
     load(
         "shown.csv",
         "request_id,user_id,item_id,occurred_at,clicked,position\nr0,u1,a,2024-01-01,1,1\nr0,u1,b,2024-01-01,1,2\n",
@@ -44,23 +68,64 @@ def filled(store, load):
     store.connection.execute(
         "INSERT INTO requests (request_id, user_id, occurred_at, bundle_version) VALUES ('r1', 'u2', ?, 'b1')", [moment]
     )
-    for position, item_id in enumerate(["a", "b"], 1):
+    for position, (item_id, sources) in enumerate([("a", ["words", "popular"]), ("b", ["popular"])], 1):
         store.connection.execute(
             """
-            INSERT INTO impressions (request_id, user_id, item_id, position, occurred_at)
-            VALUES ('r1', 'u2', ?, ?, ?)
+            INSERT INTO impressions (request_id, user_id, item_id, position, sources, occurred_at)
+            VALUES ('r1', 'u2', ?, ?, ?, ?)
             """,
-            [item_id, position, moment],
+            [item_id, position, sources, moment],
         )
+    judge(store, "run1", moment, [("all", -0.1, -0.2, 0.0)])
+    judge(store, "run2", moment + timedelta(days=1), [("cold users", 0.0, -0.05, 0.05), ("all", 0.3 - 0.2, 0.05, 0.15)])
     return store
+
+
+def judge(store, run_id, moment, gains):
+    store.connection.execute(
+        "INSERT INTO evaluations (run_id, protocol, cutoff, started_at) VALUES (?, 'cutoff', ?, ?)",
+        [run_id, moment, moment],
+    )
+    for segment, value, low, high in gains:
+        store.connection.execute(
+            """
+            INSERT INTO evaluation_metrics (run_id, cutoff, segment, system, metric, k, value, low, high, n)
+            VALUES (?, ?, ?, 'readrank', 'ndcg over popular', 10, ?, ?, ?, 100)
+            """,
+            [run_id, moment, segment, value, low, high],
+        )
 
 
 @pytest.mark.parametrize("question", QUERIES)
 def test_each_question_of_the_analysts_page_is_answered(filled, question):
     rows = filled.connection.sql(QUERIES[question]).fetchall()
-    if question.startswith("Which files"):
-        rows = [(Path(path).name, *counts) for path, *counts in rows]
+    if question.startswith(("Which files", "Which loads")):
+        rows = [(Path(path).name, *rest) for path, *rest in rows]
     assert rows == ANSWERS[question]
+
+
+def test_every_answer_has_its_question():
+    assert set(QUERIES) == set(ANSWERS)
+
+
+def test_the_examples_for_other_engines_read_the_published_parquet(tmp_path, monkeypatch):
+    workspace = Workspace.create(tmp_path / "w", "")
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "user_id,item_id,occurred_at,kind\n"
+        "u1,a,2023-12-31 23:59:59,purchase\nu1,a,2024-01-01,view\nu1,b,2024-01-02,view\nu2,b,2024-01-31,purchase\n"
+    )
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [log])
+    publish(workspace)
+    publish_parquet(workspace)
+    monkeypatch.chdir(workspace.root)
+    polars, pyarrow = PROGRAMS
+    made: dict[str, Any] = {}
+    exec(polars, made)
+    assert dict(made["per_kind"].iter_rows()) == {"view": 2, "purchase": 1}
+    exec(pyarrow, made)
+    assert made["purchases"].column("user_id").to_pylist() == ["u2"]
 
 
 def test_the_analysts_page_names_every_table_and_view(store):
@@ -79,6 +144,8 @@ def test_the_formats_page_names_every_reason():
     used = {"missing_user_id", "missing_item_id", "missing_request_id"}
     for path in (ROOT / "ingest").glob("*.py"):
         used |= set(
-            re.findall(r'"((?:missing_time|(?:long|bad|before|future|control|invalid|field)_\w+))"', path.read_text())
+            re.findall(
+                r'"((?:(?:missing|future)_time|(?:long|bad|before|control|invalid|field)_\w+))"', path.read_text()
+            )
         )
     assert told == used

@@ -188,7 +188,7 @@ def test_kinds_never_seen_before_are_named(loads):
         [("a", "view", NEW_YEAR), ("a", "veiw", NEW_YEAR), ("a", "buy", NEW_YEAR), ("b", "buy", NEW_YEAR)]
     )
     assert (found["new_kinds"].value, found["new_kinds"].raised) == (2, True)
-    assert found["new_kinds"].message == "kinds that no earlier load had: 'buy' (2 rows), 'veiw' (1 rows)"
+    assert found["new_kinds"].message == "kinds that no earlier load had: 'buy' (2 rows), 'veiw' (1 row)"
     assert loads.events([("a", "veiw", NEW_YEAR)])["new_kinds"].raised is False
 
 
