@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ingest.erase import Forgotten
-    from ingest.load import LoadReport
+    from ingest.load_reading import LoadReport
     from ingest.progress import Progress
     from ingest.retention import Retained
     from ingest.verify_erasure import Searched

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from ingest import columns as c
-from ingest.load import LoadReport, new_load_id, record_load
+from ingest.load import record_load
+from ingest.load_reading import LoadReport, new_load_id
 from ingest.merge_events import EventWriter
 from ingest.moments import utc_now
 from ingest.outbox import Drained, OnlineEvent, Outbox

@@ -12,7 +12,8 @@ from ingest import columns as c
 from ingest.batches import Batch, none_broken
 from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.json_lines import ObjectLines, object_keys, parsed_objects
-from ingest.load import LoadReport, load_reading, record_load
+from ingest.load import record_load
+from ingest.load_reading import LoadReport, load_reading
 from ingest.mapping import Table
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent

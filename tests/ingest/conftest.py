@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.load import LoadReport, load_files
+from ingest.load import load_files
+from ingest.load_reading import LoadReport
 from ingest.store import Store
 
 

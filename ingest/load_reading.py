@@ -1,0 +1,182 @@
+"""How does one reading of a file become rows of one table? Checked batch by batch, merged, compared with the past."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.ahead import ahead
+from ingest.batches import Batch
+from ingest.checks import Checker, KindsConfig
+from ingest.mapping import Table
+from ingest.merge_events import EventWriter
+from ingest.merge_impressions import merge_impressions
+from ingest.merge_items import merge_items
+from ingest.quality import Finding, LoadFacts, QualityConfig, findings
+from ingest.quarantine import Quarantine
+from ingest.readings import Reading
+from ingest.stage import Stage
+from ingest.values import as_text
+
+if TYPE_CHECKING:
+    import duckdb
+
+log = logging.getLogger(__name__)
+
+Users = Callable[[pl.Series], pl.Series]
+"""Turns a column of user ids into what may be kept of them: pseudonyms."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadReport:
+    """What became of one reading of a file: rows_read = rows_loaded + rows_duplicate + rows_rejected."""
+
+    path: str
+    table: Table | None
+    """None for an empty file, or one that the preset passes over."""
+    load_id: str | None = None
+    """Its row in `loads`; None where there is none."""
+    rows_read: int = 0
+    rows_loaded: int = 0
+    """New rows; for items new or changed ones, for impressions also ones now known to be clicked."""
+    rows_duplicate: int = 0
+    """Rows that the store had already, or that stood in the file twice."""
+    rows_rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    """Rejected rows by reason code."""
+    unknown_kinds: dict[str, int] = field(default_factory=dict)
+    """Rows by kind that the settings do not name; each counted 1."""
+    without_text: int = 0
+    """Items that have neither title, description nor categories."""
+    findings: tuple[Finding, ...] = ()
+    """What its quality was checked for, raised or not."""
+
+
+def new_load_id(moment: datetime) -> str:
+    """Make an id that sorts by time and is shared with no other load."""
+    return f"{moment:%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+
+
+def load_reading(
+    connection: "duckdb.DuckDBPyConnection",
+    reading: Reading,
+    *,
+    source: str,
+    checker: Checker,
+    quarantine: Quarantine,
+    quality: QualityConfig | None = None,
+    users: Users | None = None,
+    on_batch: Callable[[Batch, int], None] = lambda batch, n_read: None,
+    started: datetime,
+) -> LoadReport:
+    """Check and merge one reading inside the caller's transaction; InputFileError when the quarantine refuses it.
+
+    `on_batch` is called after each batch with it and the number of rows read so far.
+    """
+    load_id = new_load_id(started)
+    sink: EventWriter | Stage | None = None
+    present: frozenset[str] = frozenset()
+    n_read = n_good = without_text = 0
+    reasons: Counter[str] = Counter()
+    unknown_kinds: Counter[str] = Counter()
+    for batch in ahead(reading.batches()):
+        if sink is None:
+            sink = _sink(connection, batch.table, load_id, started)
+        checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
+        broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
+        rejected = pl.concat([broken, checked.rejected])
+        quarantine.keep(rejected, load_id, batch.table)
+        sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
+        present |= batch.present
+        n_read += batch.rows.height + batch.broken.height
+        n_good += checked.good.height
+        reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
+        unknown_kinds.update(checked.unknown_kinds)
+        if batch.table == "items":
+            without_text += _count_without_text(checked.good)
+        on_batch(batch, n_read)
+    if sink is None:
+        return LoadReport(path=source, table=None)
+    quarantine.judge(n_read, reasons)
+    n_loaded = _merge(connection, sink, load_id=load_id, moment=started, present=present)
+    facts = LoadFacts(
+        load_id=load_id,
+        table=sink.table,
+        path=source,
+        rows_read=n_read,
+        rows_loaded=n_loaded,
+        rows_duplicate=n_good - n_loaded,
+        rows_rejected=reasons.total(),
+        reasons=dict(reasons.most_common()),
+        started=started,
+        first_arrival=sink.first_arrival if isinstance(sink, EventWriter) else 0,
+    )
+    log.info("loaded source=%s table=%s rows=%d rejected=%d", source, sink.table, n_loaded, facts.rows_rejected)
+    return LoadReport(
+        path=source,
+        table=sink.table,
+        load_id=load_id,
+        rows_read=facts.rows_read,
+        rows_loaded=facts.rows_loaded,
+        rows_duplicate=facts.rows_duplicate,
+        rows_rejected=facts.rows_rejected,
+        reasons=facts.reasons,
+        unknown_kinds=dict(unknown_kinds.most_common()),
+        without_text=without_text,
+        findings=tuple(findings(connection, facts, quality)) if quality else (),
+    )
+
+
+def _sink(
+    connection: "duckdb.DuckDBPyConnection", table: Table, load_id: str, moment: datetime
+) -> "EventWriter | Stage":
+    if table == "interactions":
+        return EventWriter(connection, load_id=load_id, moment=moment)
+    return Stage(connection, table)
+
+
+def _merge(
+    connection: "duckdb.DuckDBPyConnection",
+    sink: "EventWriter | Stage",
+    *,
+    load_id: str,
+    moment: datetime,
+    present: frozenset[str],
+) -> int:
+    """Finish the load and return how many rows were new or changed something."""
+    if isinstance(sink, EventWriter):
+        return sink.finish()
+    if sink.table == "items":
+        n_new = merge_items(connection, load_id=load_id, moment=moment, present=present)
+    else:
+        n_new = merge_impressions(connection, load_id=load_id)
+    sink.clear()
+    return n_new
+
+
+def _with_pseudonyms(rows: pl.DataFrame, users: Users | None) -> pl.DataFrame:
+    if users is None or c.USER_ID not in rows.columns:
+        return rows
+    return rows.with_columns(users(as_text(rows[c.USER_ID])).alias(c.USER_ID))
+
+
+def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
+    """Give each row its own weight, else its kind's, else 1; keep what the log itself said for the row's identity."""
+    if good[c.WEIGHT].null_count() == 0:
+        return good.with_columns(pl.col(c.WEIGHT).alias("given_weight"))
+    of_kind = pl.col(c.KIND).replace_strict(kinds.weights, default=1.0, return_dtype=pl.Float64)
+    return good.with_columns(
+        pl.col(c.WEIGHT).alias("given_weight"),
+        pl.coalesce(c.WEIGHT, of_kind).alias(c.WEIGHT),
+    )
+
+
+def _count_without_text(items: pl.DataFrame) -> int:
+    no_text = pl.col(c.TITLE).is_null() & pl.col(c.DESCRIPTION).is_null() & pl.col(c.CATEGORIES).is_null()
+    return items.filter(no_text).height
