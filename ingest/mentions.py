@@ -1,8 +1,9 @@
 """Does a text name this person, or only a longer id that holds theirs?
 
 An id counts where it stands alone: no letter, digit or underscore touches it, nor does one through a single `-`, `.`,
-`@` or `+`. So `ann` is named in `"user": "ann"` and in `for ann.`, but not in `joanna`, `ann-2` or `ann@example.com`.
-A bare number of few digits could be anything, so in free text it counts only right after a word with `user`.
+`@` or `+` (the ending of a file's name aside). So `ann` is named in `"user": "ann"`, `for ann.` and `ann.csv`, but not
+in `joanna`, `ann-2` or `ann@example.com`. A bare number of few digits could be anything, so in free text it counts only
+right after a word with `user`.
 """
 
 import html
@@ -28,11 +29,12 @@ _WORD = r"[A-Za-z0-9_\x80-\xff]"
 _MARK_BEFORE = r"(?<=\xc2[\xa0-\xbf])|(?<=\xe2[\x80\x81][\x80-\xbf])|(?<=\xef\xbb\xbf)"
 _MARK_AFTER = r"(?=\xc2[\xa0-\xbf]|\xe2[\x80\x81][\x80-\xbf])"
 _OPEN = rf"(?:(?<!{_WORD})(?<!{_WORD}[-.@+])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f][0-9A-Fa-f])|{_MARK_BEFORE})"
-_CLOSED = rf"(?:(?!{_WORD})(?![-.@+]{_WORD})|{_MARK_AFTER})"
+_ENDING = r"\.(?:csv|tsv|jsonl?|ndjson|parquet|txt|log|html?|xml|pdf|png|jpe?g|gz|zst|zip)"
+_CLOSED = rf"(?:(?!{_WORD})(?![-.@+]{_WORD})|{_MARK_AFTER}|(?={_ENDING}(?!{_WORD})))"
 
 _SQL_WORD = r"\p{L}\p{N}_"
 _SQL_OPEN = rf"(?:^|[^{_SQL_WORD}\-.@+]|(?:^|[^{_SQL_WORD}])[\-.@+]|\\[nrt]|%[0-9A-Fa-f][0-9A-Fa-f])"
-_SQL_CLOSED = rf"(?:$|[^{_SQL_WORD}\-.@+]|[\-.@+](?:$|[^{_SQL_WORD}]))"
+_SQL_CLOSED = rf"(?:$|[^{_SQL_WORD}\-.@+]|[\-.@+](?:$|[^{_SQL_WORD}])|{_ENDING}(?:$|[^{_SQL_WORD}]))"
 
 _AFTER_USER = r"(?i:user)[\w -]{0,12}[\"'\\]*\s*[:=]?\s*[\"'\\]*"
 

@@ -2,7 +2,7 @@
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,30 +109,51 @@ def _search_relation(connection: "duckdb.DuckDBPyConnection", relation: str, tab
         for name, kind, *_ in described
         if name == c.USER_ID or any(textual in kind.upper() for textual in _TEXTUAL)
     ]
-    if not columns:
-        return TableHits(columns=(), somewhere=False)
-    counts, parameters = [], {"alone": person.sql_alone, "number": person.sql_number_alone, "ids": list(person.ids)}
     spelled = {f"spelled{number}": form for number, form in enumerate(person.spellings)}
-    for name in columns:
-        text = f"CAST({_quoted(name)} AS VARCHAR)"
-        near = "(" + " OR ".join(f"contains({text}, ${key})" for key in spelled) + ")"
-        alone = f"({near} AND regexp_matches({text}, $alone))"
-        if name == c.USER_ID:
-            certain, doubtful = f"list_contains($ids, {text})", "FALSE"
-        elif name == c.ITEM_ID:
-            certain, doubtful = "FALSE", f"({alone} OR list_contains($ids, {text}))"
-        else:
-            certain = alone
-            doubtful = f"({near} AND NOT {alone} AND $number IS NOT NULL AND regexp_matches({text}, $number))"
-        counts += [f"count_if({certain})", f"count_if({doubtful})", f"count_if({near})"]
-    used = {key: value for key, value in {**parameters, **spelled}.items() if f"${key}" in " ".join(counts)}
-    row = connection.execute(f"SELECT {', '.join(counts)} FROM {relation}", used).fetchone()
+    near = {name: "(" + " OR ".join(f"contains({_text_of(name)}, ${key})" for key in spelled) + ")" for name in columns}
+    holding = _counts(connection, relation, near, spelled)
+    hits = []
+    # The rule costs a lot more than looking for the characters, and most columns do not even hold those.
+    for name in [name for name in columns if holding[name]]:
+        conditions = _conditions(name, near[name], person)
+        found = _counts(connection, relation, conditions, {**spelled, "ids": list(person.ids)})
+        if any(found.values()):
+            hits.append(ColumnHits(place=f"{table}.{name}" if table else name, **found))
+    return TableHits(columns=tuple(hits), somewhere=any(holding.values()))
+
+
+def _conditions(name: str, near: str, person: Person) -> dict[str, str]:
+    """Return when a value of a column names the person for certain, and when it is only doubtful."""
+    text = _text_of(name)
+    if name == c.USER_ID:
+        return {"certain": f"list_contains($ids, {text})", "doubtful": "FALSE"}
+    alone = f"({near} AND regexp_matches({text}, {_literal(person.sql_alone)}))"
+    number = person.sql_number_alone
+    bare = f"({near} AND regexp_matches({text}, {_literal(number)}))" if number else "FALSE"
+    if name == c.ITEM_ID:
+        return {"certain": "FALSE", "doubtful": f"({alone} OR {bare})"}
+    return {"certain": alone, "doubtful": f"({bare} AND NOT {alone})"}
+
+
+def _counts(
+    connection: "duckdb.DuckDBPyConnection", relation: str, conditions: dict[str, str], parameters: Mapping[str, object]
+) -> dict[str, int]:
+    """Count the rows of a relation under each condition, in one scan."""
+    if not conditions:
+        return {}
+    counted = ", ".join(f"count_if({condition})" for condition in conditions.values())
+    used = {key: value for key, value in parameters.items() if f"${key}" in counted}
+    row = connection.execute(f"SELECT {counted} FROM {relation}", used).fetchone()
     assert row is not None
-    hits = [
-        ColumnHits(place=f"{table}.{name}" if table else name, certain=row[3 * place], doubtful=row[3 * place + 1])
-        for place, name in enumerate(columns)
-    ]
-    return TableHits(columns=tuple(hit for hit in hits if hit.certain or hit.doubtful), somewhere=any(row[2::3]))
+    return dict(zip(conditions, row, strict=True))
+
+
+def _text_of(column: str) -> str:
+    return f"CAST({_quoted(column)} AS VARCHAR)"
+
+
+def _literal(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _sqlite_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
