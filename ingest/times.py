@@ -1,6 +1,6 @@
 """When was that? Times as people write them, turned into naive UTC."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import polars as pl
@@ -74,7 +74,6 @@ def _from_unix(values: pl.Series) -> pl.Series:
 
 def _from_strings(values: pl.Series, time_format: str | None) -> pl.Series:
     """Try formats one after another, each only on what the earlier ones left."""
-    parsed = pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
     attempts: list[Callable[[pl.Series], pl.Series]] = [
         plain_iso,
         _digits,
@@ -82,16 +81,17 @@ def _from_strings(values: pl.Series, time_format: str | None) -> pl.Series:
     ]
     if time_format:
         attempts.insert(0, partial(_formatted, time_format))
-    for attempt in attempts:
-        left = parsed.is_null() & values.is_not_null() & (values != "")
-        n_left = left.sum()
-        if n_left == 0:
-            break
-        if n_left == values.len():
-            parsed = attempt(values)
-        else:
-            parsed = parsed.scatter(left.arg_true(), attempt(values.filter(left)))
-    return parsed
+    return _first_that_reads(attempts, values)
+
+
+def _first_that_reads(attempts: Sequence[Callable[[pl.Series], pl.Series]], values: pl.Series) -> pl.Series:
+    parsed = attempts[0](values)
+    if len(attempts) == 1 or parsed.null_count() == values.null_count():
+        return parsed
+    left = (parsed.is_null() & values.is_not_null() & (values != "")).arg_true()
+    if left.is_empty():
+        return parsed
+    return parsed.scatter(left, _first_that_reads(attempts[1:], values.gather(left)))
 
 
 def _formatted(time_format: str, values: pl.Series) -> pl.Series:
