@@ -50,6 +50,7 @@ def rewrite_without(
     from the first read to the renaming. StoreError: a job is at work, or the disk has no room for a second store.
     """
     settle(path)
+    path = path.resolve()  # a link would be replaced, and what it leads to would stay
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     _remove(fresh)
     try:
@@ -66,6 +67,7 @@ def settle(path: Path) -> None:
     Copies under way are made by jobs that hold the store, and so does this: what lies there is left over for sure.
     """
     with Store.open(path) as store:
+        path = path.resolve()
         for pattern in (f".{path.name}.*.new*", ".analytics.duckdb.*.new*"):
             for left in path.parent.glob(pattern):
                 _remove(left)
@@ -119,6 +121,7 @@ def _rewrite(
                 raise StoreError(f"{path}: table {name} was not copied whole, the old store stays; check the disk")
         sign(connection, "fresh", removed)
         connection.execute("DETACH fresh")
+        shutil.copymode(path, fresh)
         make_durable(fresh)
         fresh.replace(path)
         make_durable(path.parent)
@@ -143,13 +146,14 @@ def _of_person(connection: "duckdb.DuckDBPyConnection", schema: str, table: str,
     if c.USER_ID in columns:
         return f"CAST(it.user_id AS VARCHAR) IN ({ids})"
     if table == "rejected_rows":
-        # A row that was read names its user itself; of a line that could not be read, any mention counts.
+        # A row that was read names its user itself; of a line that could not be read, any mention counts. In between
+        # is a record without user_id, where a bare number may be an item.
         told = "json_extract_string(CASE WHEN json_valid(it.raw) THEN it.raw END, '$.user_id')"
-        mention = _text(f"{person.sql_alone}{'|' + person.sql_number_alone if person.sql_number_alone else ''}")
+        mention = _text("|".join(filter(None, (person.sql_alone, person.sql_number_alone))))
         return f"""
             CASE
                 WHEN {told} IS NOT NULL THEN regexp_replace({told}, '\\.0$', '') IN ({ids}) OR {told} IN ({ids})
-                WHEN json_valid(it.raw) THEN FALSE
+                WHEN json_valid(it.raw) THEN regexp_matches(it.raw, {_text(person.sql_alone)})
                 ELSE regexp_matches(concat_ws(' ', it.raw, it.detail), {mention})
             END
         """

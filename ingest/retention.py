@@ -31,8 +31,8 @@ class RetentionConfig:
     """Days after an erasure in which bundles trained with that person go, whatever keep_bundles says, unless one
     still serves: train, so that another one does."""
     outbox_days: float | None = 30
-    """Days that accepted events stay in online.sqlite after they happened, once they are in the store and every bundle
-    covers them; train --until an earlier moment needs them there."""
+    """Days after which an event leaves online.sqlite, once it is in the store and every bundle covers it;
+    a service needs it there for a bundle trained --until an earlier moment."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:

@@ -220,6 +220,39 @@ def test_a_number_takes_only_its_own_rows(tmp_path, space):
     assert searched(space, "1").found == []
 
 
+def test_rejected_rows_go_by_their_user_or_by_a_mention_where_none_can_be_read(space):
+    rows = {
+        f'{{"user_id": "{GONE}", "item_id": "i"}}': True,
+        f'{{"user_id": "ann", "note": "{GONE}"}}': False,
+        f'{{"user_id": "{LONGER}"}}': False,
+        f'{{"event": "ranking", "user": "{GONE}"}}': True,
+        f"i1;{GONE};2024": True,
+        f"i1;{LONGER};2024": False,
+    }
+    with Store.open(space.store_path) as store:
+        for raw in rows:
+            store.connection.execute(
+                "INSERT INTO rejected_rows VALUES ('l', 'f', 1, 'bad', NULL, ?, 'interactions')", [raw]
+            )
+    forget(space, Person((GONE,)), RetentionConfig())
+    with Store.open(space.store_path) as store:
+        left = store.connection.execute("SELECT raw FROM rejected_rows WHERE load_id = 'l'").fetchall()
+    assert [raw for (raw,) in left] == [raw for raw, goes in rows.items() if not goes]
+
+
+def test_a_store_behind_a_link_is_rewritten_where_it_lies(space, tmp_path):
+    elsewhere = tmp_path / "large disk"
+    elsewhere.mkdir()
+    space.store_path.chmod(0o640)
+    space.store_path.rename(elsewhere / "store.duckdb")
+    space.store_path.symlink_to(elsewhere / "store.duckdb")
+    forget(space, Person((GONE,)), RetentionConfig())
+    assert space.store_path.is_symlink()
+    assert [path.name for path in elsewhere.iterdir()] == ["store.duckdb"]
+    assert of_person(elsewhere / "store.duckdb") == [0, 0, 0, 0]
+    assert (elsewhere / "store.duckdb").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_store_that_a_job_has_open_is_told_before_anything_is_removed(space):
     program = "import sys, duckdb\nc = duckdb.connect(sys.argv[1])\nprint(1, flush=True)\nsys.stdin.read()"
     with subprocess.Popen(
