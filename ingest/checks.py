@@ -242,7 +242,8 @@ class _Judge:
     def _explained(self, rows: pl.DataFrame, number: int) -> pl.DataFrame:
         code, _, column, detail = self.rules[number]
         value = pl.col("value").str.slice(0, 80)
-        quoted = pl.when(value == "").then(pl.lit("")).otherwise(pl.format("'{}' ", value))
+        # Not `pl.format`: it fails on a column of several chunks of which one is empty (Polars 2.1).
+        quoted = pl.when(value == "").then(pl.lit("")).otherwise(pl.lit("'") + value + pl.lit("' "))
         shown = as_text(_Columns(rows)[column]).fill_null("").alias("value").to_frame().select(quoted).to_series()
         return rows.select(
             pl.col(c.LINE).cast(pl.Int64),

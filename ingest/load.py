@@ -90,7 +90,7 @@ def _load_file(
     def tell(batch: Batch, n_read: int) -> None:
         progress(step, batch.bytes_done, size, f"{n_read:,} rows")
 
-    with ThreadPoolExecutor(1) as pool, store.transaction() as connection:
+    with ThreadPoolExecutor(1) as pool, store.lean(), store.transaction() as connection:
         sha256 = pool.submit(_sha256, path)
         reports = [
             load_reading(

@@ -22,6 +22,9 @@ END_OF_TIME = datetime.max
 MEMORY_LIMIT = "2GB"
 """What DuckDB may hold; sorts and joins beyond it spill to disk beside the store."""
 
+STREAMING_MEMORY_LIMIT = "512MB"
+"""What it may hold while files stream through it."""
+
 
 class Store:
     """The store of one workspace, open for one job; one writing process at a time."""
@@ -79,6 +82,15 @@ class Store:
             except BaseException:
                 self._roll_back()
                 raise
+
+    @contextmanager
+    def lean(self) -> Iterator[None]:
+        """Let DuckDB hold little memory in this block: for jobs that stream, whose own batches need the rest."""
+        self.connection.execute(f"SET memory_limit = '{STREAMING_MEMORY_LIMIT}'")
+        try:
+            yield
+        finally:
+            self.connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
 
     def items(self, before: datetime) -> "pl.DataFrame":
         """Return the catalogue as it was strictly before the moment, sorted by item_id.

@@ -63,7 +63,7 @@ def _impressions(rows: pl.DataFrame) -> pl.DataFrame:
         "impression",
         pl.col("shown").str.strip_chars().str.split(" "),
     ).with_columns(
-        pl.format("{}@{}", "impression", c.OCCURRED_AT).alias(c.REQUEST_ID),
+        (pl.col("impression") + "@" + pl.col(c.OCCURRED_AT)).alias(c.REQUEST_ID),
         pl.int_ranges(1, pl.col("shown").list.len() + 1).alias(c.POSITION),
     )
     # `N1-1` was clicked, `N1-0` was not. Without the end, as in the test part, the whole stays and fails the checks:

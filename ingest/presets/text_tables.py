@@ -26,7 +26,7 @@ def cut_lines(separator: str, names: Sequence[str]) -> Callable[[Source], Iterat
             odd = text.filter(~fits).select(
                 c.LINE,
                 pl.lit("field_count").alias(c.REASON_CODE),
-                pl.format("wanted {} values, got {}", pl.lit(len(names)), values.filter(~fits).list.len()).alias(
+                (pl.lit(f"wanted {len(names)} values, got ") + values.filter(~fits).list.len().cast(pl.String)).alias(
                     c.DETAIL
                 ),
                 c.RAW,

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 import zstandard
 
-from ingest.checks import ChecksConfig, KindsConfig
+from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.errors import InputFileError
 from ingest.load import load_files
 from ingest.moments import utc_now
@@ -341,3 +341,13 @@ def test_load_of_impressions_and_how_clicks_are_resolved(store, load):
     assert [code for _, code, *_ in rejected(store)] == ["bad_clicked", "bad_position", "bad_propensity"]
     rows = store.impressions(before=END_OF_TIME)
     assert rows.select("item_id", "clicked", "position").rows() == [("a", True, 1), ("b", False, 2)]
+
+
+def test_load_explains_bad_rows_in_a_frame_of_several_chunks():
+    good = pl.DataFrame(
+        {"line": [1], "user_id": ["u"], "item_id": ["i"], "occurred_at": ["2024-01-01"], "rest": [None]}
+    )
+    bad = good.with_columns(line=pl.lit(2, pl.Int64), occurred_at=pl.lit("soon"))
+    rows = pl.concat([good.cast({"rest": pl.String}), bad.cast({"rest": pl.String})], rechunk=False)
+    checked = Checker(ChecksConfig(), KindsConfig(), now=utc_now()).check("interactions", rows)
+    assert checked.rejected["detail"].to_list() == ["occurred_at 'soon' is not a time; pass --time-format"]
