@@ -63,7 +63,7 @@ def parsed_objects(lines: ObjectLines, names: Sequence[str]) -> tuple[pl.DataFra
     The frame has a String column for each name: null where the key is absent or null, JSON where the value is nested.
     """
     # Half a surrogate pair is no character: Polars lets it through.
-    frame = None if b"\\u" in lines.text and _SURROGATE.search(lines.text) else _read(lines, names)
+    frame = None if b"\\" in lines.text and _SURROGATE.search(lines.text) else _read(lines, names)
     if frame is not None:
         return frame, lines
     lines = valid_objects(lines)

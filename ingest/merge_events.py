@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import polars as pl
 
 from ingest import columns as c
@@ -91,6 +92,8 @@ class EventWriter:
         self.n_written += slab.height
 
     def _not_known(self, slab: pl.DataFrame) -> pl.DataFrame:
+        if self.first_arrival + self.n_written == 0:
+            return slab
         with _registered(self.connection, "arriving", slab.select(c.EVENT_ID)):
             known = pl.DataFrame(self.connection.sql(_PERHAPS_KNOWN).to_arrow_table())
         if known.is_empty():
@@ -112,9 +115,12 @@ def _with_ids(connection: "duckdb.DuckDBPyConnection", events: pl.DataFrame) -> 
 
 def _each_once(slab: pl.DataFrame) -> pl.DataFrame:
     """Keep the first of events with one id; only ids whose hashes meet are compared in full."""
-    suspected = slab[c.EVENT_ID].hash().is_duplicated()
-    if not suspected.any():
+    hashes = slab[c.EVENT_ID].hash()
+    in_order = np.sort(hashes.to_numpy())
+    meeting = in_order[1:][in_order[1:] == in_order[:-1]]
+    if not meeting.size:
         return slab
+    suspected = hashes.is_in(pl.Series(np.unique(meeting)).implode())
     repeated = slab[c.EVENT_ID].filter(suspected).is_first_distinct().not_()
     return slab.filter(~suspected.scatter(suspected.arg_true(), repeated))
 

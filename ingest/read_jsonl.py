@@ -14,7 +14,6 @@ from ingest.mapping import ColumnsConfig, Layout, columns_of, layout
 from ingest.sources import Source
 
 _LINES_FOR_LAYOUT = 10_000
-_WHITE_SPACE = np.frombuffer(b" \t\r", dtype=np.uint8)
 
 
 def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
@@ -64,7 +63,7 @@ def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
     octets = np.frombuffer(text, dtype=np.uint8)
     colons = np.flatnonzero(octets == ord(":"))
     before = octets[colons - 1]
-    if np.isin(before, _WHITE_SPACE).any():
+    if (before <= ord(" ")).any():
         return False
     after_key = colons[before == ord('"')] + 1
     follower = octets[after_key]

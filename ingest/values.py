@@ -56,9 +56,10 @@ def _octets(texts: pl.Series) -> NDArray[np.uint8]:
 
 def as_number(values: pl.Series) -> pl.Series:
     """Turn a column into Float64; null where it is absent, is no number, or is not finite."""
-    if values.dtype == pl.String:
-        values = values.str.strip_chars()
     number = values.cast(pl.Float64, strict=False)
+    if values.dtype == pl.String and number.null_count() > values.null_count():
+        left = (number.is_null() & values.is_not_null()).arg_true()
+        number = number.scatter(left, values.gather(left).str.strip_chars().cast(pl.Float64, strict=False))
     finite = number.is_finite()
     return number if finite.all() else number.set(~finite.fill_null(True), None)
 
