@@ -9,12 +9,11 @@ import numpy as np
 import polars as pl
 
 from ingest import columns as c
+from ingest.window import ROW_GROUP, Window
 
 if TYPE_CHECKING:
     import duckdb
 
-ROW_GROUP = 122_880
-"""Rows that DuckDB compresses together; two threads work on two of them."""
 SLAB_ROWS = 8 * ROW_GROUP
 """Rows held in memory, looked up and written at once."""
 
@@ -35,7 +34,7 @@ _HASHED_IDS = """
 _PERHAPS_KNOWN = """
     SELECT known.event_id
     FROM interactions AS known
-    SEMI JOIN (SELECT hash(event_id) AS event_key FROM arriving) AS arriving
+    SEMI JOIN (SELECT hash(event_id) AS event_key FROM arriving_ids) AS arriving
         ON arriving.event_key = known.event_key
 """
 
@@ -65,12 +64,15 @@ class EventWriter:
         ((first,),) = connection.execute("SELECT coalesce(max(arrival), -1) + 1 FROM interactions").fetchall()
         self.first_arrival = int(first)
         self.n_written = 0
+        self._anonymous = Window(connection, "anonymous")
+        self._arriving_ids = Window(connection, "arriving_ids")
+        self._arriving = Window(connection, "arriving")
         self._waiting: list[pl.DataFrame] = []
         self._n_waiting = 0
 
     def add(self, events: pl.DataFrame) -> None:
         """Take checked rows (the columns of `Checker.check`, and `given_weight`); they may wait for a full slab."""
-        self._waiting.append(_with_ids(self.connection, events))
+        self._waiting.append(self._with_ids(events))
         self._n_waiting += events.height
         if self._n_waiting >= SLAB_ROWS:
             self._write()
@@ -87,30 +89,29 @@ class EventWriter:
         slab = self._not_known(_each_once(slab))
         first = self.first_arrival + self.n_written
         slab = slab.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("arrival"))
-        with _registered(self.connection, "arriving", slab), _any_order(self.connection):
+        with self._arriving.showing(slab), _any_order(self.connection):
             self.connection.execute(_INSERT, {"load_id": self.load_id, "moment": self.moment})
         self.n_written += slab.height
+
+    def _with_ids(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Give events without an id the MD5 of their content."""
+        unnamed = events[c.EVENT_ID].is_null()
+        if unnamed.any():
+            anonymous = events.filter(unnamed).with_row_index("number")
+            with self._anonymous.showing(anonymous):
+                hashed = pl.DataFrame(self.connection.sql(_HASHED_IDS).to_arrow_table()).to_series().cast(pl.String)
+            ids = hashed if unnamed.all() else events[c.EVENT_ID].scatter(unnamed.arg_true(), hashed)
+            events = events.with_columns(ids.alias(c.EVENT_ID))
+        return events.select(_STORED)
 
     def _not_known(self, slab: pl.DataFrame) -> pl.DataFrame:
         if self.first_arrival + self.n_written == 0:
             return slab
-        with _registered(self.connection, "arriving", slab.select(c.EVENT_ID)):
+        with self._arriving_ids.showing(slab.select(c.EVENT_ID)):
             known = pl.DataFrame(self.connection.sql(_PERHAPS_KNOWN).to_arrow_table())
         if known.is_empty():
             return slab
         return slab.join(known.cast(pl.String), on=c.EVENT_ID, how="anti", maintain_order="left")
-
-
-def _with_ids(connection: "duckdb.DuckDBPyConnection", events: pl.DataFrame) -> pl.DataFrame:
-    """Give events without an id the MD5 of their content."""
-    unnamed = events[c.EVENT_ID].is_null()
-    if unnamed.any():
-        anonymous = events.filter(unnamed).with_row_index("number")
-        with _registered(connection, "anonymous", anonymous):
-            hashed = pl.DataFrame(connection.sql(_HASHED_IDS).to_arrow_table()).to_series().cast(pl.String)
-        ids = hashed if unnamed.all() else events[c.EVENT_ID].scatter(unnamed.arg_true(), hashed)
-        events = events.with_columns(ids.alias(c.EVENT_ID))
-    return events.select(_STORED)
 
 
 def _each_once(slab: pl.DataFrame) -> pl.DataFrame:
@@ -123,19 +124,6 @@ def _each_once(slab: pl.DataFrame) -> pl.DataFrame:
     suspected = hashes.is_in(pl.Series(np.unique(meeting)).implode())
     repeated = slab[c.EVENT_ID].filter(suspected).is_first_distinct().not_()
     return slab.filter(~suspected.scatter(suspected.arg_true(), repeated))
-
-
-@contextmanager
-def _registered(connection: "duckdb.DuckDBPyConnection", name: str, frame: pl.DataFrame) -> Iterator[None]:
-    import pyarrow as pa
-
-    table = frame.to_arrow()
-    # One batch is one thread's work.
-    connection.register(name, pa.Table.from_batches(table.to_batches(max_chunksize=ROW_GROUP), schema=table.schema))
-    try:
-        yield
-    finally:
-        connection.unregister(name)
 
 
 @contextmanager

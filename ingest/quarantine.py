@@ -8,6 +8,7 @@ import polars as pl
 from ingest.checks import ChecksConfig
 from ingest.errors import InputFileError
 from ingest.mapping import Table
+from ingest.window import Window
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,20 +31,20 @@ class FileQuarantine:
         self.connection = connection
         self.source = source
         self.checks = checks
+        self._rejected = Window(connection, "rejected")
 
     def keep(self, rejected: pl.DataFrame, load_id: str, table: Table) -> None:
         """Write the rows down."""
         if rejected.is_empty():
             return
-        self.connection.register("rejected", rejected.to_arrow())
-        self.connection.execute(
-            """
-            INSERT INTO rejected_rows (load_id, source, line, reason_code, detail, raw, table_name)
-            SELECT $load_id, $source, line, reason_code, detail, raw, $table FROM rejected
-            """,
-            {"load_id": load_id, "source": self.source, "table": table},
-        )
-        self.connection.unregister("rejected")
+        with self._rejected.showing(rejected):
+            self.connection.execute(
+                """
+                INSERT INTO rejected_rows (load_id, source, line, reason_code, detail, raw, table_name)
+                SELECT $load_id, $source, line, reason_code, detail, raw, $table FROM rejected
+                """,
+                {"load_id": load_id, "source": self.source, "table": table},
+            )
 
     def judge(self, n_read: int, reasons: Counter[str]) -> None:
         """Refuse a file without any good row, or with a larger share of bad ones than the settings allow."""

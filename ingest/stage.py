@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from ingest.window import Window
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -44,13 +46,13 @@ class Stage:
         connection.execute(
             f"CREATE TEMP TABLE staged ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
         )
+        self._checked = Window(connection, "checked")
         self._names = ", ".join(columns)
 
     def add(self, checked: pl.DataFrame) -> None:
         """Put a batch of checked rows on the stage."""
-        self.connection.register("checked", checked.to_arrow())
-        self.connection.execute(f"INSERT INTO staged SELECT {self._names} FROM checked")
-        self.connection.unregister("checked")
+        with self._checked.showing(checked):
+            self.connection.execute(f"INSERT INTO staged SELECT {self._names} FROM checked")
 
     def clear(self) -> None:
         """Drop the table; a transaction that fails drops it as well."""
