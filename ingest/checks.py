@@ -236,21 +236,20 @@ class _Judge:
             return Checked(self.parsed, pl.DataFrame(schema=REJECTED_SCHEMA))
         bad = broken_rule.is_not_null()
         bad_rows, broken_rules = self.rows.filter(bad), broken_rule.drop_nulls()
-        rejected = [self._explained(bad_rows.filter(broken_rules == n), n) for n in broken_rules.unique()]
+        raw = bad_rows.select(pl.struct(pl.exclude(c.LINE)).struct.json_encode().alias(c.RAW)).to_series()
+        rejected = [
+            self._explained(bad_rows.filter(these), raw.filter(these), n)
+            for n in broken_rules.unique()
+            for these in [broken_rules == n]
+        ]
         return Checked(self.parsed.filter(~bad), pl.concat(rejected).sort(c.LINE))
 
-    def _explained(self, rows: pl.DataFrame, number: int) -> pl.DataFrame:
+    def _explained(self, rows: pl.DataFrame, raw: pl.Series, number: int) -> pl.DataFrame:
         code, _, column, detail = self.rules[number]
-        value = pl.col("value").str.slice(0, 80)
-        # Not `pl.format`: it fails on a column of several chunks of which one is empty (Polars 2.1).
-        quoted = pl.when(value == "").then(pl.lit("")).otherwise(pl.lit("'") + value + pl.lit("' "))
-        shown = as_text(_Columns(rows)[column]).fill_null("").alias("value").to_frame().select(quoted).to_series()
-        return rows.select(
-            pl.col(c.LINE).cast(pl.Int64),
-            pl.lit(code).alias(c.REASON_CODE),
-            (pl.lit(f"{column} ") + shown + pl.lit(detail)).alias(c.DETAIL),
-            pl.struct(pl.exclude(c.LINE)).struct.json_encode().alias(c.RAW),
-        )
+        values = as_text(_Columns(rows)[column]).fill_null("").str.slice(0, 80)
+        details = [f"{column} '{value}' {detail}" if value else f"{column} {detail}" for value in values]
+        found = {c.LINE: rows[c.LINE], c.REASON_CODE: [code] * rows.height, c.DETAIL: details, c.RAW: raw}
+        return pl.DataFrame(found, schema=REJECTED_SCHEMA)
 
     def _absent(self, name: str) -> pl.Expr:
         """Whether the file itself has nothing there, as opposed to something unreadable."""

@@ -128,7 +128,7 @@ def _read(lines: ObjectLines, names: Sequence[str]) -> pl.DataFrame | None:
     if not len(lines.numbers):
         return pl.DataFrame(schema=schema)
     try:
-        frame = pl.read_ndjson(lines.text, schema=schema)
+        frame = pl.read_ndjson(lines.text, schema=schema).rechunk()
     except pl.exceptions.PolarsError:
         return None
     return frame if frame.height == len(lines.numbers) else None
