@@ -22,7 +22,7 @@ END_OF_TIME = datetime.max
 MEMORY_LIMIT = "2GB"
 """What DuckDB may hold; sorts and joins beyond it spill to disk beside the store."""
 
-STREAMING_MEMORY_LIMIT = "512MB"
+STREAMING_MEMORY_LIMIT = "384MB"
 """What it may hold while files stream through it."""
 
 
