@@ -157,6 +157,8 @@ def ingest(
 
     if bool(files) == replay:
         raise typer.BadParameter("name files to load, or pass --replay-rejected without any")
+    if replay and preset:
+        raise typer.BadParameter("--preset says how to read files; rejected rows are read already: leave it away")
     space = _workspace()
     checks = space.section("checks", ChecksConfig)
     if time_format:

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,7 +17,7 @@ class _End:
         self.error = error
 
 
-def ahead(items: Iterable[T], *, depth: int = 1) -> Iterator[T]:
+def ahead(items: Iterable[T], *, depth: int = 1) -> Generator[T, None, None]:
     """Yield the items in order while up to `depth` further ones are made; an error comes out where it would have.
 
     When the caller stops early, the source is closed in the thread that ran it.
@@ -27,17 +27,18 @@ def ahead(items: Iterable[T], *, depth: int = 1) -> Iterator[T]:
 
     def read() -> None:
         error: BaseException | None = None
-        source = iter(items)
         try:
-            for item in source:
-                if not _put(ready, item, stopped):
-                    break
+            source = iter(items)
+            try:
+                for item in source:
+                    if not _put(ready, item, stopped):
+                        break
+            finally:
+                close = getattr(source, "close", None)
+                if close is not None:
+                    close()
         except BaseException as raised:
             error = raised
-        finally:
-            close = getattr(source, "close", None)
-            if close is not None:
-                close()
         _put(ready, _End(error), stopped)
 
     thread = threading.Thread(target=read, name="ahead", daemon=True)

@@ -39,6 +39,8 @@ def _copy(source: Path, target: Path, parent: int) -> None:
             while _copy_some(read.fileno(), write.fileno()):
                 if os.getppid() != parent:  # killed: nobody will give the copy its name
                     raise OSError(errno.ESRCH, os.strerror(errno.ESRCH))
+            if os.fstat(write.fileno()).st_size != os.fstat(read.fileno()).st_size:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
         # A client that opens it for writing by mistake would lock out the others and leave a log beside it.
         os.fchmod(write.fileno(), os.fstat(write.fileno()).st_mode & 0o444)
         os.fsync(write.fileno())

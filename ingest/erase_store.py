@@ -15,8 +15,7 @@ from ingest.errors import StoreError
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
 from ingest.publish import make_durable
-from ingest.store import MEMORY_LIMIT, Store
-from ingest.store import _translated as translated
+from ingest.store import MEMORY_LIMIT, Store, translated
 
 if TYPE_CHECKING:
     import duckdb

@@ -77,9 +77,7 @@ def valid_objects(lines: ObjectLines) -> ObjectLines:
     """Ask DuckDB which lines are objects: it judges each by itself, where Polars gives up at the first bad one."""
     import duckdb
 
-    split = [line.removesuffix(b"\n") for line in lines.text.splitlines(keepends=True) if line.endswith(b"\n")]
-    if len(split) != len(lines.numbers):  # a carriage return inside a line
-        split = lines.text.removesuffix(b"\n").split(b"\n")
+    split = lines.text.removesuffix(b"\n").split(b"\n") if lines.text else []
     decoded = [_decoded(line) for line in split]
     raw = pl.DataFrame({c.RAW: decoded}, schema={c.RAW: pl.String})
     with duckdb.connect() as connection:

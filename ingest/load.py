@@ -1,8 +1,10 @@
 """How does a file become part of the store? One transaction a file: all of it, or nothing of it."""
 
 import hashlib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,15 +92,15 @@ def _load_file(
     def tell(batch: Batch, n_read: int) -> None:
         progress(step, batch.bytes_done, size, f"{n_read:,} rows")
 
-    with ThreadPoolExecutor(1) as pool, store.lean(), store.transaction() as connection:
-        sha256 = pool.submit(_sha256, path)
+    with _hashing(path) as sha256, store.lean(), store.transaction() as connection:
+        quarantine = FileQuarantine(connection, str(path), checker.checks)
         reports = [
             load_reading(
                 connection,
                 part,
                 source=str(path),
                 checker=checker,
-                quarantine=FileQuarantine(connection, str(path), checker.checks),
+                quarantine=quarantine,
                 quality=quality,
                 users=users,
                 on_batch=tell,
@@ -106,6 +108,7 @@ def _load_file(
             )
             for part in parts
         ]
+        quarantine.verdict()
         for report in reports:
             if report.load_id is not None:
                 record_load(connection, report, sha256=sha256.result(), started=started)
@@ -113,6 +116,20 @@ def _load_file(
     return reports
 
 
-def _sha256(path: Path) -> str:
+@contextmanager
+def _hashing(path: Path) -> "Iterator[Future[str]]":
+    """Compute the SHA-256 of the file beside the block; a block that ends early does not wait for it."""
+    stopped = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(_sha256, path, stopped)
+        finally:
+            stopped.set()
+
+
+def _sha256(path: Path, stopped: threading.Event) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while not stopped.is_set() and (block := file.read(1 << 20)):
+            digest.update(block)
+    return digest.hexdigest()

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -85,22 +86,23 @@ def load_reading(
     n_read = n_good = without_text = 0
     reasons: Counter[str] = Counter()
     unknown_kinds: Counter[str] = Counter()
-    for batch in ahead(reading.batches()):
-        if sink is None:
-            sink = _sink(connection, batch.table, load_id, started)
-        checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
-        broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
-        rejected = pl.concat([broken, checked.rejected])
-        quarantine.keep(rejected, load_id, batch.table)
-        sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
-        present |= batch.present
-        n_read += batch.rows.height + batch.broken.height
-        n_good += checked.good.height
-        reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
-        unknown_kinds.update(checked.unknown_kinds)
-        if batch.table == "items":
-            without_text += _count_without_text(checked.good)
-        on_batch(batch, n_read)
+    with closing(ahead(reading.batches())) as batches:
+        for batch in batches:
+            if sink is None:
+                sink = _sink(connection, batch.table, load_id, started)
+            checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
+            broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
+            rejected = pl.concat([broken, checked.rejected])
+            quarantine.keep(rejected, load_id, batch.table)
+            sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
+            present |= batch.present
+            n_read += batch.rows.height + batch.broken.height
+            n_good += checked.good.height
+            reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
+            unknown_kinds.update(checked.unknown_kinds)
+            if batch.table == "items":
+                without_text += _count_without_text(checked.good)
+            on_batch(batch, n_read)
     if sink is None:
         return LoadReport(path=source, table=None)
     quarantine.judge(n_read, reasons)

@@ -1,7 +1,7 @@
 """How do checked interactions become part of the store? Each event once, in slabs, in the order of the file."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -129,8 +129,11 @@ def _each_once(slab: pl.DataFrame) -> pl.DataFrame:
 @contextmanager
 def _any_order(connection: "duckdb.DuckDBPyConnection") -> Iterator[None]:
     """Let DuckDB write rows in any order, so on all cores: `arrival` keeps the order of events."""
+    import duckdb
+
     connection.execute("SET preserve_insertion_order = false")
     try:
         yield
     finally:
-        connection.execute("SET preserve_insertion_order = true")
+        with suppress(duckdb.Error):  # the error that ended the transaction is the one to tell
+            connection.execute("SET preserve_insertion_order = true")

@@ -21,17 +21,19 @@ class Quarantine(Protocol):
         """Take some rejected rows: line, reason_code, detail, raw."""
 
     def judge(self, n_read: int, reasons: Counter[str]) -> None:
-        """Decide, when all rows have been read, whether the load may go on; InputFileError when not."""
+        """Learn, when all rows of a reading have been read, how many there were and why some were rejected."""
 
 
 class FileQuarantine:
-    """Rejected rows of a file go to `rejected_rows`; a file with too many of them is refused whole."""
+    """Rejected rows of a file go to `rejected_rows`; a file with too many of them, over all readings, is refused."""
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", source: str, checks: ChecksConfig) -> None:
         self.connection = connection
         self.source = source
         self.checks = checks
         self._rejected = Window(connection, "rejected")
+        self._n_read = 0
+        self._reasons: Counter[str] = Counter()
 
     def keep(self, rejected: pl.DataFrame, load_id: str, table: Table) -> None:
         """Write the rows down."""
@@ -47,11 +49,16 @@ class FileQuarantine:
             )
 
     def judge(self, n_read: int, reasons: Counter[str]) -> None:
+        """Add up what the readings of the file found."""
+        self._n_read += n_read
+        self._reasons += reasons
+
+    def verdict(self) -> None:
         """Refuse a file without any good row, or with a larger share of bad ones than the settings allow."""
-        n_rejected = reasons.total()
+        n_read, n_rejected = self._n_read, self._reasons.total()
         if n_rejected == 0 or (n_rejected < n_read and n_rejected <= self.checks.max_rejected_share * n_read):
             return
-        counts = ", ".join(f"{code} {n:,}" for code, n in reasons.most_common())
+        counts = ", ".join(f"{code} {n:,}" for code, n in self._reasons.most_common())
         raise InputFileError(
             f"{self.source}: {n_rejected:,} of {n_read:,} rows are bad ({counts}), so nothing of it was loaded; mend "
             "the file, map its columns under [columns], or raise max_rejected_share under [checks] in readrank.toml"

@@ -88,7 +88,10 @@ def _header(line: bytes, source: Source) -> tuple[list[str], str]:
             f"{source.path}: wanted CSV in UTF-8, got other bytes in its header; convert it"
         ) from error
     separator = max(_SEPARATORS, key=text.count)
-    names = [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
+    try:
+        names = [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
+    except csv.Error as error:
+        raise InputFileError(f"{source.path}: wanted a header of column names, got {text[:60]!r} ({error})") from error
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputFileError(f"{source.path}: the column '{twice[0]}' stands twice in the header; rename one")

@@ -19,6 +19,7 @@ from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.readings import Reading
 from ingest.store import Store
+from ingest.window import Window
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,7 +52,7 @@ def replay_rejected(
     """
     checker = Checker(checks, kinds, now=utc_now())
     reports = []
-    with store.transaction() as connection:
+    with store.lean(), store.transaction() as connection:
         loads = connection.execute(
             "SELECT DISTINCT load_id, source, table_name FROM rejected_rows WHERE raw IS NOT NULL ORDER BY load_id"
         ).fetchall()
@@ -60,7 +61,7 @@ def replay_rejected(
             report = load_reading(
                 connection,
                 Reading(table, partial(_batches, _waiting(connection, load_id, table), table)),
-                source=source,
+                source=f"{source} (rejected rows)",
                 checker=checker,
                 quarantine=_SecondChance(connection, load_id, table),
                 started=started,
@@ -79,14 +80,19 @@ class _SecondChance:
         self.connection = connection
         self.load_id = load_id
         self.table = table
+        self._found = Window(connection, "found_again")
         self._again: list[pl.DataFrame] = []
 
     def keep(self, rejected: pl.DataFrame, load_id: str, table: Table) -> None:
-        self._again.append(rejected)
+        self._again.append(rejected.select(c.LINE, c.REASON_CODE, c.DETAIL))
 
     def judge(self, n_read: int, reasons: Counter[str]) -> None:
+        if not self._again:
+            return
         again = pl.concat(self._again)
-        self.connection.register("again", again.to_arrow())
+        self.connection.execute("CREATE OR REPLACE TEMP TABLE again (line BIGINT, reason_code VARCHAR, detail VARCHAR)")
+        with self._found.showing(again):
+            self.connection.execute("INSERT INTO again SELECT line, reason_code, detail FROM found_again")
         self.connection.execute(
             f"DELETE FROM rejected_rows WHERE rowid IN (SELECT line FROM ({_WAITING}) ANTI JOIN again USING (line))",
             {"load_id": self.load_id, "table": self.table},
@@ -98,7 +104,7 @@ class _SecondChance:
             WHERE rejected_rows.rowid = again.line
             """
         )
-        self.connection.unregister("again")
+        self.connection.execute("DROP TABLE again")
 
 
 def _waiting(connection: "duckdb.DuckDBPyConnection", load_id: str, table: Table) -> pl.DataFrame:
@@ -116,4 +122,4 @@ def _batches(rows: pl.DataFrame, table: Table) -> Iterator[Batch]:
         keys, lines = object_keys(lines)
         values, lines = parsed_objects(lines, keys)
         present = frozenset(key for key in keys if key != c.REST or values[c.REST].null_count() < values.height)
-        yield Batch(table, present, values.with_columns(pl.Series(c.LINE, lines.numbers)), none_broken(), 0)
+        yield Batch(table, present, values.with_columns(pl.Series(c.LINE, lines.numbers)), lines.broken, 0)

@@ -86,7 +86,7 @@ def doomed(
     """
     if not any(bundle.live for bundle in bundles):
         return []
-    newest = {bundle.version for bundle in bundles[len(bundles) - config.keep_bundles :]} if config.keep_bundles else ()
+    newest = {bundle.version for bundle in bundles[-config.keep_bundles :]} if config.keep_bundles else ()
     chosen = []
     for bundle in bundles:
         if bundle.live:

@@ -155,15 +155,15 @@ CREATE TABLE IF NOT EXISTS loads (
     started_at TIMESTAMP NOT NULL,
     finished_at TIMESTAMP NOT NULL
 );
-COMMENT ON TABLE loads IS 'Every file loaded; rows_read = rows_loaded + rows_duplicate + rows_rejected.';
+COMMENT ON TABLE loads IS 'Every load of a file, of rows tried again and of what came over HTTP; rows_read = rows_loaded + rows_duplicate + rows_rejected.';
 COMMENT ON COLUMN loads.load_id IS 'Id of the load; later loads sort after earlier ones.';
-COMMENT ON COLUMN loads.path IS 'File, or online.sqlite for what came over HTTP.';
+COMMENT ON COLUMN loads.path IS 'File, with "(rejected rows)" for those tried again, or online.sqlite for what came over HTTP.';
 COMMENT ON COLUMN loads.table_name IS 'Where its rows went: items, interactions or impressions.';
-COMMENT ON COLUMN loads.sha256 IS 'SHA-256 of the file; NULL for what came over HTTP.';
+COMMENT ON COLUMN loads.sha256 IS 'SHA-256 of the file; NULL for what came over HTTP or was tried again.';
 COMMENT ON COLUMN loads.rows_read IS 'Rows in the file, bad ones included, the header not.';
 COMMENT ON COLUMN loads.rows_loaded IS 'Rows that are new here, or for items new or changed.';
 COMMENT ON COLUMN loads.rows_duplicate IS 'Rows that were here already or stood in the file twice.';
-COMMENT ON COLUMN loads.rows_rejected IS 'Rows kept in rejected_rows instead.';
+COMMENT ON COLUMN loads.rows_rejected IS 'Rows kept in rejected_rows instead; those tried again stay there under their first load.';
 COMMENT ON COLUMN loads.started_at IS 'When the load began, naive UTC.';
 COMMENT ON COLUMN loads.finished_at IS 'When the load was written, naive UTC.';
 

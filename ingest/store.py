@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.errors import StoreError
-from ingest.migrate import before_schema
+from ingest.migrate import before_schema, is_of_an_earlier_version
 from ingest.moments import naive_utc
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Store:
         path = Path(path)
         if read_only and not path.exists():
             raise StoreError(f"{path}: no store here yet; load data first with `readrank ingest FILE...`")
-        with _translated(path):
+        with translated(path):
             connection = duckdb.connect(
                 str(path),
                 read_only=read_only,
@@ -49,12 +49,17 @@ class Store:
             )
         store = cls(connection, path)
         try:
-            with _translated(path):
+            with translated(path):
                 # Comparing TIMESTAMP with an aware parameter would use the session's zone.
                 connection.execute("SET TimeZone = 'UTC'")
                 connection.execute("SET enable_progress_bar = false")
                 if not read_only:
                     store._lay_schema()
+                elif is_of_an_earlier_version(connection):
+                    raise StoreError(
+                        f"{path}: wanted a store of this version, got an earlier one; run `readrank publish` once, "
+                        "which brings it up to date"
+                    )
         except BaseException:
             connection.close()
             raise
@@ -68,13 +73,13 @@ class Store:
 
     def close(self) -> None:
         """Write the log into the file and let the next job in."""
-        with _translated(self.path):
+        with translated(self.path):
             self.connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator["duckdb.DuckDBPyConnection"]:
         """Run the block whole or not at all; DuckDB's errors become StoreError."""
-        with _translated(self.path):
+        with translated(self.path):
             self.connection.execute("BEGIN")
             try:
                 yield self.connection
@@ -86,11 +91,14 @@ class Store:
     @contextmanager
     def lean(self) -> Iterator[None]:
         """Let DuckDB hold little memory in this block: for jobs that stream, whose own batches need the rest."""
+        import duckdb
+
         self.connection.execute(f"SET memory_limit = '{STREAMING_MEMORY_LIMIT}'")
         try:
             yield
         finally:
-            self.connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+            with suppress(duckdb.Error):  # after a fatal error that one is to be told
+                self.connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
 
     def items(self, before: datetime) -> "pl.DataFrame":
         """Return the catalogue as it was strictly before the moment, sorted by item_id.
@@ -173,7 +181,7 @@ class Store:
     def _frame(self, query: str, parameters: dict[str, object]) -> "pl.DataFrame":
         import polars as pl
 
-        with _translated(self.path):
+        with translated(self.path):
             frame = pl.DataFrame(self.connection.sql(query, params=parameters).to_arrow_table())
         moments = [name for name in (c.OCCURRED_AT, c.PUBLISHED_AT, c.UPDATED_AT) if name in frame.columns]
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
@@ -196,7 +204,7 @@ def _script(name: str) -> str:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Turn DuckDB's errors about the file into one sentence that says what to do."""
     import duckdb
 

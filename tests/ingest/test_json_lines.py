@@ -100,3 +100,11 @@ def test_a_strange_line_costs_only_itself(line, is_object):
     assert lines.numbers.tolist() == ([1, 2, 3] if is_object else [1, 3])
     assert lines.broken["line"].to_list() == ([] if is_object else [2])
     assert values["item_id"].to_list()[:: values.height - 1] == ["x", "y"]
+
+
+def test_carriage_returns_inside_a_line_lose_no_object():
+    text = b'{"item_id":"a"}\r{"item_id":"b"}\n{"item_id":\r"c"}\n{"item_id":NaN}\n'
+    lines, _ = object_lines(text, first_line=1)
+    values, lines = parsed_objects(lines, ["item_id"])
+    assert values["item_id"].to_list() == ["c"]
+    assert lines.broken["line"].to_list() == [1, 3]

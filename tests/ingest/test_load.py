@@ -351,3 +351,12 @@ def test_load_explains_bad_rows_in_a_frame_of_several_chunks():
     rows = pl.concat([good.cast({"rest": pl.String}), bad.cast({"rest": pl.String})], rechunk=False)
     checked = Checker(ChecksConfig(), KindsConfig(), now=utc_now()).check("interactions", rows)
     assert checked.rejected["detail"].to_list() == ["occurred_at 'soon' is not a time; pass --time-format"]
+
+
+def test_load_with_a_preset_judges_a_file_by_all_that_it_told(load):
+    event = (
+        '{"event":"interaction","id":"%d","item":"i","user":"u","timestamp":"1704067200000","type":"click","fields":[]}'
+    )
+    lines = [event % number for number in range(20)] + ["nonsense"]
+    reports = load("events.jsonl", "\n".join(lines), preset="metarank")
+    assert reports.rows_rejected == 1

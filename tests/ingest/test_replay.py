@@ -16,7 +16,7 @@ def test_replay_loads_what_passes_now_and_leaves_the_rest_in_quarantine(store, l
     assert waiting(store) == [(3, "bad_time"), (4, "missing_item_id"), (5, "bad_time")]
     (report,) = replay_rejected(store, checks=ChecksConfig(time_format="%d/%m/%Y"))
     assert (report.rows_read, report.rows_loaded, report.rows_duplicate, report.rows_rejected) == (3, 1, 0, 2)
-    assert report.path.endswith("log.csv")
+    assert report.path.endswith("log.csv (rejected rows)")
     assert waiting(store) == [(4, "missing_item_id"), (5, "bad_time")]
     assert store.interactions(before=END_OF_TIME)["user_id"].to_list() == ["u1", "u2"]
     contexts = store.connection.sql("SELECT context FROM interactions ORDER BY user_id").fetchall()

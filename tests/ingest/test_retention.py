@@ -102,6 +102,13 @@ def test_old_bundles_go_but_those_that_serve_or_served_or_are_newest(space):
     assert names(space) == ["b1", "b3", "b6", "b7"]
 
 
+def test_fewer_bundles_than_are_to_be_kept_all_stay(space):
+    for number in range(4):
+        bundle(space, number, created=datetime(2024, 1, number + 1))
+    (space.bundles_path / "live").write_text("b3\n")
+    assert retain(space, replace(NOTHING, bundles_days=10, keep_bundles=5), NOW).bundles == ()
+
+
 @pytest.mark.parametrize(("created", "stays"), [(INSTANT - TICK, False), (INSTANT, True)])
 def test_a_bundle_goes_when_it_is_older_and_the_instant_itself_stays(space, created, stays):
     bundle(space, 0, created=created)
