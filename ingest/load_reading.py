@@ -23,6 +23,7 @@ from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.quarantine import Quarantine
 from ingest.readings import Reading
 from ingest.stage import Stage
+from ingest.store import MEMORY_LIMIT, memory
 from ingest.values import as_text
 
 if TYPE_CHECKING:
@@ -154,10 +155,11 @@ def _merge(
     """Finish the load and return how many rows were new or changed something."""
     if isinstance(sink, EventWriter):
         return sink.finish()
-    if sink.table == "items":
-        n_new = merge_items(connection, load_id=load_id, moment=moment, present=present)
-    else:
-        n_new = merge_impressions(connection, load_id=load_id)
+    with memory(connection, MEMORY_LIMIT):  # sorts and groups of all that waits
+        if sink.table == "items":
+            n_new = merge_items(connection, load_id=load_id, moment=moment, present=present)
+        else:
+            n_new = merge_impressions(connection, load_id=load_id)
     sink.clear()
     return n_new
 

@@ -23,7 +23,7 @@ MEMORY_LIMIT = "2GB"
 """What DuckDB may hold; sorts and joins beyond it spill to disk beside the store."""
 
 STREAMING_MEMORY_LIMIT = "384MB"
-"""What it may hold while files stream through it."""
+"""What it may hold while files stream through it, whose own batches need the rest."""
 
 
 class Store:
@@ -87,18 +87,6 @@ class Store:
             except BaseException:
                 self._roll_back()
                 raise
-
-    @contextmanager
-    def lean(self) -> Iterator[None]:
-        """Let DuckDB hold little memory in this block: for jobs that stream, whose own batches need the rest."""
-        import duckdb
-
-        self.connection.execute(f"SET memory_limit = '{STREAMING_MEMORY_LIMIT}'")
-        try:
-            yield
-        finally:
-            with suppress(duckdb.Error):  # after a fatal error that one is to be told
-                self.connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
 
     def items(self, before: datetime) -> "pl.DataFrame":
         """Return the catalogue as it was strictly before the moment, sorted by item_id.
@@ -197,6 +185,20 @@ class Store:
 
         with suppress(duckdb.Error):  # a fatal error has already ended the transaction
             self.connection.execute("ROLLBACK")
+
+
+@contextmanager
+def memory(connection: "duckdb.DuckDBPyConnection", limit: str) -> Iterator[None]:
+    """Let DuckDB hold so much in this block, and what it was allowed before afterwards."""
+    import duckdb
+
+    ((before,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    connection.execute(f"SET memory_limit = '{limit}'")
+    try:
+        yield
+    finally:
+        with suppress(duckdb.Error):  # after a fatal error that one is to be told
+            connection.execute(f"SET memory_limit = '{before}'")
 
 
 def _script(name: str) -> str:
