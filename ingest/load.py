@@ -20,7 +20,7 @@ from ingest.quality import QualityConfig
 from ingest.quarantine import FileQuarantine
 from ingest.readers import readings
 from ingest.readings import Reading
-from ingest.store import STREAMING_MEMORY_LIMIT, Store, memory
+from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,7 +92,7 @@ def _load_file(
     def tell(batch: Batch, n_read: int) -> None:
         progress(step, batch.bytes_done, size, f"{n_read:,} rows")
 
-    streaming = memory(store.connection, STREAMING_MEMORY_LIMIT)
+    streaming = memory(store.connection, STREAMING_MEMORY_LIMIT, then=MEMORY_LIMIT)
     with _hashing(path) as sha256, streaming, store.transaction() as connection:
         quarantine = FileQuarantine(connection, str(path), checker.checks)
         reports = [

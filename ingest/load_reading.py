@@ -23,7 +23,7 @@ from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.quarantine import Quarantine
 from ingest.readings import Reading
 from ingest.stage import Stage
-from ingest.store import MEMORY_LIMIT, memory
+from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, memory
 from ingest.values import as_text
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def load_reading(
     on_batch: Callable[[Batch, int], None] = lambda batch, n_read: None,
     started: datetime,
 ) -> LoadReport:
-    """Check and merge one reading inside the caller's transaction; InputFileError when the quarantine refuses it.
+    """Check and merge one reading inside the caller's transaction, which lets DuckDB hold little while files stream.
 
     `on_batch` is called after each batch with it and the number of rows read so far.
     """
@@ -155,7 +155,7 @@ def _merge(
     """Finish the load and return how many rows were new or changed something."""
     if isinstance(sink, EventWriter):
         return sink.finish()
-    with memory(connection, MEMORY_LIMIT):  # sorts and groups of all that waits
+    with memory(connection, MEMORY_LIMIT, then=STREAMING_MEMORY_LIMIT):  # sorts and groups of all that waits
         if sink.table == "items":
             n_new = merge_items(connection, load_id=load_id, moment=moment, present=present)
         else:

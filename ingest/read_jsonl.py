@@ -29,7 +29,7 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
         rest = pl.Series(c.REST, [None], dtype=pl.String).new_from_index(0, values.height)
         if not _nothing_else(lines.text, values):
             keys, lines = object_keys(lines)
-            here = columns_of(here.table, {*keys, *here.columns.values()}, config)
+            here = columns_of(here.table, keys, config)
             values, lines = parsed_objects(lines, list(here.columns.values()))
             rest = _rest(lines, here)
         rows = values.select(

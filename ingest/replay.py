@@ -18,7 +18,7 @@ from ingest.mapping import Table
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.readings import Reading
-from ingest.store import STREAMING_MEMORY_LIMIT, Store, memory
+from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
 from ingest.window import Window
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def replay_rejected(
     """
     checker = Checker(checks, kinds, now=utc_now())
     reports = []
-    with memory(store.connection, STREAMING_MEMORY_LIMIT), store.transaction() as connection:
+    streaming = memory(store.connection, STREAMING_MEMORY_LIMIT, then=MEMORY_LIMIT)
+    with streaming, store.transaction() as connection:
         loads = connection.execute(
             "SELECT DISTINCT load_id, source, table_name FROM rejected_rows WHERE raw IS NOT NULL ORDER BY load_id"
         ).fetchall()

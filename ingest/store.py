@@ -188,17 +188,16 @@ class Store:
 
 
 @contextmanager
-def memory(connection: "duckdb.DuckDBPyConnection", limit: str) -> Iterator[None]:
-    """Let DuckDB hold so much in this block, and what it was allowed before afterwards."""
+def memory(connection: "duckdb.DuckDBPyConnection", limit: str, *, then: str) -> Iterator[None]:
+    """Let DuckDB hold so much in this block, and `then` after it: asked for its limit it tells a rounded one."""
     import duckdb
 
-    ((before,),) = connection.execute("SELECT current_setting('memory_limit')").fetchall()
     connection.execute(f"SET memory_limit = '{limit}'")
     try:
         yield
     finally:
         with suppress(duckdb.Error):  # after a fatal error that one is to be told
-            connection.execute(f"SET memory_limit = '{before}'")
+            connection.execute(f"SET memory_limit = '{then}'")
 
 
 def _script(name: str) -> str:

@@ -108,3 +108,15 @@ def test_carriage_returns_inside_a_line_lose_no_object():
     values, lines = parsed_objects(lines, ["item_id"])
     assert values["item_id"].to_list() == ["c"]
     assert lines.broken["line"].to_list() == [1, 3]
+
+
+def test_a_name_that_comes_late_does_not_hide_another_in_later_chunks(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 1 << 10)
+    path = tmp_path / "log.jsonl"
+    line = '{"user_id":"u","item_id":"i","%s":"t"}\n'
+    path.write_text(line % "ts" * 100 + line % "timestamp" * 100 + line % "ts" * 100)
+    with Source(path) as source:
+        times = [batch.rows["occurred_at"] for batch in read_jsonl(source, ColumnsConfig()) if batch.rows.height]
+    # Only a chunk that has both names takes one of them alone.
+    assert sum(column.null_count() for column in times) < 100
+    assert times[-1].null_count() == 0

@@ -360,3 +360,11 @@ def test_load_with_a_preset_judges_a_file_by_all_that_it_told(load):
     lines = [event % number for number in range(20)] + ["nonsense"]
     reports = load("events.jsonl", "\n".join(lines), preset="metarank")
     assert reports.rows_rejected == 1
+
+
+def test_load_leaves_the_memory_limit_as_it_was(store, load):
+    limit = "SELECT current_setting('memory_limit')"
+    before = one(store, limit)
+    for number in range(3):
+        load(f"items{number}.csv", "item_id,title\ni,Ink\n")
+    assert one(store, limit) == before
