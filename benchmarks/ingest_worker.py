@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import ingest  # noqa: F401  sets Polars' allocator, so it comes before Polars
+
 
 def in_fresh_process(act: str, *, cores: int | None = None, **job: Any) -> dict[str, Any]:
     """Do one act in a process of its own and return what it cost; RuntimeError with its last words when it fails."""
