@@ -15,46 +15,22 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import importlib.util
 import json
 import tempfile
 import time
-from dataclasses import dataclass, fields, replace
-from datetime import datetime
-from types import ModuleType
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from encoders.export import export_frames
+from benchmarks.encoder_parts.cases import CASES, Asked, judge_module, prepare
 from encoders.interest import InterestModel
 from encoders.lexical import Words
 from encoders.sequences import microseconds
-from encoders.text import item_texts
 from encoders.train import EncoderConfig, train
 from ingest import columns as c
-
-WEIGHTS = {"view": 1.0, "click": 2.0, "like": 4.0, "comment": 5.0, "share": 6.0, "purchase": 10.0, "hide": -1.0}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One data set as the judge cuts it."""
-
-    data: str
-    protocol: str
-    events: tuple[str, ...] | None = None
-    min_weight: float | None = None
-
-
-CASES = {
-    "amazon_beauty": Case(data="amazon_beauty", protocol="cutoff"),
-    "online_retail_2y": Case(data="online_retail_2y", protocol="cutoff", events=("purchase",)),
-    "movielens_small": Case(data="movielens_small", protocol="replay", events=("rating",), min_weight=4.0),
-    "mind_ctr_lite": Case(data="mind_ctr_lite", protocol="rank"),
-}
 
 
 def main() -> None:
@@ -86,20 +62,8 @@ def run_case(
     name: str, data: Path, judge: Path, scratch: Path, config: EncoderConfig, given: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Return one row a system: the judge's figures and the seconds that training took."""
-    case = CASES[name]
-    source = _known_part(case, data / case.data, scratch / "known") if given.inner else data / case.data
-    rank = case.protocol == "rank"
-    if rank:
-        asked = _rank_case(source, scratch / "case")
-    else:
-        made = _module(judge / "case.py").build(
-            source, scratch / "case", case.events, case.min_weight, 0.9, case.protocol
-        )
-        asked = Asked.read(scratch / "case", made["cutoff"])
-    texts = item_texts(asked.items)
-    export_frames(
-        asked.items, asked.log, scratch / "train", before=asked.cutoff, impressions=asked.impressions, texts=texts
-    )
+    prepared = prepare(name, data=data, judge=judge, scratch=scratch, inner=given.inner)
+    texts, asked, rank = prepared.texts, prepared.asked, prepared.rank
     systems: dict[str, Any] = {}
     if not given.no_baselines:
         train(scratch / "train", scratch / "untuned", config, epochs=0)
@@ -115,9 +79,11 @@ def run_case(
     for system, (folder, seconds) in systems.items():
         scored = _scores(folder, texts, asked, rank)
         if rank:
-            figures = _module(judge / "score_rank.py").report(pl.read_parquet(scratch / "case/truth.parquet"), scored)
+            figures = judge_module(judge / "score_rank.py").report(
+                pl.read_parquet(scratch / "case/truth.parquet"), scored
+            )
         else:
-            found = _module(judge / "score.py").report(scratch / "case", scored)
+            found = judge_module(judge / "score.py").report(scratch / "case", scored)
             figures = {
                 "ndcg@10": found["all"]["ndcg@10"],
                 "warm": found["warm users"]["ndcg@10"] if "warm users" in found else None,
@@ -127,28 +93,6 @@ def run_case(
             }
         rows.append({"case": name, "system": system, **figures, "train s": round(seconds)})
     return rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What may be known, and what is asked: one row a query."""
-
-    items: pl.DataFrame
-    log: pl.DataFrame
-    queries: pl.DataFrame
-    """query_id, user_id, as_of; for ranking also item_id."""
-    cutoff: datetime
-    impressions: pl.DataFrame | None = None
-
-    @classmethod
-    def read(cls, folder: Path, cutoff: str) -> "Asked":
-        """Read a case that the judge made."""
-        return cls(
-            items=_items(folder / "items.parquet"),
-            log=_log(pl.read_parquet(folder / "interactions.parquet")),
-            queries=pl.read_parquet(folder / "queries.parquet"),
-            cutoff=datetime.fromisoformat(cutoff),
-        )
 
 
 def _scores(folder: Path | None, texts: list[str], asked: Asked, rank: bool) -> pl.DataFrame:
@@ -235,77 +179,10 @@ def _profile(words: Any, histories: list[History]) -> NDArray[np.float32]:
     return out
 
 
-def _rank_case(source: Path, out: Path) -> Asked:
-    out.mkdir(parents=True)
-    requests = pl.read_parquet(source / "requests.parquet")
-    pl.read_parquet(source / "truth.parquet").write_parquet(out / "truth.parquet")
-    shown = pl.read_parquet(source / "impressions.parquet")
-    shown = shown.with_columns(occurred_at=pl.from_epoch("timestamp").cast(pl.Datetime("us")))
-    log = pl.read_parquet(source / "interactions.parquet")
-    log = log.select("user_id", "item_id", kind="event", occurred_at=pl.from_epoch("timestamp"))
-    moments = requests[c.OCCURRED_AT].cast(pl.Datetime("us"))
-    return Asked(
-        items=_items(source / "items.parquet"),
-        log=_log(log),
-        queries=requests.select(query_id="request_id", user_id="user_id", item_id="item_id", as_of=moments),
-        cutoff=datetime.max,
-        impressions=shown,
-    )
-
-
-def _known_part(case: Case, source: Path, out: Path) -> Path:
-    """Write what the case lets be known, as a data set of its own."""
-    out.mkdir(parents=True)
-    pl.read_parquet(source / "items.parquet").write_parquet(out / "items.parquet")
-    log = pl.read_parquet(source / "interactions.parquet").filter(pl.col("timestamp").is_not_null())
-    if case.events:
-        log = log.filter(pl.col("event").is_in(case.events))
-    if case.min_weight is not None:
-        log = log.filter(pl.col("weight") >= case.min_weight)
-    if case.protocol != "rank":
-        cutoff = log["timestamp"].quantile(0.9, "nearest")
-        log.filter(pl.col("timestamp") < cutoff).write_parquet(out / "interactions.parquet")
-        return out
-    # the last third of the known readers' requests is asked; their impressions leave the known part
-    shown = pl.read_parquet(source / "impressions.parquet").with_columns(at=pl.from_epoch("timestamp"))
-    asked = shown["user_id"].unique().sort().sample(fraction=0.33, seed=7)
-    held = shown.filter(pl.col("user_id").is_in(asked.implode()))
-    shown.filter(~pl.col("user_id").is_in(asked.implode())).drop("at").write_parquet(out / "impressions.parquet")
-    held.select("request_id", "user_id", "item_id", occurred_at="at").write_parquet(out / "requests.parquet")
-    held.select("request_id", "item_id", "clicked").write_parquet(out / "truth.parquet")
-    later = log.join(held.select("request_id").unique(), on="request_id", how="anti")
-    later.write_parquet(out / "interactions.parquet")
-    return out
-
-
-def _items(path: Path) -> pl.DataFrame:
-    """Read a catalogue as the store would: unknown columns are attributes."""
-    raw = pl.read_parquet(path)
-    core = [name for name in (c.TITLE, c.DESCRIPTION, c.CATEGORIES) if name in raw.columns]
-    rest = [name for name in raw.columns if name not in (c.ITEM_ID, *core)]
-    packed = [json.dumps({name: row[name] for name in rest if row[name] is not None}) for row in raw.to_dicts()]
-    return raw.select(c.ITEM_ID, *core).with_columns(pl.Series(c.ATTRIBUTES, packed, dtype=pl.String)).sort(c.ITEM_ID)
-
-
-def _log(raw: pl.DataFrame) -> pl.DataFrame:
-    weight = pl.col(c.KIND).replace_strict(WEIGHTS, default=1.0, return_dtype=pl.Float64)
-    moment = pl.col(c.OCCURRED_AT).cast(pl.Datetime("us"))
-    return raw.with_columns(weight.alias(c.WEIGHT), moment).sort(c.OCCURRED_AT, maintain_order=True)
-
-
 def _with(config: EncoderConfig, changes: list[str]) -> EncoderConfig:
     types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
     given = dict(change.split("=", 1) for change in changes)
     return replace(config, **{name: types[name](value) for name, value in given.items()})
-
-
-def _module(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _progress() -> Any:
