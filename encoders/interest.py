@@ -30,7 +30,8 @@ _TOKENS_AT_ONCE: Final = 200_000
 class InterestModel:
     """A trained encoder folder, ready to turn texts into vectors and histories into interest.
 
-    `interest(user, item) = user_vectors(...) @ item_vectors.T`. The static kind needs NumPy and `tokenizers` alone; the
+    `interest(user, item) = user_vectors(...) @ item_vectors.T`, plus `newcomers(user)` while nobody has touched the
+    item. The static kind needs NumPy and `tokenizers` alone; the
     transformer kind imports sentence-transformers when it meets a new text, and never for users.
     """
 
@@ -101,6 +102,22 @@ class InterestModel:
         out = self._forward(v, w, ages, place)
         out[~some] = 0
         return out
+
+    @property
+    def knows_newcomers(self) -> bool:
+        """Whether the tower has learned what is to be added for items that nobody has touched."""
+        return "newcomer" in self.tower
+
+    def newcomers(self, users: Floats) -> Floats:
+        """Return what each user's interest in an item gains while nobody has touched the item [q].
+
+        Words of items that were taken have learned from it, those of new items have not: this makes the two comparable.
+        Zeros where the tower was trained without it, and for users without events.
+        """
+        if not self.knows_newcomers:
+            return np.zeros(len(users), np.float32)
+        added: Floats = users @ self.tower["newcomer"]
+        return added
 
     def _forward(self, v: Floats, weights: Floats, ages: Floats, mask: NDArray[np.bool_]) -> Floats:
         """Run the tower on left-aligned places and read its state at each row's last event."""

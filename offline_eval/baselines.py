@@ -191,7 +191,7 @@ def text_interest(popular: Baseline, bundle: Path) -> Baseline:
 
     def scores(moments: Moments, recent: Recent) -> Floats:
         users = sources.interest.user_vectors(vectors[recent.items], recent.weights, recent.ages, recent.mask)
-        return np.asarray(users @ vectors.T, dtype=np.float32)
+        return sources.text_interest(users, sources.everything, ground.history, moments)
 
     return Baseline(ground, popular.popular, scores)
 

@@ -93,6 +93,8 @@ class History:
         self._live = live
         self._hourly: dict[int, Floats] = {} if hourly is None else hourly
         self._live_events: tuple[list[str], Rows, Times, Floats] | None = None
+        self._root: History | None = None
+        self._first_touches: Times | None = None
 
     @classmethod
     def from_frames(
@@ -171,6 +173,7 @@ class History:
             self._hourly,
         )
         later._live_events = (list(user_ids), items, times, weights)
+        later._root = self._root or self
         return later
 
     def and_then(self, user_ids: Sequence[str], items: Rows, times: Times, weights: Floats) -> "History":
@@ -258,6 +261,23 @@ class History:
         never = np.full(n_items, np.iinfo(np.int64).max)
         touched = self._by_item.count(rows, before=never) > 0
         return np.where(touched, self._by_item.time_at(self._by_item.start(rows)), never)
+
+    def first_touches(self, n_items: int) -> Times:
+        """Return the time of each item's first interaction of whatever weight, live ones too; else the largest int64.
+
+        An item is untouched at a moment when this lies at or after it.
+        """
+        if self._first_touches is None:
+            if self._root is not None and self._live_events is not None:
+                first = self._root.first_touches(n_items).copy()
+                _, items, times, _ = self._live_events
+            else:
+                first = np.full(n_items, np.iinfo(np.int64).max)
+                items, times = self._user_items, self._by_user.time_at(np.arange(len(self._user_items)))
+            known = items >= 0
+            np.minimum.at(first, items[known], times[known])
+            self._first_touches = first
+        return self._first_touches
 
     def exposure(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Times, Times]:
         """Count how often items were shown, and shown and clicked, before the moment."""

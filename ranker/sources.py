@@ -150,7 +150,7 @@ class Sources:
         `fresh` is the interest in items that hardly anyone has touched, and -inf for all others.
         """
         inside = items.rows >= 0
-        interest = situation.interest @ items.vectors.T
+        interest = self.text_interest(situation.interest, items, situation.history, situation.moments)
         profile = situation.past @ self.everything.words
         taste = (situation.past @ self.everything.categories).toarray()
         norm = np.sqrt(np.maximum(np.asarray(items.categories.sum(axis=1)).ravel(), 1)).astype(np.float32)
@@ -173,6 +173,20 @@ class Sources:
         touched = counts[:, list(POPULAR_SHARES).index("evergreen")][hour] >= FRESH_BELOW
         out["fresh"] = np.where(touched, -np.inf, interest)
         return {name: np.asarray(out[name], np.float32) for name in SOURCES}
+
+    def text_interest(self, users: Floats, items: ItemSet, history: History, moments: Moments) -> Floats:
+        """Return each user vector's interest in each item at the query's moment [q, n_items].
+
+        Items that nobody had touched strictly before the moment, and those outside the catalogue, gain what the encoder
+        has learned to add for newcomers.
+        """
+        interest: Floats = users @ items.vectors.T
+        if self.interest.knows_newcomers:
+            first = history.first_touches(len(self.catalogue))
+            first = np.where(items.rows >= 0, first[items.rows], np.iinfo(np.int64).max)
+            untouched = first[None] >= moments.as_of[:, None]
+            np.add(interest, self.interest.newcomers(users)[:, None], out=interest, where=untouched)
+        return interest
 
     def given(self, rows: npt.NDArray[np.int32], texts: list[str], categories: list[tuple[str, ...]]) -> ItemSet:
         """Gather items by row; those with row -1 are read from their text and category names."""

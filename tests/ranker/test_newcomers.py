@@ -1,0 +1,105 @@
+"""What nobody has touched gains what the encoder has learned to add for it, until the first interaction."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from scipy import sparse
+
+from encoders.interest import InterestModel
+from encoders.lexical import Words
+from encoders.tower import UserTower, tower_arrays
+from ranker.factors import Factors
+from ranker.history import History, Moments
+from ranker.sources import Sources
+from tests.ranker.conftest import DAY, catalogue, log
+
+DIM = 8
+ADDED = np.linspace(-1, 2, DIM, dtype=np.float32)
+ITEMS = catalogue("past", "touched", "twin")
+PAST, TOUCHED, TWIN = range(3)
+LOG = (("ann", "past", 1), ("bob", "touched", 2))
+
+
+def sources_of(*, newcomer: bool = True) -> Sources:
+    """A hand-made tower over three items, two of them with the same text."""
+    torch.manual_seed(0)
+    tower = {name: value.numpy() for name, value in tower_arrays(UserTower(DIM, width=4, heads=2)).items()}
+    tower.pop("newcomer", None)
+    if newcomer:
+        tower["newcomer"] = ADDED
+    model = InterestModel(None, {"dim": DIM, "kind": "static", "history": 4, "heads": 2, "layers": 2}, tower)
+    vectors = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
+    vectors[TWIN] = vectors[TOUCHED]
+    texts = ["oak table", "pine chair", "pine chair"]
+    words, nothing = Words.fit(texts), sparse.csr_matrix((3, 3), dtype=np.float32)
+    model.encode = lambda asked: np.tile(vectors[TWIN], (len(asked), 1))
+    return Sources(
+        ITEMS, model, vectors, words, words.matrix(texts), nothing, nothing, Factors(np.zeros((3, 2)), 1.0, 1.0)
+    )
+
+
+def asked(history: History, *as_of: int) -> Moments:
+    return Moments(users=history.user_rows(["ann"] * len(as_of)), as_of=np.array(as_of))
+
+
+def test_untouched_twin_gains_exactly_what_the_tower_adds():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    situation = sources.situation(history, asked(history, 3 * DAY))
+    interest = sources.scores(situation, sources.everything)["interest"][0]
+    assert interest[TWIN] - interest[TOUCHED] == pytest.approx(float(situation.interest[0] @ ADDED), abs=1e-5)
+    assert interest[TOUCHED] == pytest.approx(float(situation.interest[0] @ sources.everything.vectors[TOUCHED]))
+
+
+def test_fresh_speaks_of_the_same_interest():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    scores = sources.scores(sources.situation(history, asked(history, 3 * DAY)), sources.everything)
+    np.testing.assert_array_equal(scores["fresh"], scores["interest"])
+
+
+@pytest.mark.parametrize("weight", [1.0, -1.0])
+def test_one_interaction_ends_it_from_the_next_instant_on(weight):
+    """Also when it was a refusal: somebody has met the item."""
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    late = history.with_events(["eve"], ITEMS.rows(["twin"]), [3 * DAY], [weight])
+    for events, gains in ((history, [True, True]), (late, [True, False])):
+        situation = sources.situation(events, asked(events, 3 * DAY, 3 * DAY + 1))
+        interest = sources.scores(situation, sources.everything)["interest"]
+        added = np.where(gains, situation.interest @ ADDED, 0)
+        np.testing.assert_allclose(interest[:, TWIN] - interest[:, TOUCHED], added, atol=1e-5)
+
+
+def test_touch_in_the_session_counts_on_top_of_live_events():
+    history = History.from_frames(ITEMS, log(*LOG)).with_events(["eve"], ITEMS.rows(["past"]), [0], [1.0])
+    session = history.and_then(["ann"], ITEMS.rows(["twin"]), np.array([4 * DAY]), np.ones(1, np.float32))
+    never = np.iinfo(np.int64).max
+    assert history.first_touches(3).tolist() == [0, 2 * DAY, never]
+    assert session.first_touches(3).tolist() == [0, 2 * DAY, 4 * DAY]
+
+
+def test_item_outside_the_catalogue_is_untouched():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    given = sources.given(np.array([-1, TOUCHED, TWIN], np.int32), ["pine chair"] * 3, [()] * 3)
+    interest = sources.scores(sources.situation(history, asked(history, 3 * DAY)), given)["interest"][0]
+    assert interest[0] == pytest.approx(interest[2], abs=1e-6)
+    assert interest[0] != pytest.approx(interest[1], abs=1e-3)
+
+
+def test_impressions_are_no_touch():
+    shown = log(("ann", "twin", 2)).with_columns(clicked=pl.lit(False))
+    history = History.from_frames(ITEMS, log(*LOG), shown)
+    assert history.first_touches(3)[TWIN] == np.iinfo(np.int64).max
+
+
+def test_tower_without_it_changes_nothing():
+    sources, history = sources_of(newcomer=False), History.from_frames(ITEMS, log(*LOG))
+    situation = sources.situation(history, asked(history, 3 * DAY))
+    interest = sources.scores(situation, sources.everything)["interest"]
+    np.testing.assert_array_equal(interest, situation.interest @ sources.everything.vectors.T)
+    assert sources.interest.newcomers(situation.interest).tolist() == [0.0]
+
+
+def test_user_without_events_gains_nothing():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    moments = Moments(users=history.user_rows(["nobody"]), as_of=np.array([3 * DAY]))
+    assert (sources.scores(sources.situation(history, moments), sources.everything)["interest"] == 0).all()
