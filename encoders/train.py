@@ -38,6 +38,8 @@ class EncoderConfig:
     """How a transformer is tuned: `full`, `lora` or `none` (the user tower alone)."""
     dim: int = 256
     """Length of static vectors; a transformer keeps its own."""
+    vectors: str = "float16"
+    """Form in which a bundle keeps item vectors: `float16`, or `int8`, which takes half the disk."""
     max_tokens: int = 256
     """Longest text in tokens; the rest is not read."""
     own_direction: float = 0.85
@@ -219,7 +221,7 @@ def _train(
 
 
 def _check(config: EncoderConfig) -> None:
-    allowed = {"kind": ("static", "transformer"), "tuning": ("full", "lora", "none")}
+    allowed = {"kind": ("static", "transformer"), "tuning": ("full", "lora", "none"), "vectors": ("float16", "int8")}
     for name, values in allowed.items():
         got = getattr(config, name)
         if got not in values:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ranker.errors import BundleError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
 
 

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from encoders.interest import InterestModel
 from encoders.lexical import Words
+from encoders.vectors import CatalogueVectors
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import Floats, History, Moments, Recent
@@ -81,7 +82,7 @@ class Sources:
         self,
         catalogue: Catalogue,
         interest: InterestModel,
-        item_vectors: Floats,
+        item_vectors: CatalogueVectors,
         words: Words,
         item_words: sparse.csr_matrix,
         together: sparse.csr_matrix,
@@ -90,13 +91,14 @@ class Sources:
     ):
         self.catalogue = catalogue
         self.interest = interest
+        self.item_vectors = item_vectors
         self.words = words
         self.factors = factors
         self.together = together
         self.following = following
         self.everything = ItemSet(
             rows=np.arange(len(catalogue), dtype=np.int32),
-            vectors=item_vectors,
+            vectors=item_vectors.floats(),
             words=item_words,
             categories=catalogue.categories,
         )
@@ -111,8 +113,12 @@ class Sources:
         before: int,
         neighbours: NeighboursConfig,
         factors: FactorsConfig,
+        vectors: str = "float16",
     ) -> Self:
-        """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained."""
+        """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained.
+
+        `vectors` is the form that item vectors are kept in: what is learned from them knows them as they will serve.
+        """
         users, items, weights, times = history.events(before=before)
         liked = weights > 0
         users, items, times = users[liked], items[liked], times[liked]
@@ -121,7 +127,7 @@ class Sources:
         return cls(
             catalogue,
             interest,
-            interest.encode(texts),
+            CatalogueVectors.encode(interest, catalogue.ids, texts, vectors),
             words,
             words.matrix(texts),
             fit_together(users, items, times, n_items, neighbours),
@@ -204,7 +210,7 @@ class Sources:
 
     def save(self, folder: Path) -> None:
         """Write what was fitted next to the catalogue; the encoder has its own folder."""
-        np.save(folder / "item_vectors.npy", self.everything.vectors.astype(np.float16))
+        self.item_vectors.save(folder / "item_vectors")
         self.words.save(folder / "words")
         neighbours = folder / "neighbours"
         neighbours.mkdir()
@@ -220,7 +226,7 @@ class Sources:
         return cls(
             catalogue,
             InterestModel.load(folder / "encoder"),
-            np.load(folder / "item_vectors.npy").astype(np.float32),
+            CatalogueVectors.load(folder / "item_vectors"),
             Words.load(folder / "words"),
             sparse.load_npz(neighbours / "words.npz").tocsr(),
             sparse.load_npz(neighbours / "together.npz").tocsr(),

@@ -205,7 +205,9 @@ class _Frames:
 def _fit_sources(
     catalogue: Catalogue, texts: list[str], interest: InterestModel, history: History, before: int, config: TrainConfig
 ) -> Sources:
-    return Sources.fit(catalogue, texts, interest, history, before, config.neighbours, config.factors)
+    return Sources.fit(
+        catalogue, texts, interest, history, before, config.neighbours, config.factors, config.encoder.vectors
+    )
 
 
 def _learn(

@@ -33,18 +33,18 @@ def test_damaged_file_is_named(copied):
 
 def test_missing_file_is_named(copied):
     folder = bundle.live_folder(copied)
-    (folder / "item_vectors.npy").unlink()
-    with pytest.raises(BundleError, match=r"wanted item_vectors\.npy, found nothing"):
+    (folder / "item_vectors" / "vectors.npy").unlink()
+    with pytest.raises(BundleError, match=r"wanted item_vectors/vectors\.npy, found nothing"):
         Ranker.load(folder)
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format": 99}', "wanted bundle format 1, got 99; train again"),
+        ('{"format": 1}', "wanted bundle format 2, got 1; train again with this version"),
         ("{", "wanted JSON, got a damaged file"),
-        ("[]", "wanted bundle format 1, got None"),
-        ('{"format": 1}', "wanted a complete manifest"),
+        ("[]", "wanted bundle format 2, got None"),
+        ('{"format": 2}', "wanted a complete manifest"),
     ],
 )
 def test_bundle_of_another_kind_says_so(copied, text, sentence):
