@@ -1,0 +1,172 @@
+"""How much does a system want each item for each query? Interest, a TF-IDF profile, or both, from text alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from benchmarks.encoder_parts.cases import Asked, Prepared
+from encoders.interest import InterestModel
+from encoders.lexical import Words
+from encoders.sequences import microseconds
+from ingest import columns as c
+
+Floats = NDArray[np.float32]
+_PROFILE_EVENTS = 20
+_PROFILE_DECAY = 0.9
+_NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """What a query's user did strictly before its moment, oldest first."""
+
+    items: NDArray[np.int64]
+    """Rows of the catalogue."""
+    weights: NDArray[np.float64]
+    ages_s: NDArray[np.float64]
+
+
+Scorer = Callable[[list[History], NDArray[np.bool_]], Floats]
+"""From histories [q] and which items nobody had touched before [q, items] to scores [q, items]."""
+
+
+class Past:
+    """The log by user and by item, as of any moment."""
+
+    def __init__(self, asked: Asked) -> None:
+        ids = asked.items[c.ITEM_ID]
+        rows = pl.DataFrame({c.ITEM_ID: ids, "row": np.arange(len(ids))})
+        events = asked.log.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left")
+        events = events.with_columns(pl.col(c.OCCURRED_AT).dt.epoch("us").alias("time"))
+        self._by_user = {
+            user: (group["row"].to_numpy(), group[c.WEIGHT].to_numpy(), group["time"].to_numpy())
+            for (user,), group in events.group_by(c.USER_ID, maintain_order=True)
+        }
+        self._first_touch = np.full(len(ids), _NEVER)
+        np.minimum.at(self._first_touch, events["row"].to_numpy(), events["time"].to_numpy())
+
+    def history(self, user: str, moment: int) -> History:
+        """Return what the user did strictly before the moment (microseconds)."""
+        none = np.zeros(0, np.int64)
+        items, weights, times = self._by_user.get(user, (none, none, none))
+        end = int(np.searchsorted(times, moment))
+        return History(items=items[:end], weights=weights[:end], ages_s=(moment - times[:end]) / 1e6)
+
+    def untouched(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return [q, items]: whether nobody had touched the item strictly before the moment."""
+        found: NDArray[np.bool_] = self._first_touch[None, :] >= moments[:, None]
+        return found
+
+
+def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
+    """Return the interest of a model folder; vectors come from `item_vectors.npy` in it if there are any."""
+    model = InterestModel.load(folder)
+    ready = folder / "item_vectors.npy"
+    vectors = np.load(ready).astype(np.float32) if ready.is_file() else model.encode(texts)
+    if vectors.shape != (len(texts), model.dim):
+        raise SystemExit(
+            f"{ready}: wanted {len(texts)} rows of {model.dim}, got {vectors.shape}; make it from the same catalogue"
+        )
+
+    def score(histories: list[History], untouched: NDArray[np.bool_]) -> Floats:
+        users = _user_vectors(model, vectors, histories)
+        out: Floats = users @ vectors.T
+        out += untouched * model.newcomers(users)[:, None]
+        return out
+
+    return score
+
+
+def profile_scorer(texts: Sequence[str]) -> Scorer:
+    """Return each item's product with the mean of the last 20 items' TF-IDF rows, decay 0.9."""
+    words = Words.fit(texts).matrix(texts)
+
+    def score(histories: list[History], untouched: NDArray[np.bool_]) -> Floats:
+        return _profile(words, histories)
+
+    return score
+
+
+def with_words(interest: Scorer, profile: Scorer, share: float) -> Scorer:
+    """Return interest plus `share` of the profile, each in standard deviations over the query's items."""
+
+    def score(histories: list[History], untouched: NDArray[np.bool_]) -> Floats:
+        return _standard(interest(histories, untouched)) + np.float32(share) * _standard(profile(histories, untouched))
+
+    return score
+
+
+def answers(scorer: Scorer, past: Past, prepared: Prepared) -> pl.DataFrame:
+    """Return what the judge reads: the ten best a query (query_id, item_id, rank), or a score for each given item.
+
+    Items taken before are left out; a query without history gets no recommendations.
+    """
+    make = _given_items if prepared.rank else _ten_best
+    return pl.concat(part for part in make(scorer, past, prepared.asked) if part.height)
+
+
+def _ten_best(scorer: Scorer, past: Past, asked: Asked) -> Iterator[pl.DataFrame]:
+    ids = asked.items[c.ITEM_ID].to_numpy()
+    for chunk, histories, scores in _scored(scorer, past, asked.queries):
+        for row, query in enumerate(chunk[c.QUERY_ID]):
+            taken = histories[row].items
+            scores[row, taken] = -np.inf
+            best = np.argpartition(-scores[row], min(10, len(ids) - 1))[:10]
+            best = best[np.argsort(-scores[row, best], kind="stable")]
+            best = best[np.isfinite(scores[row, best])] if len(taken) else best[:0]
+            yield pl.DataFrame({"query_id": query, "item_id": ids[best], "rank": np.arange(1, len(best) + 1)})
+
+
+def _given_items(scorer: Scorer, past: Past, asked: Asked) -> Iterator[pl.DataFrame]:
+    place = {item: row for row, item in enumerate(asked.items[c.ITEM_ID])}
+    wanted: dict[str, list[str]] = {}
+    for query, item in asked.queries.select(c.QUERY_ID, c.ITEM_ID).iter_rows():
+        wanted.setdefault(query, []).append(item)
+    for chunk, _, scores in _scored(scorer, past, asked.queries):
+        for row, query in enumerate(chunk[c.QUERY_ID]):
+            chosen = [place[item] for item in wanted[query]]
+            yield pl.DataFrame({"request_id": query, "item_id": wanted[query], "score": scores[row, chosen]})
+
+
+def _scored(scorer: Scorer, past: Past, asked: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, list[History], Floats]]:
+    for chunk in asked.unique([c.QUERY_ID], maintain_order=True).sort(c.QUERY_ID).iter_slices(500):
+        moments = np.array([microseconds(moment) for moment in chunk[c.AS_OF]])
+        histories = [past.history(user, moment) for user, moment in zip(chunk[c.USER_ID], moments, strict=True)]
+        yield chunk, histories, scorer(histories, past.untouched(moments))
+
+
+def _user_vectors(model: InterestModel, vectors: Floats, histories: list[History]) -> Floats:
+    last = [slice(max(len(h.items) - model.history, 0), None) for h in histories]
+    n, length = len(histories), max(1, *(min(len(h.items), model.history) for h in histories))
+    recent = np.zeros((n, length, model.dim), np.float32)
+    weights, ages = np.ones((n, length), np.float32), np.zeros((n, length), np.float32)
+    mask = np.zeros((n, length), bool)
+    for row, (h, part) in enumerate(zip(histories, last, strict=True)):
+        items = h.items[part]
+        k = len(items)
+        recent[row, :k], mask[row, :k] = vectors[items], True
+        weights[row, :k], ages[row, :k] = h.weights[part], h.ages_s[part]
+    return model.user_vectors(recent, weights, ages, mask)
+
+
+def _profile(words: Any, histories: list[History]) -> Floats:
+    from scipy.sparse import csr_matrix
+
+    last = [h.items[-_PROFILE_EVENTS:] for h in histories]
+    rows = np.repeat(np.arange(len(last)), [len(items) for items in last])
+    values = np.concatenate([_PROFILE_DECAY ** np.arange(len(items))[::-1] for items in last])
+    taken = csr_matrix((values, (rows, np.concatenate(last))), shape=(len(last), words.shape[0]))
+    out: Floats = ((taken @ words) @ words.T).toarray().astype(np.float32)
+    return out
+
+
+def _standard(scores: Floats) -> Floats:
+    """Return each row in standard deviations from its mean; zeros where all are equal."""
+    spread = scores.std(axis=1, keepdims=True)
+    out: Floats = (scores - scores.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
+    return out

@@ -1,0 +1,124 @@
+"""Which systems are compared, and how does each come to be? Trained on demand, once each."""
+
+import json
+import time
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.encoder_parts.cases import Prepared
+from benchmarks.encoder_parts.scoring import Scorer, interest_scorer, profile_scorer, with_words
+from encoders.train import EncoderConfig, train
+from ingest.progress import Progress
+
+PROFILE, UNTUNED, TUNED, WITH_WORDS = "TF-IDF profile", "untuned", "tuned", "tuned + words"
+ABLATIONS: dict[str, dict[str, str]] = {
+    "without logQ": {"popularity_correction": "0"},
+    "without hard negatives": {"hard_negatives": "0"},
+    "without kinds and ages": {"read_kinds_and_ages": "false"},
+    "mean pooling": {"layers": "0"},
+    "frozen text": {"frozen_text": "true"},
+    "without newcomers": {"newcomers": "false"},
+}
+"""Settings that differ from those of the tuned system."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """One way to score items."""
+
+    name: str
+    scorer: Scorer
+    kind: str = ""
+    """The encoder's kind, where there is one."""
+    seconds: float | None = None
+    """What its training took; None where it was not trained here."""
+
+
+class Systems:
+    """The systems of one case; a model is trained when first asked for, in `scratch`."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        config: EncoderConfig,
+        scratch: Path,
+        *,
+        refit: bool = True,
+        models: Path | None = None,
+        words_share: float = 0.0,
+    ) -> None:
+        self._prepared = prepared
+        self._config = config
+        self._scratch = scratch
+        self._refit = refit
+        self._models = models
+        self._words_share = words_share
+        self._seconds: dict[str, float | None] = {}
+
+    def make(self, name: str) -> System:
+        """Return a system by its name, ready to score."""
+        texts = self._prepared.texts
+        if name == PROFILE:
+            return System(name=name, scorer=profile_scorer(texts))
+        model = TUNED if name == WITH_WORDS else name
+        folder = self._folder(model)
+        scorer = interest_scorer(folder, texts)
+        if name == WITH_WORDS:
+            scorer = with_words(scorer, profile_scorer(texts), self._words_share)
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["kind"]
+        return System(name=name, scorer=scorer, kind=kind, seconds=self._seconds[model])
+
+    def _folder(self, name: str) -> Path:
+        if name == TUNED and self._models is not None:
+            self._seconds[name] = None
+            return self._models / self._prepared.name
+        if name not in self._seconds:
+            config = changed(self._config, ABLATIONS.get(name, {}))
+            self._seconds[name] = self._train(name, config, refit=self._refit and name != UNTUNED)
+        return self._place(name, refit=self._refit and name != UNTUNED)
+
+    def _train(self, name: str, config: EncoderConfig, *, refit: bool) -> float:
+        """Train as the product does: choose the epoch on the last part of the log, then continue on all of it."""
+        data, first = self._prepared.training, self._place(name, refit=False)
+        report = train(data, first, config, epochs=0 if name == UNTUNED else None, progress=_progress(name))
+        if not refit:
+            return report.seconds
+        second = self._place(name, refit=True)
+        return report.seconds + train(data, second, config, init_from=first, progress=_progress(name)).seconds
+
+    def _place(self, name: str, *, refit: bool) -> Path:
+        return self._scratch / (name.replace(" ", "-") + ("-continued" if refit else ""))
+
+
+def changed(config: EncoderConfig, changes: dict[str, str]) -> EncoderConfig:
+    """Return the settings with some changed, given as text; a name or value that fits none is a `ValueError`.
+
+    >>> changed(EncoderConfig(), {"epochs": "3", "tensorboard": "true"}).epochs
+    3
+    """
+    types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
+    return replace(config, **{name: _value(name, text, types.get(name)) for name, text in changes.items()})
+
+
+def _value(name: str, text: str, kind: type | None) -> Any:
+    if kind is None:
+        raise ValueError(f"{name}={text}: EncoderConfig has no setting {name!r}; its fields are in encoders/train.py")
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError(f"{name}: wanted true or false, got {text!r}")
+        return text == "true"
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name}: wanted a value such as {kind()!r}, got {text!r}") from None
+
+
+def _progress(name: str) -> Progress:
+    started = time.monotonic()
+
+    def show(step: str, done: int, total: int | None = None, note: str = "") -> None:
+        if step == "tune encoder" and note:
+            print(f"  {name}: {time.monotonic() - started:5.0f} s, epoch {done} of {total}, {note}", flush=True)
+
+    return show
