@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ingest.workspace import Workspace
     from offline_eval.evaluate import Evaluation
     from ranker.rank import Ranker
+    from ranker.refresh import Changes
 
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
@@ -256,6 +257,45 @@ def train(
                 "retention": asdict(retained),
             },
             "\n".join([*_training_lines(trained.folder, trained.measured, promote), *_retention_lines(retained)]),
+        )
+
+
+@app.command()
+def refresh(
+    version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="The bundle to refresh; default: the one that serves.")
+    ] = None,
+    promote: Annotated[bool, typer.Option(help="Let the refreshed bundle serve.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a bundle's catalogue up to date without training: new and changed items, texts and availability.
+
+    Only new and changed texts are encoded, by the bundle's own encoder. Its models and its history of what people did
+    stay as they are until the next training. Writes a new bundle, or none when nothing has changed.
+    """
+    from ingest.bundle_folders import LIVE, named
+    from ingest.publish import publishing
+    from ranker import bundle
+    from ranker.refresh import refresh as refresh_bundle
+
+    space = _workspace()
+    with publishing(space):
+        with _progress_bars() as progress:
+            folder, changes = refresh_bundle(space, version=version, progress=progress)
+        if promote:
+            bundle.promote(space.bundles_path, folder.name)
+        live = named(space.bundles_path, LIVE) == folder.name
+        retained = _apply_retention(space)
+        _print_result(
+            {
+                "bundle": folder.name,
+                "written": bool(changes),
+                "live": live,
+                "changes": asdict(changes),
+                "retention": asdict(retained),
+            },
+            "\n".join([*_refresh_lines(folder, changes, live), *_retention_lines(retained)]),
         )
 
 
@@ -626,7 +666,25 @@ def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> I
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
-    yield f"bundle {folder}" + (" serves now" if promoted else f"; let it serve with `readrank promote {folder.name}`")
+    yield _serves(folder, promoted)
+
+
+def _refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator[str]:
+    if changes:
+        yield (
+            f"{changes.new:,} items new, {changes.changed:,} changed, {changes.removed:,} gone: "
+            f"{changes.encoded:,} texts encoded, every other vector taken over from {changes.source}"
+        )
+        if changes.users_left_out:
+            yield f"the past of {changes.users_left_out:,} users whom the store no longer knows is left out"
+    else:
+        yield f"nothing has changed since {changes.source} was written: no new bundle"
+    yield _serves(folder, promoted)
+
+
+def _serves(folder: Path, promoted: bool) -> str:
+    told = " serves now" if promoted else f"; let it serve with `readrank promote {folder.name}`"
+    return f"bundle {folder}{told}"
 
 
 def _evaluation_lines(evaluation: "Evaluation") -> Iterator[str]:

@@ -1,20 +1,28 @@
-"""What does an item say? One text an item, from its fields, in a fixed order and within a length budget."""
+"""What does an item say? One text an item, from its fields, in the order of the settings and within a length budget."""
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from encoders.scripts import MARKS, has_unspaced, pieces, terms
 from ingest import columns as c
 
 if TYPE_CHECKING:
     import polars as pl
 
-_WORD = re.compile(r"[^\W\d_][^\W\d_'’.&-]*(?:['’.&-]+[^\W\d_]+)*\.?")
+FIELDS = (c.TITLE, c.CATEGORIES, c.DESCRIPTION, c.ATTRIBUTES)
+_LETTER = rf"(?:[^\W\d_]|[{MARKS}])"
+_WORD = re.compile(rf"{_LETTER}+(?:['’.&·״׳\u200c\u200d-]+{_LETTER}+)*\.?")
+_AROUND_WORDS = ",;:!?()[]\"'،؛؟«»„“”‚‘¿¡"
+_FULL_STOPS = ".。．।۔"
+_INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_OTHER_WIDTH = re.compile("[\uff01-\uffef]+")
 _MIN_RECURRING = 0.5
 _MIN_WORDLIKE = 0.7
 
@@ -23,30 +31,38 @@ _MIN_WORDLIKE = 0.7
 class TextConfig:
     """How an item's fields become the text that the encoder reads."""
 
+    fields: tuple[str, ...] = FIELDS
+    """What is read, in this order; a field left out is not read. Of the attributes, those made of words are (director,
+    tags, brand)."""
     max_words: int = 160
-    """Longest text in words; a longer description is cut first, then whatever stands last."""
-    title: bool = True
-    """Whether the title is read."""
-    categories: bool = True
-    """Whether the categories are read."""
-    description: bool = True
-    """Whether the description is read."""
-    attributes: bool = True
-    """Whether attributes made of words (director, tags, brand) are read after the description."""
+    """Longest text in words; a longer description is cut first, then whatever stands last. Where words are written
+    without spaces, two characters of Chinese or Japanese, or four of Thai, Lao, Khmer or Burmese, count as a word."""
     min_attribute_items: int = 2
     """An attribute is read only if at least this many items have it."""
 
+    def __post_init__(self) -> None:
+        wrong = [name for name in self.fields if name not in FIELDS]
+        if wrong or not self.fields or len(set(self.fields)) < len(self.fields):
+            got = ", ".join(wrong or self.fields) or "none"
+            raise ValueError(f"fields: wanted some of {', '.join(FIELDS)}, each once, got {got}")
+        if self.max_words < 1:
+            raise ValueError(f"max_words: wanted at least 1, got {self.max_words}")
 
-def item_texts(items: pl.DataFrame, config: TextConfig | None = None) -> list[str]:
-    """Return one text a row: title, categories, description, then the attributes made of words.
+
+def item_texts(
+    items: pl.DataFrame, config: TextConfig | None = None, attributes: Sequence[str] | None = None
+) -> list[str]:
+    """Return one text a row, from the fields in the order of `config.fields`.
 
     Fields that are null, empty or missing as a column are left out, so an item without any text gives `""`.
-    Which attributes count is decided by `word_attributes` over all the rows given.
+    Which attributes count is decided by `word_attributes` over all the rows given, unless `attributes` names them.
     """
     config = config or TextConfig()
     n = items.height
     parsed = _parse_all(items[c.ATTRIBUTES].to_list()) if c.ATTRIBUTES in items.columns else [{}] * n
-    names = word_attributes(parsed, config) if config.attributes else ()
+    names: Sequence[str] = ()
+    if c.ATTRIBUTES in config.fields:
+        names = attributes if attributes is not None else word_attributes(parsed, config)
 
     def field(name: str) -> list[Any]:
         return items[name].to_list() if name in items.columns else [None] * n
@@ -62,6 +78,14 @@ def item_texts(items: pl.DataFrame, config: TextConfig | None = None) -> list[st
         )
         for title, categories, description, attributes in rows
     ]
+
+
+def attributes_read(items: pl.DataFrame, config: TextConfig | None = None) -> tuple[str, ...]:
+    """Return the names of the attributes that `item_texts` reads in this catalogue."""
+    config = config or TextConfig()
+    if c.ATTRIBUTES not in config.fields or c.ATTRIBUTES not in items.columns:
+        return ()
+    return word_attributes(_parse_all(items[c.ATTRIBUTES].to_list()), config)
 
 
 def item_text(
@@ -80,23 +104,27 @@ def item_text(
     ''
     """
     config = config or TextConfig()
-    head = _clean(title) if config.title else ""
-    shelves = ", ".join(filter(None, map(_clean, categories or ()))) if config.categories else ""
-    tail = ", ".join(filter(None, map(_clean, extra)))
-    others = sum(len(part.split()) for part in (head, shelves, tail))
-    room = max(config.max_words - others, 0)
-    body = " ".join(_clean(description).split()[:room]) if config.description else ""
-    parts = [part.rstrip(".") for part in (head, shelves, body, tail) if part]
-    words = ". ".join(parts).split()[: config.max_words]
-    return f"{' '.join(words)}." if words else ""
+    parts = {
+        c.TITLE: _clean(title),
+        c.CATEGORIES: ", ".join(filter(None, map(_clean, categories or ()))),
+        c.DESCRIPTION: _clean(description),
+        c.ATTRIBUTES: ", ".join(filter(None, map(_clean, extra))),
+    }
+    read = {name: parts[name] for name in config.fields}
+    others = sum(len(pieces(part)) for name, part in read.items() if name != c.DESCRIPTION)
+    if c.DESCRIPTION in read:
+        read[c.DESCRIPTION] = _cut(read[c.DESCRIPTION], max(config.max_words - others, 0))
+    text = _cut(". ".join(part.rstrip(_FULL_STOPS) for part in read.values() if part), config.max_words)
+    return f"{text}." if text else ""
 
 
 def word_attributes(parsed: Sequence[Mapping[str, Any]], config: TextConfig | None = None) -> tuple[str, ...]:
     """Return the names of the attributes that read as words, in order of first appearance.
 
-    An attribute does when its values are strings or lists of strings, at least 70 % of the tokens are words (letters,
-    perhaps joined by an apostrophe, a dot or a hyphen; so neither ids nor addresses nor file names), at least half of
-    those words occur in more than one item (a word seen once teaches nothing), and it is not the same for every item.
+    An attribute does when its values are strings or lists of strings, at least 70 % of the tokens are words (letters of
+    any script, perhaps joined by an apostrophe, a dot or a hyphen; so neither ids nor addresses nor file names), at
+    least half of those words occur in more than one item (a word seen once teaches nothing), and it is not the same for
+    every item. Where words are written without spaces, pairs of characters stand for them.
     """
     config = config or TextConfig()
     values: dict[str, list[list[str]]] = {}
@@ -115,7 +143,7 @@ def _reads_as_words(rows: list[list[str]], min_items: int) -> bool:
     items_with: Counter[str] = Counter()
     occurrences: Counter[str] = Counter()
     for row in rows:
-        found = [token.strip(",;:!?()[]\"'").lower() for text in row for token in text.split()]
+        found = [word for text in row for token in _clean(text).split() for word in _words(token)]
         words = [token for token in found if _WORD.fullmatch(token)]
         tokens += len(found)
         wordlike += len(words)
@@ -146,5 +174,21 @@ def _parse_all(raw: Sequence[str | None]) -> list[dict[str, Any]]:
     return out
 
 
+def _words(token: str) -> list[str]:
+    """Return the words of what stands between two spaces: itself, or more where words are written without spaces."""
+    token = token.strip(_AROUND_WORDS).lower()
+    return terms(token) if has_unspaced(token) else [token]
+
+
+def _cut(text: str, words: int) -> str:
+    return "".join(pieces(text)[:words]).strip()
+
+
 def _clean(text: str | None) -> str:
-    return " ".join(text.split()) if text else ""
+    """Put letters into one form and spaces into one: composed, of usual width, without marks that nobody sees."""
+    if not text:
+        return ""
+    if not text.isascii():
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFC", text))
+        text = _OTHER_WIDTH.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+    return " ".join(text.split())

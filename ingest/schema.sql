@@ -175,11 +175,11 @@ CREATE TABLE IF NOT EXISTS bundles (
     status VARCHAR NOT NULL,
     feature_names VARCHAR[]
 );
-COMMENT ON TABLE bundles IS 'Every model trained.';
+COMMENT ON TABLE bundles IS 'Every model trained, or refreshed with a changed catalogue.';
 COMMENT ON COLUMN bundles.version IS 'Name of the folder under bundles/.';
 COMMENT ON COLUMN bundles.cutoff IS 'Nothing from this moment on was used in training, naive UTC.';
-COMMENT ON COLUMN bundles.created_at IS 'When the training ended, naive UTC.';
-COMMENT ON COLUMN bundles.status IS 'trained, live, refused or retired.';
+COMMENT ON COLUMN bundles.created_at IS 'When it was written, naive UTC.';
+COMMENT ON COLUMN bundles.status IS 'trained, refreshed (an earlier model over a newer catalogue), live, refused or retired.';
 COMMENT ON COLUMN bundles.feature_names IS 'Names of the values in impressions.features, in order.';
 
 CREATE TABLE IF NOT EXISTS evaluations (

@@ -4,14 +4,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
+from ingest.store import Store
+from ingest.workspace import Workspace
 from ranker.errors import BundleError
 
 FORMAT: Final = 2
@@ -36,6 +38,10 @@ class Manifest:
     """What training measured: recall of sources, NDCG of the validation window, encoder base and tuned."""
     files: dict[str, str]
     """SHA-256 of each file, by path inside the bundle."""
+    text_attributes: list[str] = field(default_factory=list)
+    """Attributes of items that its texts hold beside title, categories and description."""
+    refreshed: dict[str, Any] | None = None
+    """Of a bundle that was not trained but refreshed: from which version, and what was new in the catalogue."""
 
 
 def write(
@@ -47,6 +53,8 @@ def write(
     feature_names: list[str],
     settings: dict[str, Any],
     measured: dict[str, Any],
+    text_attributes: Sequence[str] = (),
+    refreshed: dict[str, Any] | None = None,
 ) -> Path:
     """Let `fill` write a bundle into a temporary folder, add the manifest and rename it to its version.
 
@@ -72,6 +80,8 @@ def write(
             files={
                 str(path.relative_to(scratch)): _sha256(path) for path in sorted(scratch.rglob("*")) if path.is_file()
             },
+            text_attributes=list(text_attributes),
+            refreshed=refreshed,
         )
         (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
         os.replace(scratch, bundles / name)
@@ -130,6 +140,21 @@ def live_folder(bundles: Path) -> Path:
     except FileNotFoundError:
         raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first") from None
     return bundles / name
+
+
+def record(workspace: Workspace, folder: Path, status: str) -> None:
+    """Tell analysts of a new bundle: a row of the store's table `bundles`."""
+    manifest = read_manifest(folder)
+    with Store.open(workspace.store_path) as store, store.transaction() as connection:
+        connection.execute(
+            "INSERT INTO bundles (version, cutoff, created_at, status) VALUES (?, ?, ?, ?)",
+            [
+                manifest.version,
+                datetime.fromisoformat(manifest.cutoff),
+                datetime.fromisoformat(manifest.created_at),
+                status,
+            ],
+        )
 
 
 def _point(bundles: Path, pointer: str, version_name: str) -> None:

@@ -85,6 +85,18 @@ class AsOfCounter:
         """Seconds from each row's last event before `before` to `before`; NaN where it has none yet."""
         return self._age(self.position(rows, before) - 1, rows, before)
 
+    def rows(self) -> Rows:
+        """Return the row of each event, in row order."""
+        found: Rows = (self._keys // self._base).astype(np.int32)
+        return found
+
+    def moved(self, rows: Rows) -> Self:
+        """Return the same events in other rows, one given for each event in row order; -1 leaves it out."""
+        kept = rows >= 0
+        keys = rows[kept].astype(np.int64) * self._base + self._keys[kept] % self._base
+        keys.sort()
+        return type(self)(keys, self._moments)
+
     def save(self, folder: Path, name: str) -> None:
         """Write the two arrays as `<name>_keys.npy` and `<name>_moments.npy`."""
         np.save(folder / f"{name}_keys.npy", self._keys)

@@ -71,6 +71,11 @@ class Factors:
         solved: npt.NDArray[np.float64] = np.linalg.solve(left, right[..., None])[..., 0]
         return solved
 
+    def moved(self, rows: Rows) -> Self:
+        """Return the factors of the items in these rows; zeros, as of an item without interaction, for -1."""
+        items = np.where(rows[:, None] >= 0, self.items[rows], 0)
+        return type(self)(items, self._alpha, self._regularization)
+
     def save(self, path: Path) -> None:
         """Write factors and settings as one `.npz` file."""
         np.savez(path, items=self.items.astype(np.float32), alpha=self._alpha, regularization=self._regularization)

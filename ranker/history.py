@@ -321,6 +321,29 @@ class History:
         kept = times < before
         return users[kept], self._user_items[kept], self._user_weights[kept], times[kept]
 
+    def moved(self, items: Rows, users: npt.NDArray[np.bool_]) -> "History":
+        """Return this history, live events aside, for a catalogue whose rows have moved.
+
+        `items` holds each old row's new one, -1 for an item that is gone with all that was done with it. Users not
+        marked in `users` lose their name and their own past; in the counts of items what they did stays.
+        """
+        numbers = np.where(users, np.cumsum(users) - 1, -1)
+        user_items = items[self._user_items]
+        user_rows = np.where(user_items >= 0, numbers[self._by_user.rows()], -1).astype(np.int32)
+        kept = user_rows >= 0
+        by_item = self._by_item.moved(items[self._by_item.rows()])
+        names = [name for name, stays in zip(self.user_ids, users.tolist(), strict=True) if stays]
+        return History(
+            {name: row for row, name in enumerate(names)},
+            self._by_user.moved(user_rows),
+            user_items[kept],
+            self._user_weights[kept],
+            by_item,
+            self._shown.moved(items[self._shown.rows()]),
+            self._clicked.moved(items[self._clicked.rows()]),
+            np.sort(by_item.time_at(np.arange(len(by_item)))),
+        )
+
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files and the users as Parquet."""
         folder.mkdir(parents=True, exist_ok=True)

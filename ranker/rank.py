@@ -61,11 +61,7 @@ class Ranker:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Check the manifest, then load; a `BundleError` says what does not fit."""
-        manifest = bundle.read_manifest(folder)
-        if manifest.feature_names != list(FEATURE_NAMES):
-            raise BundleError(
-                f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
-            )
+        manifest = checked_manifest(folder)
         catalogue = Catalogue.load(folder)
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
         blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
@@ -255,6 +251,16 @@ class Ranker:
             RankedItem(item_id=self.catalogue.ids[row], rank=len(answer) + n, score=lowest - n, sources=("newest",))
             for n, row in enumerate(rest, start=1)
         ]
+
+
+def checked_manifest(folder: Path) -> bundle.Manifest:
+    """Check a bundle as `bundle.read_manifest` does, and that its models know the features that there are."""
+    manifest = bundle.read_manifest(folder)
+    if manifest.feature_names != list(FEATURE_NAMES):
+        raise BundleError(
+            f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
+        )
+    return manifest
 
 
 def _answer_frame(

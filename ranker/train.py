@@ -20,7 +20,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from encoders.interest import InterestModel
-from encoders.text import TextConfig, item_texts
+from encoders.text import TextConfig, attributes_read, item_texts
 from encoders.train import EncoderConfig
 from ingest import columns as c
 from ingest.outbox import Outbox
@@ -106,7 +106,8 @@ def train(
         frames = _Frames.read(store, until)
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
     history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
-    texts = item_texts(frames.catalogue.items, config.text)
+    attributes = attributes_read(frames.catalogue.items, config.text)
+    texts = item_texts(frames.catalogue.items, config.text, attributes)
     cutoff = microseconds(frames.cutoff)
     t1 = examples_begin(history, cutoff, config.examples.share)
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
@@ -153,8 +154,9 @@ def train(
             feature_names=list(FEATURE_NAMES),
             settings=asdict(config),
             measured=measured,
+            text_attributes=attributes,
         )
-    _record(workspace, folder, frames.cutoff)
+    bundle.record(workspace, folder, "trained")
     return Trained(folder=folder, measured=measured)
 
 
@@ -278,15 +280,6 @@ def _drain(workspace: Workspace, store: Store) -> int:
     with Outbox.open(workspace.outbox_path) as outbox:
         outbox.drain(store)
         return outbox.drained_seq()
-
-
-def _record(workspace: Workspace, folder: Path, cutoff: datetime) -> None:
-    manifest = bundle.read_manifest(folder)
-    with Store.open(workspace.store_path) as store, store.transaction() as connection:
-        connection.execute(
-            "INSERT INTO bundles (version, cutoff, created_at, status) VALUES (?, ?, ?, 'trained')",
-            [manifest.version, cutoff, datetime.fromisoformat(manifest.created_at)],
-        )
 
 
 @contextmanager

@@ -87,6 +87,32 @@ def test_a_second_training_promotes_and_promote_goes_back(walked, capsys):
     assert live.read_text().strip() == first
 
 
+def test_refresh_takes_new_items_in_and_serves_only_when_told(walked, tmp_path, capsys):
+    shop, _ = walked
+    live = shop / "bundles" / "live"
+    first = live.read_text().strip()
+    told = run_json(capsys, "refresh", "-w", str(shop))
+    assert (told["bundle"], told["written"], told["live"]) == (first, False, True)
+    (tmp_path / "new.csv").write_text("item_id,title\nbrand-new,Red scarf\n")
+    run_json(capsys, "ingest", str(tmp_path / "new.csv"), "-w", str(shop))
+    told = run_json(capsys, "refresh", "-w", str(shop))
+    assert (told["changes"]["new"], told["changes"]["encoded"], told["live"]) == (1, 1, False)
+    assert live.read_text().strip() == first
+    told = run_json(capsys, "refresh", "--version", first, "--promote", "-w", str(shop))
+    assert told["live"]
+    assert live.read_text().strip() == told["bundle"] != first
+    capsys.readouterr()
+    assert readrank.run(["refresh", "-w", str(shop)]) == 0
+    assert "nothing has changed" in capsys.readouterr().out
+    run_json(capsys, "promote", first, "-w", str(shop))
+
+
+def test_refresh_of_what_is_no_bundle_is_one_sentence(walked, tmp_path, capsys):
+    assert "found no manifest.json" in complaint(capsys, "refresh", "--version", "nope", "-w", str(walked[0]))
+    readrank.run(["init", str(tmp_path / "empty")])
+    assert "run `readrank train` first" in complaint(capsys, "refresh", "-w", str(tmp_path / "empty"))
+
+
 def test_a_training_is_published_for_analysts(walked):
     import duckdb
 

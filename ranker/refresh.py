@@ -1,0 +1,157 @@
+"""How does a bundle learn of a changed catalogue without training? The same models over the items as they are now."""
+
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy import sparse
+
+from encoders.text import TextConfig, item_texts
+from encoders.vectors import CatalogueVectors
+from ingest import columns as c
+from ingest.progress import Progress, silent
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from ranker import bundle
+from ranker.catalogue import Catalogue
+from ranker.counter import Rows
+from ranker.errors import NothingToLearnError
+from ranker.history import History
+from ranker.rank import checked_manifest
+from ranker.sources import Sources
+
+log = logging.getLogger(__name__)
+
+_MODELS = ("ranker.txt", "ranker_given.txt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What the catalogue says that the bundle did not, and what that took."""
+
+    source: str
+    """Version of the bundle that was refreshed."""
+    new: int
+    """Items that were not there."""
+    removed: int
+    """Items that are no longer there, with all that was done with them."""
+    changed: int
+    """Items that say something else, or are available or not: whatever differs."""
+    encoded: int
+    """Texts that went through the encoder; all others kept their vector bit by bit."""
+    users_left_out: int
+    """Users without an interaction left in the store, forgotten or too long ago: their past is left out."""
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.removed or self.changed or self.users_left_out)
+
+
+def refresh(workspace: Workspace, *, version: str | None = None, progress: Progress = silent) -> tuple[Path, Changes]:
+    """Write a bundle of the same models over the store's catalogue as it is now; nothing is promoted.
+
+    Only texts that the bundle (by default the one that serves) has no vector of are encoded, by its own encoder.
+    Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay; history, neighbours and factors
+    follow the items to their new rows, and a new item has none until the next training, but for events accepted over
+    HTTP from now on. When nothing has changed there is no new bundle, and the folder is that of the old one.
+    """
+    folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
+    manifest = checked_manifest(folder)
+    old = Catalogue.load(folder)
+    with Store.open(workspace.store_path) as store:
+        catalogue = _catalogue_now(store)
+        known_users = store.connection.sql("SELECT DISTINCT user_id FROM interactions").to_arrow_table()
+    sources, history = Sources.load(folder, old), History.load(folder / "history")
+    text = TextConfig(**manifest.settings["text"])
+    texts = item_texts(catalogue.items, text, manifest.text_attributes)
+    vectors, encoded = sources.item_vectors.refresh(sources.interest, catalogue.ids, texts, progress)
+    stays = pl.Series(history.user_ids, dtype=pl.String).is_in(pl.Series(known_users[c.USER_ID]).implode()).to_numpy()
+    changes = _compared(folder.name, old, catalogue, encoded.encoded, int((~stays).sum()))
+    if not changes:
+        return folder, changes
+    moved = _moved(sources, catalogue, texts, vectors)
+    past = history.moved(catalogue.rows(old.ids), stays)
+
+    def fill(fresh: Path) -> None:
+        catalogue.save(fresh)
+        past.save(fresh / "history")
+        moved.save(fresh)
+        shutil.copytree(folder / "encoder", fresh / "encoder")
+        for name in _MODELS:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, fresh / name)
+
+    written = bundle.write(
+        workspace.bundles_path,
+        fill,
+        cutoff=datetime.fromisoformat(manifest.cutoff),
+        outbox_seq=manifest.outbox_seq,
+        feature_names=manifest.feature_names,
+        settings=manifest.settings,
+        measured=manifest.measured,
+        text_attributes=manifest.text_attributes,
+        refreshed=asdict(changes),
+    )
+    bundle.record(workspace, written, "refreshed")
+    log.info("refreshed version=%s changes=%s", written.name, changes)
+    return written, changes
+
+
+def _catalogue_now(store: Store) -> Catalogue:
+    items = store.items(before=END_OF_TIME)
+    log_items = store.interactions(before=END_OF_TIME) if items.is_empty() else pl.DataFrame()
+    catalogue = Catalogue.from_store(items, log_items)
+    if not len(catalogue):
+        raise NothingToLearnError("wanted items, the store holds none; run `readrank ingest` first")
+    return catalogue
+
+
+def _compared(source: str, old: Catalogue, now: Catalogue, encoded: int, users_left_out: int) -> Changes:
+    both = now.items.join(old.items, on=c.ITEM_ID, how="semi").sort(c.ITEM_ID)
+    before = old.items.join(now.items, on=c.ITEM_ID, how="semi").sort(c.ITEM_ID)
+    differs = pl.any_horizontal(pl.col(name).ne_missing(before[name]) for name in both.columns)
+    return Changes(
+        source=source,
+        new=len(now) - len(both),
+        removed=len(old) - len(both),
+        changed=both.filter(differs).height,
+        encoded=encoded,
+        users_left_out=users_left_out,
+    )
+
+
+def _moved(sources: Sources, catalogue: Catalogue, texts: list[str], vectors: CatalogueVectors) -> Sources:
+    """Let everything with an item axis follow the items to their new rows; new items get empty ones."""
+    old = sources.catalogue
+    before, now = old.rows(catalogue.ids), catalogue.rows(old.ids)
+    same = before >= 0
+    same[same] = (vectors.texts[same] == sources.item_vectors.texts[before[same]]).all(axis=1)
+    return Sources(
+        catalogue,
+        sources.interest,
+        vectors,
+        sources.words,
+        _words(sources, texts, np.where(same, before, -1)),
+        _moved_square(sources.together, now, len(catalogue)),
+        _moved_square(sources.following, now, len(catalogue)),
+        sources.factors.moved(before),
+    )
+
+
+def _words(sources: Sources, texts: list[str], before: npt.NDArray[np.integer]) -> sparse.csr_matrix:
+    held = sources.everything.words
+    unread = np.flatnonzero(before < 0)
+    rows = before.astype(np.int64)
+    rows[unread] = held.shape[0] + np.arange(len(unread))
+    return sparse.vstack([held, sources.words.matrix([texts[row] for row in unread])]).tocsr()[rows]
+
+
+def _moved_square(weights: sparse.csr_matrix, rows: Rows, n_items: int) -> sparse.csr_matrix:
+    found = weights.tocoo()
+    row, column = rows[found.row], rows[found.col]
+    kept = (row >= 0) & (column >= 0)
+    return sparse.csr_matrix((found.data[kept], (row[kept], column[kept])), shape=(n_items, n_items))

@@ -1,0 +1,184 @@
+"""A bundle learns of new and changed items without training, and what did not change answers as before."""
+
+import shutil
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from encoders.interest import InterestModel
+from encoders.vectors import CatalogueVectors
+from ingest import columns as c
+from ingest.load import load_files
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from ranker import bundle
+from ranker.catalogue import Catalogue
+from ranker.errors import BundleError
+from ranker.history import History, Moments, microseconds
+from ranker.query import GivenItem, Query
+from ranker.rank import Ranker
+from ranker.refresh import refresh
+from tests.ranker.conftest import DAY, catalogue, log
+
+
+@pytest.fixture
+def copied(shop, tmp_path) -> Workspace:
+    """The trained shop, free to be changed."""
+    shutil.copytree(shop.root, tmp_path / "shop")
+    return Workspace.open(tmp_path / "shop")
+
+
+def ingest(workspace: Workspace, tmp_path, items: pl.DataFrame) -> None:
+    items.write_parquet(tmp_path / "changes.parquet")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / "changes.parquet"])
+
+
+@pytest.fixture
+def changed(copied, tmp_path, monkeypatch):
+    """The shop after its catalogue changed, refreshed; with the texts that were encoded."""
+    old = Ranker.load(bundle.live_folder(copied.bundles_path))
+    like = old.catalogue.items.filter(pl.col(c.TITLE).is_not_null()).row(7, named=True)
+    new = {c.ITEM_ID: "0-new", c.TITLE: like[c.TITLE], c.DESCRIPTION: "Just in.", c.CATEGORIES: like[c.CATEGORIES]}
+    edited = {**like, c.ITEM_ID: old.catalogue.ids[3], c.TITLE: "Something else entirely", c.DESCRIPTION: None}
+    gone = {**old.catalogue.items.row(5, named=True), c.AVAILABLE: False}
+    columns = [c.ITEM_ID, c.TITLE, c.DESCRIPTION, c.CATEGORIES, c.ATTRIBUTES, c.PUBLISHED_AT, c.AVAILABLE]
+    rows = [
+        {name: row.get(name, True if name == c.AVAILABLE else None) for name in columns} for row in (new, edited, gone)
+    ]
+    ingest(copied, tmp_path, pl.DataFrame(rows, schema=old.catalogue.items.schema))
+    texts = []
+    encode = InterestModel.encode
+    monkeypatch.setattr(InterestModel, "encode", lambda self, asked: (texts.extend(asked), encode(self, asked))[1])
+    folder, changes = refresh(copied)
+    monkeypatch.undo()
+    return old, folder, changes, texts, copied
+
+
+def test_only_new_and_changed_texts_are_encoded(changed):
+    old, _, changes, texts, _ = changed
+    assert len(texts) == 2
+    assert any("Just in" in text for text in texts)
+    assert any("Something else entirely" in text for text in texts)
+    assert (changes.new, changes.changed, changes.removed, changes.encoded) == (1, 2, 0, 2)
+    assert changes.source == old.version
+
+
+def test_vectors_of_all_others_are_the_same_bits(changed):
+    old, folder, _, _, workspace = changed
+    before = CatalogueVectors.load(workspace.bundles_path / old.version / "item_vectors")
+    after = CatalogueVectors.load(folder / "item_vectors")
+    assert list(after.ids) == ["0-new", *before.ids]
+    same = [row for row in range(len(before)) if row != 3]
+    np.testing.assert_array_equal(after.stored[1:][same], before.stored[same])
+    assert (after.stored[1:][3] != before.stored[3]).any()
+
+
+def test_scores_of_unchanged_items_stay(changed):
+    """For whoever has not taken the item that now says something else."""
+    old, folder, *_ = changed
+    new = Ranker.load(folder)
+    items = [GivenItem(item_id=item) for item in old.catalogue.ids[6:60]]
+    users = [user for user in old.history.user_ids[:40] if old.catalogue.ids[3] not in old.last_items(user, 999)]
+    assert len(users) > 10
+    for user in [*users, "nobody"]:
+        query = Query(user_id=user, as_of=old.cutoff)
+        scores = [{item.item_id: item.score for item in ranker.rank(query, items).items} for ranker in (old, new)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+def test_new_item_is_ranked_and_recommended_and_an_unavailable_one_is_not(changed):
+    old, folder, _, _, workspace = changed
+    assert bundle.live_folder(workspace.bundles_path).name == old.version
+    bundle.promote(workspace.bundles_path, folder.name)
+    ranker = Ranker.load(bundle.live_folder(workspace.bundles_path))
+    user = max(ranker.history.user_ids[:50], key=lambda user: len(ranker.last_items(user, 99)))
+    query = Query(user_id=user, as_of=ranker.cutoff + timedelta(days=1), k=len(ranker.catalogue))
+    recommended = [item.item_id for item in ranker.recommend(query).items]
+    assert "0-new" in recommended
+    assert old.catalogue.ids[5] not in recommended
+    asked = [GivenItem(item_id=item) for item in ("0-new", "0-unknown")]
+    words = {item.item_id: item.features[1] for item in ranker.rank(query, asked).items}
+    assert words["0-new"] > words["0-unknown"] == 0
+
+
+def test_event_on_a_new_item_counts(changed):
+    """It is a row like any other: what happens with it from now on is live history."""
+    _, folder, *_ = changed
+    ranker = Ranker.load(folder)
+    now = microseconds(ranker.cutoff) + DAY
+    later = ranker.history.with_events(["eve"], ranker.catalogue.rows(["0-new"]), [now], [1.0])
+    assert later.item_counts(ranker.catalogue.rows(["0-new"]), before=np.array([now + 1])).tolist() == [1]
+
+
+def test_manifest_tells_where_it_came_from(changed):
+    old, folder, changes, _, workspace = changed
+    manifest = bundle.read_manifest(folder)
+    assert manifest.refreshed is not None
+    assert manifest.refreshed["source"] == old.version
+    assert manifest.refreshed["encoded"] == changes.encoded
+    assert (manifest.cutoff, manifest.outbox_seq) == (str(old.cutoff), old.outbox_seq)
+    with Store.open(workspace.store_path, read_only=True) as store:
+        told = store.connection.execute("SELECT version, status FROM bundles ORDER BY created_at").fetchall()
+    assert told == [(old.version, "trained"), (folder.name, "refreshed")]
+
+
+def test_nothing_new_writes_nothing(copied):
+    folder, changes = refresh(copied)
+    assert folder == bundle.live_folder(copied.bundles_path)
+    assert not changes
+    assert [path for path in copied.bundles_path.iterdir() if path.is_dir()] == [folder]
+
+
+def test_refresh_of_a_refreshed_bundle_encodes_nothing_again(changed, monkeypatch):
+    old, folder, _, _, workspace = changed
+    monkeypatch.setattr(InterestModel, "encode", lambda self, asked: np.zeros((len(asked), self.dim), np.float32))
+    assert refresh(workspace, version=folder.name)[0] == folder
+    again, changes = refresh(workspace, version=old.version)
+    assert again not in (folder, workspace.bundles_path / old.version)
+    assert changes.encoded == 2
+
+
+def test_forgotten_user_is_not_carried_over(copied):
+    user = Ranker.load(bundle.live_folder(copied.bundles_path)).history.user_ids[2]
+    with Store.open(copied.store_path) as store, store.transaction() as connection:
+        connection.execute("DELETE FROM interactions WHERE user_id = ?", [user])
+    folder, changes = refresh(copied)
+    old, new = (History.load(path / "history") for path in (bundle.live_folder(copied.bundles_path), folder))
+    assert changes.users_left_out == 1
+    assert new.user_ids == [name for name in old.user_ids if name != user]
+    rows, end = np.arange(50), np.array([np.iinfo(np.int64).max])
+    np.testing.assert_array_equal(new.item_counts(rows, before=end), old.item_counts(rows, before=end))
+    for name in new.user_ids[:20]:
+        one, other = (
+            history.recent(Moments(users=history.user_rows([name]), as_of=end - 1), 9) for history in (old, new)
+        )
+        np.testing.assert_array_equal(one.items, other.items)
+
+
+def test_unknown_version_says_so(copied):
+    with pytest.raises(BundleError, match="wanted a bundle, found no manifest"):
+        refresh(copied, version="20000101T000000000")
+
+
+def test_history_in_other_rows_is_the_history_of_that_catalogue(small):
+    """Move three items between a new one in front and one that goes: as if built for the new catalogue at once."""
+    items, history = small
+    now = catalogue("0", "a", "z")
+    told = log(("ann", "a", 1), ("ann", "b", 2), ("ann", "a", 3), ("bob", "a", 2))
+    wanted = History.from_frames(now, told.filter(pl.col(c.ITEM_ID) != "b"))
+    got = history.moved(now.rows(items.ids), np.array([True, True]))
+    rows, moments = np.arange(3)[:, None], np.arange(6)[None] * DAY
+    np.testing.assert_array_equal(got.item_counts(rows, before=moments), wanted.item_counts(rows, before=moments))
+    np.testing.assert_array_equal(got.log_counts(moments[0]), wanted.log_counts(moments[0]))
+    asked = [Moments(users=h.user_rows(["ann", "bob"]), as_of=np.array([5 * DAY] * 2)) for h in (got, wanted)]
+    np.testing.assert_array_equal(got.recent(asked[0], 4).items, wanted.recent(asked[1], 4).items)
+
+
+def test_catalogue_of_the_new_bundle_is_the_stores(changed):
+    _, folder, _, _, workspace = changed
+    with Store.open(workspace.store_path, read_only=True) as store:
+        now = Catalogue.from_store(store.items(before=END_OF_TIME), pl.DataFrame())
+    assert Catalogue.load(folder).items.equals(now.items)
