@@ -49,11 +49,11 @@ def find_base(name: str = "auto") -> Base:
 
 
 def load_sentence_transformer(folder: Path) -> Any:
-    """Open the folder's model with sentence-transformers, on the CPU."""
+    """Open the folder's model with sentence-transformers, on the CPU, in float32 however its weights are stored."""
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True).float()
     except Exception as error:  # the library raises many kinds for a folder it cannot read
         raise BaseModelError(
             f"{folder}: wanted a model that sentence-transformers can open, got {type(error).__name__}: "

@@ -2,57 +2,71 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from encoders.report import Epoch
+    from encoders.sequences import Sequences
     from encoders.trainer import Trainer
 
+log = logging.getLogger(__name__)
+
 _STATE = "state.pt"
-_BEST = "best.pt"
 
 
 class Checkpoint:
-    """The last epoch's state and the best epoch's weights of one training, recognised by its settings."""
+    """The last epoch's state and the best epoch's weights of one training, recognised by its settings and data.
+
+    `state.pt` is renamed into place last and names the best epoch, whose weights lie in a file of that number: at
+    whatever instant a process is killed, the state that is there has its weights.
+    """
 
     def __init__(self, folder: Path, key: dict[str, Any]) -> None:
         self.folder = folder
         self.key = json.dumps(key, sort_keys=True, default=str)
 
     def load(self, trainer: Trainer) -> dict[str, Any] | None:
-        """Put the trainer where an earlier run of the same settings stood; None when there is none."""
+        """Put the trainer where an earlier run of the same settings and data stood; None when there is none."""
         import torch
 
         from encoders.report import Epoch, Figures
 
-        if not (self.folder / _STATE).is_file() or not (self.folder / _BEST).is_file():
+        if not (self.folder / _STATE).is_file():
             return None
         try:
             state = torch.load(self.folder / _STATE, map_location=trainer.device, weights_only=True)
+            if state["key"] != self.key:
+                log.warning("checkpoint of other settings or data: training begins anew folder=%s", self.folder)
+                return None
+            if not self._best(state["best"][1]).is_file():
+                return None
+            epochs = [
+                Epoch(**{**row, "figures": Figures(**row["figures"]) if row["figures"] else None})
+                for row in json.loads(state["epochs"])
+            ]
         except Exception:  # a damaged checkpoint is none: training begins again
-            return None
-        if state["key"] != self.key:
+            log.warning("checkpoint cannot be read: training begins anew folder=%s", self.folder)
             return None
         trainer.encoder.module.load_state_dict(state["encoder"])
         trainer.tower.load_state_dict(state["tower"])
         trainer.optimizer.load_state_dict(state["optimizer"])
         trainer.steps = state["steps"]
-        epochs = [
-            Epoch(**{**row, "figures": Figures(**row["figures"]) if row["figures"] else None})
-            for row in json.loads(state["epochs"])
-        ]
         return {"epochs": epochs, "best": (state["best"][0], state["best"][1])}
 
     def save(self, trainer: Trainer, epochs: list[Epoch], best: tuple[float, int]) -> None:
-        """Keep the state after an epoch."""
+        """Keep the state after an epoch; weights that are no longer the best go."""
         from dataclasses import asdict
 
         self._write(
-            _STATE,
+            self.folder / _STATE,
             {
                 "key": self.key,
                 "encoder": trainer.encoder.module.state_dict(),
@@ -63,16 +77,20 @@ class Checkpoint:
                 "best": list(best),
             },
         )
+        for path in self.folder.iterdir():
+            if path not in (self.folder / _STATE, self._best(best[1])):
+                path.unlink()
 
-    def keep_best(self, trainer: Trainer) -> None:
-        """Keep the present weights as the best so far."""
-        self._write(_BEST, {"encoder": trainer.encoder.module.state_dict(), "tower": trainer.tower.state_dict()})
+    def keep_best(self, trainer: Trainer, epoch: int) -> None:
+        """Keep the present weights as those of the best epoch so far; 0 is before the first."""
+        held = {"encoder": trainer.encoder.module.state_dict(), "tower": trainer.tower.state_dict()}
+        self._write(self._best(epoch), held)
 
-    def take_best(self, trainer: Trainer) -> None:
-        """Put the best weights into the trainer."""
+    def take_best(self, trainer: Trainer, epoch: int) -> None:
+        """Put the best epoch's weights into the trainer."""
         import torch
 
-        best = torch.load(self.folder / _BEST, map_location=trainer.device, weights_only=True)
+        best = torch.load(self._best(epoch), map_location=trainer.device, weights_only=True)
         trainer.encoder.module.load_state_dict(best["encoder"])
         trainer.tower.load_state_dict(best["tower"])
 
@@ -80,10 +98,37 @@ class Checkpoint:
         """Training is done and its model written."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _write(self, name: str, content: dict[str, Any]) -> None:
+    def _best(self, epoch: int) -> Path:
+        return self.folder / f"best-{epoch}.pt"
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
         import torch
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        fresh = self.folder / f"{name}.{os.getpid()}"
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
         torch.save(content, fresh)
-        fresh.replace(self.folder / name)
+        fresh.replace(path)
+
+
+def fingerprint(data: Sequences) -> str:
+    """Return a digest of all that a training reads of its data."""
+    digest = hashlib.blake2b(digest_size=16)
+    for text in data.texts:
+        digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    shown = data.shown
+    arrays = (data.starts, data.items, data.weights, data.times)
+    for array in (*arrays, shown.users, shown.times, shown.starts, shown.items, shown.clicked):
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def folder_fingerprint(folder: Path | None) -> str:
+    """Return a digest of a model folder's files; nothing for no folder."""
+    digest = hashlib.blake2b(digest_size=16)
+    if folder is None:
+        return ""
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0")
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -13,6 +13,8 @@ class Encoder(Protocol):
 
     dim: int
     kind: str
+    lengths: Tensor
+    """Tokens of each catalogue text."""
 
     @property
     def module(self) -> nn.Module:

@@ -1,10 +1,7 @@
 """What came of a training? Each epoch's record and base -> tuned figures."""
 
-import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +30,13 @@ class Epoch:
     loss: float
     seconds: float
     figures: Figures | None
+    steps: int = 0
+    training_s: float = 0.0
+    """Seconds of its steps alone, without what was measured after them."""
+    texts: int = 0
+    """Texts that its steps encoded, on all processes together; an item counts in each step that holds it."""
+    tokens: int = 0
+    """Tokens of these texts, without padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +59,3 @@ class TrainingReport:
     seconds: float
     note: str = ""
     """Why nothing was tuned, if so."""
-
-
-def to_tensorboard(folder: Path, epoch: Epoch) -> None:
-    """Add one epoch to the TensorBoard log, or say that TensorBoard is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        log.warning("tensorboard is not installed: nothing is logged there epoch=%d", epoch.number)
-        return
-    with SummaryWriter(str(folder)) as writer:
-        writer.add_scalar("loss", epoch.loss, epoch.number)
-        for name, value in asdict(epoch.figures).items() if epoch.figures else ():
-            if value is not None:
-                writer.add_scalar(f"held out/{name}", value, epoch.number)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,16 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from encoders.errors import EncoderError
-from encoders.report import Epoch, Figures, TrainingReport, to_tensorboard
+from encoders.report import TrainingReport
 from encoders.sequences import Sequences, microseconds, read_sequences
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from encoders.encoder import Encoder
-    from encoders.measure import HeldOut
-    from encoders.tower import UserTower
+    from encoders.distributed import Ranks
 
-log = logging.getLogger(__name__)
+_ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors")
+"""Settings that a killed run may be resumed without: they change how it runs or is kept, not what it learns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +32,10 @@ class EncoderConfig:
     """Base model: `auto`, `catalogue`, a folder, an installed model package or a Hub id."""
     tuning: str = "full"
     """How a transformer is tuned: `full`, `lora` or `none` (the user tower alone)."""
+    lora_rank: int = 16
+    """Rank of the adapters when tuning = lora."""
+    precision: str = "auto"
+    """How matrices are multiplied: `float32`, `bfloat16`, or `auto`, which is bfloat16 on a GPU that has it."""
     dim: int = 256
     """Length of static vectors; a transformer keeps its own."""
     vectors: str = "float16"
@@ -63,7 +63,9 @@ class EncoderConfig:
     pairs_per_epoch: int = 200_000
     """Most (history, next item) pairs of one epoch; a longer log is sampled anew each epoch."""
     pairs_at_once: int = 2048
-    """Pairs in a step of the static kind; a transformer takes an eighth."""
+    """Pairs in a step of each process; a transformer on a CPU takes an eighth."""
+    texts_at_once: int = 0
+    """Most texts encoded with gradient at a time; 0 is all of a step. Lower it when memory is full."""
     negatives: int = 1024
     """Items drawn from the catalogue for a step, beside the batch's own."""
     negatives_power: float = 0.5
@@ -76,6 +78,8 @@ class EncoderConfig:
     """Share of items that a step reads as if they were new, so that new items keep their place."""
     learning_rate: float = 1e-3
     """Highest learning rate of tower and token vectors; a transformer's own is a twentieth."""
+    warmup_steps: int = 20
+    """Steps in which the learning rate rises; from then on it falls evenly to a twentieth."""
     impressions_share: float = 0.5
     """Weight of the loss over shown items, where the log has impressions."""
     validation_queries: int = 3000
@@ -108,9 +112,12 @@ def train(
     (by default the moment that 90 % of the events precede) and keeps the epoch with the best recall on what users took
     from then on. With `init_from`, an earlier model folder is continued for `epochs` (default `continue_epochs`) on all
     of the log, unless `validate_from` holds a part out. A killed run resumes at its last epoch and ends at the same
-    result. Without anything to learn the untuned base is written and the report says so.
+    result. Without anything to learn the untuned base is written and the report says so. Under `torchrun` all processes
+    train together: each takes its share of the batches, the first one measures and writes, and all return its report.
     """
     import torch
+
+    from encoders.distributed import joined
 
     config = config or EncoderConfig()
     _check(config)
@@ -118,17 +125,19 @@ def train(
     if config.kind == "static":
         torch.set_num_threads(max(config.threads, 1))
     try:
-        return _train(
-            Path(data),
-            Path(out),
-            config,
-            fit_before=fit_before,
-            validate_from=validate_from,
-            init_from=Path(init_from) if init_from is not None else None,
-            epochs=epochs,
-            progress=progress,
-            resume=resume,
-        )
+        with joined() as ranks:
+            return _train(
+                Path(data),
+                Path(out),
+                config,
+                ranks,
+                fit_before=fit_before,
+                validate_from=validate_from,
+                init_from=Path(init_from) if init_from is not None else None,
+                epochs=epochs,
+                progress=progress if ranks.first else silent,
+                resume=resume,
+            )
     finally:
         torch.set_num_threads(before)
 
@@ -137,6 +146,7 @@ def _train(
     data: Path,
     out: Path,
     config: EncoderConfig,
+    ranks: Ranks,
     *,
     fit_before: datetime | None,
     validate_from: datetime | None,
@@ -145,7 +155,8 @@ def _train(
     progress: Progress,
     resume: bool,
 ) -> TrainingReport:
-    from encoders.checkpoint import Checkpoint
+    from encoders.checkpoint import Checkpoint, fingerprint, folder_fingerprint
+    from encoders.epochs import tune
     from encoders.measure import held_out
     from encoders.save import save_model
     from encoders.trainer import Trainer, build, seed_everything, start_from
@@ -159,74 +170,76 @@ def _train(
     asked = held_out(everything, since, most=config.validation_queries, seed=config.seed) if since is not None else None
 
     seed_everything(config.seed)
-    encoder, tower, base_name = build(config, everything.texts, progress=progress)
+    with ranks.first_before_others():
+        encoder, tower, base = build(config, everything.texts, progress=progress)
     if init_from is not None:
         start_from(encoder, tower, init_from)
-    trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None)
+    trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None, ranks=ranks)
     total = epochs if epochs is not None else (config.continue_epochs if init_from is not None else config.epochs)
     key = {
-        "config": asdict(config),
-        "events": len(everything.items),
-        "items": everything.n_items,
+        "config": {name: value for name, value in asdict(config).items() if name not in _ONLY_HOW},
+        "data": fingerprint(everything),
         "since": since,
-        "init_from": str(init_from),
+        "base": [base.name, folder_fingerprint(base.folder)],
+        "init_from": folder_fingerprint(init_from),
         "epochs": total,
+        "processes": ranks.world,
     }
     checkpoint = Checkpoint(out.with_name(out.name + ".training"), key)
     note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
 
-    untuned = _figures(everything, asked, encoder, tower, config)
-    state = checkpoint.load(trainer) if resume and not note else None
-    done: list[Epoch] = state["epochs"] if state else []
-    best: tuple[float, int] = state["best"] if state else (untuned.goal if untuned else -1.0, 0)
-    if not note and state is None:
-        checkpoint.keep_best(trainer)
-    progress("tune encoder", len(done), total)
-    while not note and len(done) < total and not _enough(done, best[1], config, asked, started):
-        began = time.monotonic()
-        loss = trainer.epoch(len(done), total, progress)
-        figures = _figures(everything, asked, encoder, tower, config)
-        done.append(Epoch(number=len(done) + 1, loss=loss, seconds=time.monotonic() - began, figures=figures))
-        reached = figures.goal if figures else float(len(done))
-        if reached > best[0] or figures is None:
-            best = (reached, len(done))
-            checkpoint.keep_best(trainer)
-        checkpoint.save(trainer, done, best)
-        if config.tensorboard:
-            to_tensorboard(out.with_name(out.name + ".tensorboard"), done[-1])
-        log.info("epoch number=%d loss=%.4f figures=%s", len(done), loss, figures)
-        progress("tune encoder", len(done), total, _note(loss, figures))
-    if not note:
-        checkpoint.take_best(trainer)
-    tuned = next((epoch.figures for epoch in done if epoch.number == best[1]), untuned)
+    logs = out.with_name(out.name + ".tensorboard") if config.tensorboard and ranks.first else None
+    tuned = tune(
+        trainer,
+        checkpoint,
+        everything,
+        asked,
+        total=0 if note else total,
+        resume=resume,
+        logs=logs,
+        progress=progress,
+        until=started + config.max_minutes * 60 if config.max_minutes else None,
+    )
     report = TrainingReport(
         folder=out,
         kind=config.kind,
-        base=base_name,
+        base=base.name,
         items=everything.n_items,
         users=everything.n_users,
         events=len(fitted.items),
         requests=len(fitted.shown.users),
-        untuned=untuned,
-        tuned=tuned,
-        best_epoch=best[1],
-        epochs=tuple(done),
+        untuned=tuned.untuned,
+        tuned=tuned.best,
+        best_epoch=tuned.best_epoch,
+        epochs=tuned.epochs,
         seconds=time.monotonic() - started,
         note=note,
     )
-    window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
-    save_model(out, encoder, tower, config=config, report=report, window=window)
-    checkpoint.remove()
-    return report
+    if ranks.first:
+        window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
+        save_model(out, encoder, tower, config=config, report=report, window=window)
+        checkpoint.remove()
+    return ranks.from_first(report)
 
 
 def _check(config: EncoderConfig) -> None:
-    allowed = {"kind": ("static", "transformer"), "tuning": ("full", "lora", "none"), "vectors": ("float16", "int8")}
+    allowed = {
+        "kind": ("static", "transformer"),
+        "tuning": ("full", "lora", "none"),
+        "precision": ("auto", "float32", "bfloat16"),
+        "vectors": ("float16", "int8"),
+    }
     for name, values in allowed.items():
         got = getattr(config, name)
         if got not in values:
             raise EncoderError(
                 f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; correct readrank.toml"
+            )
+    least = {"texts_at_once": 0, "warmup_steps": 0, "lora_rank": 1, "max_tokens": 1, "pairs_at_once": 1}
+    for name, bound in least.items():
+        if getattr(config, name) < bound:
+            raise EncoderError(
+                f"[encoder] {name}: wanted {bound} or more, got {getattr(config, name)}; correct readrank.toml"
             )
     if config.width % config.heads:
         raise EncoderError(
@@ -243,48 +256,9 @@ def _held_out_from(data: Sequences, validate_from: datetime | None, *, continued
     return int(np.quantile(data.times, 0.9, method="nearest"))
 
 
-def _figures(
-    data: Sequences, asked: HeldOut | None, encoder: Encoder, tower: UserTower, config: EncoderConfig
-) -> Figures | None:
-    from encoders.encoder import all_vectors
-    from encoders.measure import measure
-
-    if asked is None or not len(asked.users):
-        return None
-    return measure(data, asked, all_vectors(encoder, data.n_items), tower, config.history)
-
-
-def _enough(done: list[Epoch], best_epoch: int, config: EncoderConfig, asked: HeldOut | None, started: float) -> bool:
-    if config.max_minutes and time.monotonic() - started > config.max_minutes * 60:
-        return True
-    return asked is not None and len(asked.users) > 0 and len(done) - best_epoch >= config.patience
-
-
-def _note(loss: float, figures: Figures | None) -> str:
-    return f"loss {loss:.3f}" + (f" recall@10 {figures.recall_at_10:.4f}" if figures else "")
-
-
-def _main() -> Iterator[str]:
-    parser = argparse.ArgumentParser(prog="python -m encoders.train", description=__doc__)
-    parser.add_argument("data", type=Path, help="training folder, as `readrank export-training` writes it")
-    parser.add_argument("out", type=Path, help="model folder to write")
-    parser.add_argument("--kind", choices=("static", "transformer"), default="static")
-    parser.add_argument("--base", default="auto")
-    parser.add_argument("--tuning", choices=("full", "lora", "none"), default="full")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--init-from", type=Path)
-    given = parser.parse_args()
-    config = EncoderConfig(kind=given.kind, base=given.base, tuning=given.tuning)
-    report = train(given.data, given.out, config, init_from=given.init_from, epochs=given.epochs)
-    yield f"untuned {report.untuned}"
-    yield f"tuned   {report.tuned} after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}"
-
-
 if __name__ == "__main__":
     import sys
 
-    try:
-        sys.stdout.write("\n".join(_main()) + "\n")
-    except EncoderError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+    from encoders.command import main
+
+    sys.exit(main())

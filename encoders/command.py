@@ -1,0 +1,165 @@
+"""What does `python -m encoders.train` take, and what does it show? Options to settings, and a bar or plain lines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from os import environ
+from pathlib import Path
+from typing import Any, TextIO
+
+from encoders.errors import EncoderError, OutOfMemoryError
+from encoders.train import EncoderConfig, train
+from ingest.progress import Progress, silent
+
+_EVERY_S = 20.0
+"""How often a plain line says how far an epoch is."""
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """Train as the options say; print untuned -> tuned figures; return 0, or 2 after a mistake told in one line."""
+    options = _parser().parse_args(given)
+    first = environ.get("RANK", "0") == "0"
+    try:
+        config = with_settings(EncoderConfig(), [*_short_forms(options), *options.set])
+        with shown(sys.stderr) if first else nullcontext(silent) as progress:
+            report = train(
+                options.data,
+                options.out,
+                config,
+                fit_before=_moment("--fit-before", options.fit_before),
+                validate_from=_moment("--validate-from", options.validate_from),
+                init_from=options.init_from,
+                epochs=options.epochs,
+                progress=progress,
+                resume=not options.no_resume,
+            )
+    except EncoderError as error:
+        if first or isinstance(error, OutOfMemoryError):  # all processes make the same mistakes but for this one
+            sys.stderr.write(f"{error}\n")
+        return 2
+    if first:
+        sys.stdout.write(f"untuned {report.untuned}\n")
+        ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
+        sys.stdout.write(f"tuned   {report.tuned} {ended}\n")
+    return 0
+
+
+def with_settings(config: EncoderConfig, changes: Sequence[str]) -> EncoderConfig:
+    """Return the settings with `NAME=VALUE` changes; an unknown name or a value of another type raises.
+
+    >>> with_settings(EncoderConfig(), ["epochs=3", "learning_rate=2e-3", "tensorboard=true"]).epochs
+    3
+    """
+    known = {field.name: getattr(config, field.name) for field in fields(config)}
+    made: dict[str, Any] = {}
+    for change in changes:
+        name, equals, value = change.partition("=")
+        if not equals or name not in known:
+            raise EncoderError(f"--set: wanted NAME=VALUE with one of {', '.join(known)}, got {change!r}")
+        made[name] = _as(name, value, known[name])
+    return replace(config, **made)
+
+
+@contextmanager
+def shown(stream: TextIO) -> Iterator[Progress]:
+    """Show progress as a bar where the stream is a terminal, else as lines: each epoch, and now and then within one."""
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+    except ImportError:
+        yield _lines(stream)
+        return
+    if not stream.isatty():
+        yield _lines(stream)
+        return
+    bars = Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(file=stream),
+    )
+    tasks: dict[str, Any] = {}
+
+    def show(step: str, done: int, total: int | None = None, note: str = "") -> None:
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, total=total, note=note)
+        elif step == "epoch" and done < bars.tasks[tasks[step]].completed:
+            bars.reset(tasks[step], total=total)  # the next epoch begins
+        bars.update(tasks[step], completed=done, total=total, note=note)
+
+    with bars:
+        yield show
+
+
+def _lines(stream: TextIO) -> Progress:
+    told = time.monotonic()
+
+    def show(step: str, done: int, total: int | None = None, note: str = "") -> None:
+        nonlocal told
+        if step != "tune encoder" and time.monotonic() - told < _EVERY_S:
+            return
+        told = time.monotonic()
+        stream.write(f"{step} {done} of {total} {note}".rstrip() + "\n")
+        stream.flush()
+
+    return show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m encoders.train",
+        description="Tune encoder and user tower on a training folder. On several GPUs: "
+        "torchrun --nproc_per_node=N -m encoders.train DATA OUT",
+    )
+    parser.add_argument("data", type=Path, help="training folder, as `readrank export-training` writes it")
+    parser.add_argument("out", type=Path, help="model folder to write")
+    parser.add_argument("--kind", help="static or transformer")
+    parser.add_argument("--base", help="auto, catalogue, a folder, an installed model package or a Hub id")
+    parser.add_argument("--tuning", help="of a transformer: full, lora or none")
+    parser.add_argument("--epochs", type=int, help="most epochs")
+    parser.add_argument("--init-from", type=Path, metavar="MODEL", help="continue an earlier model folder")
+    parser.add_argument("--fit-before", metavar="TIME", help="read nothing from this moment on (UTC)")
+    parser.add_argument("--validate-from", metavar="TIME", help="hold out what was taken from this moment on (UTC)")
+    parser.add_argument("--no-resume", action="store_true", help="begin anew, also where a killed run left its state")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="any setting of [encoder]"
+    )
+    return parser
+
+
+def _short_forms(options: argparse.Namespace) -> list[str]:
+    given = {name: getattr(options, name) for name in ("kind", "base", "tuning")}
+    return [f"{name}={value}" for name, value in given.items() if value is not None]
+
+
+def _as(name: str, value: str, like: Any) -> Any:
+    if isinstance(like, bool):
+        if value.lower() in ("true", "false"):
+            return value.lower() == "true"
+    else:
+        try:
+            return type(like)(value)
+        except ValueError:
+            pass
+    raise EncoderError(f"--set {name}: wanted {type(like).__name__} such as {str(like).lower()}, got {value!r}")
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise EncoderError(
+            f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}"
+        ) from None
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

@@ -1,0 +1,38 @@
+"""In which precision does training multiply? float32, or bfloat16 with weights and sums kept in float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from encoders.tower import UserTower
+
+
+def is_lower(precision: str, device: torch.device) -> bool:
+    """Say whether matrices are multiplied in bfloat16: when asked for, or `auto` on a GPU that has it."""
+    if precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return precision == "bfloat16"
+
+
+class LowerTower:
+    """A user tower whose layers multiply in bfloat16; what comes out is float32, and all else is the tower's own."""
+
+    def __init__(self, tower: UserTower) -> None:
+        self._tower = tower
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tower, name)
+
+    def states(self, v: Tensor, *given: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the tower's `states` returns."""
+        with torch.autocast(v.device.type, dtype=torch.bfloat16):
+            mean, state = self._tower.states(v, *given)
+        return mean.float(), state.float()
+
+    def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
+        """Return what the tower's `users` returns."""
+        with torch.autocast(mean.device.type, dtype=torch.bfloat16):
+            return self._tower.users(mean, state, gap).float()

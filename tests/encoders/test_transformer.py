@@ -1,0 +1,131 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from encoders.base import Base, load_sentence_transformer
+from encoders.encoder import all_vectors
+from encoders.interest import InterestModel
+from encoders.packed import ATTENTION
+from encoders.train import train
+from encoders.transformer import TransformerEncoder
+
+TEXTS = ["rose", "tulip rose spade soil seed lawn hedge bloom", "", "guitar drum chord", "oven whisk flour butter cake"]
+
+
+def _open(folder, **given) -> TransformerEncoder:
+    given = {"tuning": "full", "precision": "float32", **given}
+    base = Base(name="tiny", source="folder", folder=folder)
+    return TransformerEncoder.open(base, TEXTS, max_tokens=32, **given)
+
+
+def test_vectors_are_those_that_the_library_gives(tiny_transformer):
+    expected = load_sentence_transformer(tiny_transformer).encode(TEXTS, normalize_embeddings=True)
+    expected[2] = 0  # a blank text speaks for nothing
+    for at_once in (None, 8):
+        encoder = _open(tiny_transformer)
+        encoder.tokens_at_once = at_once
+        np.testing.assert_allclose(all_vectors(encoder, len(TEXTS)).numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_texts_end_to_end_give_the_vectors_and_gradients_of_padded_ones(tiny_transformer, tuning):
+    found = []
+    for packs in (False, True):
+        torch.manual_seed(3)
+        encoder = _open(tiny_transformer, tuning=tuning).eval()
+        encoder.packs = packs
+        vectors = encoder.vectors(torch.tensor([4, 0, 3, 1, 2]))
+        (vectors * torch.linspace(-1, 1, encoder.dim)).sum().backward()
+        learning = [value for value in encoder.parameters() if value.grad is not None]
+        found.append((vectors.detach(), torch.cat([value.grad.ravel() for value in learning])))
+        assert (encoder.computed == encoder.ran) == packs  # padding is counted where it is
+    torch.testing.assert_close(found[1][0], found[0][0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found[1][1], found[0][1], atol=1e-5, rtol=1e-4)
+    assert found[0][1].abs().max() > 1e-3
+
+
+def test_texts_end_to_end_do_not_read_each_other(tiny_transformer):
+    encoder = _open(tiny_transformer).eval()
+    encoder.packs = True
+    alone = torch.cat([encoder.vectors(torch.tensor([row])) for row in range(len(TEXTS))])
+    torch.testing.assert_close(encoder.vectors(torch.arange(len(TEXTS))), alone, atol=1e-5, rtol=0)
+
+
+def test_packing_is_taken_only_where_it_gives_the_same(tiny_transformer, monkeypatch):
+    rows = torch.arange(len(TEXTS))
+    encoder = _open(tiny_transformer)
+    lengths = encoder.lengths[rows].numpy()
+    assert encoder._packing_holds(rows, lengths)
+    # a model that counts places otherwise gives other vectors that way
+    monkeypatch.setattr("encoders.packed._first_position", lambda model: 1)
+    assert not encoder._packing_holds(rows, lengths)
+
+    def refuse(*given, **named):
+        raise NotImplementedError("windows")
+
+    monkeypatch.setattr("encoders.packed.packed_attention", refuse)
+    assert not encoder._packing_holds(rows, lengths)
+    assert encoder.training
+
+
+def test_packed_training_leaves_no_trace_in_what_is_saved(tiny_transformer, tmp_path):
+    encoder = _open(tiny_transformer)
+    encoder.packs = True
+    encoder.vectors(torch.arange(len(TEXTS)))
+    encoder.save(tmp_path)
+    assert not [path for path in tmp_path.rglob("*.json") if ATTENTION in path.read_text()]
+    assert load_sentence_transformer(tmp_path / "transformer")[0].model.config._attn_implementation != ATTENTION
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_bfloat16_is_near_float32_and_learns_in_float32(tiny_transformer, packs):
+    vectors = {}
+    for precision in ("float32", "bfloat16"):
+        encoder = _open(tiny_transformer, precision=precision).eval()
+        encoder.packs = packs
+        vectors[precision] = encoder.vectors(torch.arange(len(TEXTS)))
+        vectors[precision].sum().backward()
+        assert {value.grad.dtype for value in encoder.parameters() if value.grad is not None} == {torch.float32}
+    apart = (vectors["float32"] - vectors["bfloat16"]).abs().max()
+    assert 0 < apart < 0.02
+
+
+@pytest.mark.parametrize("kind", ["static", "transformer"])
+def test_training_runs_in_bfloat16(shop, small, tiny_transformer, tmp_path, kind):
+    config = replace(small, kind=kind, base=str(tiny_transformer), epochs=1, pairs_per_epoch=50)
+    losses = {
+        precision: train(shop.folder, tmp_path / precision, replace(config, precision=precision)).epochs[0].loss
+        for precision in ("bfloat16", "float32")
+    }
+    # the same draws: only rounding tells them apart
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    vectors = InterestModel.load(tmp_path / "bfloat16").encode(["rose tulip"])
+    assert np.isfinite(vectors).all()
+
+
+def test_weights_stored_in_half_precision_learn_in_float32(tiny_transformer, tmp_path):
+    load_sentence_transformer(tiny_transformer).half().save(str(tmp_path / "half"))
+    encoder = _open(tmp_path / "half")
+    assert {value.dtype for value in encoder.parameters()} == {torch.float32}
+    apart = all_vectors(encoder, len(TEXTS)) - all_vectors(_open(tiny_transformer), len(TEXTS))
+    assert apart.abs().max() < 5e-3
+
+
+def test_frozen_texts_go_through_the_model_once(tiny_transformer):
+    encoder = _open(tiny_transformer, tuning="none")
+    encoder.train()  # no dropout either: the vectors are those that serve
+    first = encoder.vectors(torch.tensor([1, 3]))
+    ran = encoder.ran
+    torch.testing.assert_close(encoder.vectors(torch.tensor([3, 1, 3])), first[[1, 0, 1]], atol=0, rtol=0)
+    assert encoder.ran == ran
+    torch.testing.assert_close(all_vectors(_open(tiny_transformer), len(TEXTS))[[1, 3]], first, atol=1e-6, rtol=0)
+    torch.testing.assert_close(functional.normalize(first, dim=1), first)
+
+
+def test_adapters_have_the_rank_that_is_set(tiny_transformer):
+    encoder = _open(tiny_transformer, tuning="lora", lora_rank=3)
+    assert {value.shape[0] for name, value in encoder.named_parameters() if "lora_A" in name} == {3}
