@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
+from encoders.scripts import MARKS, UNSPACED, has_unspaced, terms, without_accents
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -23,7 +24,10 @@ log = logging.getLogger(__name__)
 
 _VOCABULARY = "words.json"
 _IDF = "words_idf.npy"
-_TOKEN = r"(?u)\b\w+\b"
+_AS_TERMS: dict[str, Any] = {"tokenizer": terms, "token_pattern": None, "strip_accents": without_accents}
+"""How scikit-learn cuts texts into words, in fitting as in reading."""
+_LONGEST_RUN = 50
+"""Letters written without spaces are cut here; WordPiece knows no word of more than a hundred."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +57,7 @@ class Words:
         from sklearn.feature_extraction.text import CountVectorizer
 
         config = config or WordsConfig()
-        counter = CountVectorizer(
-            token_pattern=_TOKEN, ngram_range=(1, config.longest), dtype=np.float32, strip_accents="unicode"
-        )
+        counter = CountVectorizer(ngram_range=(1, config.longest), dtype=np.float32, **_AS_TERMS)
         try:
             counts = counter.fit_transform(texts)
         except ValueError:  # scikit-learn's word for an empty vocabulary
@@ -105,11 +107,10 @@ class Words:
 
             self._vectorizer = TfidfVectorizer(
                 vocabulary=self.vocabulary,
-                token_pattern=_TOKEN,
                 ngram_range=(1, self.longest),
                 sublinear_tf=True,
-                strip_accents="unicode",
                 dtype=np.float32,
+                **_AS_TERMS,
             )
             self._vectorizer.idf_ = self.idf.astype(np.float32)
         return self._vectorizer
@@ -120,22 +121,32 @@ def catalogue_tokens(
 ) -> tuple[Tokenizer, NDArray[np.float32]]:
     """Return a tokenizer and token vectors [tokens, dim] learned from the texts alone.
 
-    The tokens are the commonest words, and letters for the rest; their vectors are the latent semantic
-    analysis of the item-token table (Deerwester et al., 1990) plus a little seeded noise, without which tokens that no
-    item has could never be told apart.
+    The tokens are the commonest words, and letters for the rest; where words are written without spaces, the pairs
+    of characters that recur stand for words. Their vectors are the latent semantic analysis of the item-token table
+    (Deerwester et al., 1990) plus a little seeded noise, without which tokens that no item has could never be told
+    apart.
     """
     from scipy.sparse import csr_matrix
     from sklearn.decomposition import TruncatedSVD
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, models
 
-    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    counts = Counter(word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    normalizer, splitter = _normalizer(), _splitter()
+    counts: Counter[str] = Counter()
+    pairs: Counter[str] = Counter()
+    for text in texts:
+        found = [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+        runs = [word for word in found if has_unspaced(word)]
+        counts.update(word for word in found if not has_unspaced(word))
+        counts.update(letter for run in runs for letter in run)
+        pairs.update({pair for run in runs for pair in terms(run)})
+    counts.update({pair: items for pair, items in pairs.items() if items > 1 and len(pair) > 1})
     # sorted, because the library's own trainer orders equal counts differently from run to run
     words = sorted(counts, key=lambda word: (-counts[word], word))[:vocabulary]
     letters = sorted({letter for word in counts for letter in word})
-    pieces = dict.fromkeys(["[UNK]", *words, *letters, *(f"##{letter}" for letter in letters)])
+    continued = [*letters, *(word for word in words if len(word) > 1 and has_unspaced(word))]
+    pieces = dict.fromkeys(["[UNK]", *words, *letters, *(f"##{piece}" for piece in continued)])
     tokenizer = Tokenizer(models.WordPiece(vocab={token: n for n, token in enumerate(pieces)}, unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, _splitter("".join(filter(has_unspaced, letters)))
     n = tokenizer.get_vocab_size()
     rng = np.random.default_rng(seed)
     vectors = rng.normal(scale=0.02, size=(n, dim))
@@ -155,6 +166,32 @@ def catalogue_tokens(
             vectors[:, :rank] += latent / max(scale, 1e-9)
     log.info("made token vectors from the catalogue tokens=%d dim=%d", n, dim)
     return tokenizer, vectors.astype(np.float32)
+
+
+def _normalizer() -> Any:
+    """Return what makes texts even: small letters, and no accents, except marks that are letters of their script."""
+    from tokenizers import Regex, normalizers
+
+    return normalizers.Sequence(
+        [
+            normalizers.BertNormalizer(handle_chinese_chars=False, strip_accents=False, lowercase=True),
+            normalizers.NFD(),
+            normalizers.Replace(Regex(f"[\\p{{Mn}}&&[^{MARKS}]]"), ""),
+            normalizers.NFC(),
+        ]
+    )
+
+
+def _splitter(known: str = UNSPACED) -> Any:
+    """Return what cuts texts into words, and what is written without spaces into runs of known letters.
+
+    Each other letter stands alone: WordPiece drops the whole of a word with a letter that it does not know.
+    """
+    from tokenizers import Regex, pre_tokenizers
+
+    runs = f"[{known}]{{1,{_LONGEST_RUN}}}|[{UNSPACED}]" if known else f"[{UNSPACED}]"
+    split = pre_tokenizers.Split(Regex(runs), "isolated")
+    return pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), split])
 
 
 def _diagonal(values: NDArray[np.float64]) -> Any:

@@ -23,6 +23,7 @@ _AROUND_WORDS = ",;:!?()[]\"'،؛؟«»„“”‚‘¿¡"
 _FULL_STOPS = ".。．।۔"
 _INVISIBLE = re.compile("[\u00ad\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _OTHER_WIDTH = re.compile("[\uff01-\uffef]+")
+_NO_WORDS = re.compile(r"[\d_/@]")
 _MIN_RECURRING = 0.5
 _MIN_WORDLIKE = 0.7
 
@@ -32,11 +33,9 @@ class TextConfig:
     """How an item's fields become the text that the encoder reads."""
 
     fields: tuple[str, ...] = FIELDS
-    """What is read, in this order; a field left out is not read. Of the attributes, those made of words are (director,
-    tags, brand)."""
+    """Fields in the order in which they are read; one left out is not, of attributes only those made of words are."""
     max_words: int = 160
-    """Longest text in words; a longer description is cut first, then whatever stands last. Where words are written
-    without spaces, two characters of Chinese or Japanese, or four of Thai, Lao, Khmer or Burmese, count as a word."""
+    """Longest text in words (two Chinese or four Thai characters are one); a description is cut first, then the end."""
     min_attribute_items: int = 2
     """An attribute is read only if at least this many items have it."""
 
@@ -175,9 +174,9 @@ def _parse_all(raw: Sequence[str | None]) -> list[dict[str, Any]]:
 
 
 def _words(token: str) -> list[str]:
-    """Return the words of what stands between two spaces: itself, or more where words are written without spaces."""
+    """Return the words of what stands between two spaces: itself, or pairs of letters where words stand unparted."""
     token = token.strip(_AROUND_WORDS).lower()
-    return terms(token) if has_unspaced(token) else [token]
+    return terms(token) if has_unspaced(token) and not _NO_WORDS.search(token) else [token]
 
 
 def _cut(text: str, words: int) -> str:

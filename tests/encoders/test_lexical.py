@@ -44,3 +44,60 @@ def test_catalogue_tokens_bring_words_of_one_topic_together():
         return total / np.linalg.norm(total)
 
     assert vector("rose") @ vector("tulip") > vector("rose") @ vector("drum") + 0.5
+
+
+@pytest.mark.parametrize(
+    ("own", "like", "other"),
+    [
+        ("新动作电影", "动作片", "羊毛围巾"),
+        ("ガラスの靴", "赤いガラス皿", "羊毛スカーフ"),
+        ("ผ้าพันคอสีแดง", "ผ้าพันคอ", "หนังตลก"),
+        ("लाल दुपट्टा", "दुपट्टा नीला", "नई फ़िल्म"),
+        ("роза ёлка", "Ёлка", "барабан"),
+    ],
+)
+def test_words_meet_in_any_script(own, like, other):
+    words = Words.fit([own, like, other])
+    vectors = words.matrix([own, like, other]).toarray()
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.1
+
+
+def test_words_tell_letters_apart_that_only_a_mark_parts():
+    words = Words.fit(["か", "が", "हिल", "हल"])
+    assert len(words.vocabulary) == 4
+
+
+def test_words_take_accents_for_nothing_in_latin_letters():
+    assert Words.fit(["Crème BRÛLÉE"]).vocabulary.keys() == {"creme", "brulee"}
+
+
+@pytest.mark.parametrize(
+    ("texts", "asked"),
+    [
+        (
+            ["动作电影", "看动作电影", "经典电影", "红色围巾", "羊毛围巾", "红色羊毛围巾"],
+            ("新动作片", "经典电影", "羊毛围巾"),
+        ),
+        (["ガラスの靴", "ガラス皿", "皿と靴", "歌と太鼓", "太鼓の歌", "太鼓"], ("青いガラス", "ガラス皿", "太鼓の歌")),
+        (["ผ้าพันคอ", "ผ้าขนสัตว์", "ผ้าพัน", "หนังตลก", "หนังผี", "ดูหนังตลก"], ("ผ้าพันแผล", "ผ้าขน", "หนังผี")),
+    ],
+)
+def test_catalogue_tokens_read_what_is_written_without_spaces(texts, asked):
+    tokenizer, vectors = catalogue_tokens(texts, 4)
+
+    def vector(text):
+        total = vectors[tokenizer.encode(text, add_special_tokens=False).ids].sum(axis=0)
+        return total / np.linalg.norm(total)
+
+    own, like, other = (vector(text) for text in asked)
+    assert own @ like > own @ other + 0.3
+
+
+def test_catalogue_tokens_pass_over_a_letter_that_no_item_has():
+    tokenizer, _ = catalogue_tokens(["动作电影", "动作电影", "看动作"], 4)
+    assert tokenizer.encode("新动作电影", add_special_tokens=False).tokens[1:] == ["动作", "##电影"]
+
+
+def test_catalogue_tokens_of_spaced_scripts_are_words_without_accents():
+    tokenizer, _ = catalogue_tokens(["Café noir", "café au lait", "Ёлка"], 4)
+    assert tokenizer.encode("CAFE елка", add_special_tokens=False).tokens == ["cafe", "елка"]
