@@ -32,8 +32,10 @@ from rich.console import Console
 from benchmarks.encoder_parts.cases import CASES, prepare
 from benchmarks.encoder_parts.judging import Judge, Judged
 from benchmarks.encoder_parts.scoring import Past, answers
-from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS, Systems, changed
+from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS, Systems
 from benchmarks.encoder_parts.tables import markdown, put_into, rows_of, table
+from encoders.command import with_settings
+from encoders.errors import EncoderError
 from encoders.train import EncoderConfig
 
 WORDS_SHARE = 0.3
@@ -47,10 +49,10 @@ def main() -> None:
     if given.against and against not in names:
         parser.error(f"--against: wanted one of {', '.join(names)}, got {against!r}")
     try:
-        config = changed(EncoderConfig(), dict(change.split("=", 1) for change in given.set))
+        config = with_settings(EncoderConfig(), given.set)
         for name in names:
-            changed(config, ABLATIONS.get(name, {}))
-    except ValueError as error:
+            with_settings(config, ABLATIONS.get(name, ()))
+    except EncoderError as error:
         parser.error(str(error))
     rows: list[dict[str, Any]] = []
     for case in given.case:
@@ -117,8 +119,6 @@ def _arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     given = parser.parse_args()
     if given.models and given.ablations:
         parser.error("--models measures what is trained already, --ablations trains: pass one of them")
-    if malformed := [change for change in given.set if "=" not in change]:
-        parser.error(f"--set: wanted NAME=VALUE, got {malformed[0]!r}")
     return parser, given
 
 

@@ -2,23 +2,23 @@
 
 import json
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.encoder_parts.cases import Prepared
 from benchmarks.encoder_parts.scoring import Scorer, interest_scorer, profile_scorer, with_words
+from encoders.command import with_settings
 from encoders.train import EncoderConfig, train
 from ingest.progress import Progress
 
 PROFILE, UNTUNED, TUNED, WITH_WORDS = "TF-IDF profile", "untuned", "tuned", "tuned + words"
-ABLATIONS: dict[str, dict[str, str]] = {
-    "without logQ": {"popularity_correction": "0"},
-    "without hard negatives": {"hard_negatives": "0"},
-    "without kinds and ages": {"read_kinds_and_ages": "false"},
-    "mean pooling": {"layers": "0"},
-    "frozen text": {"frozen_text": "true"},
-    "without newcomers": {"newcomers": "false"},
+ABLATIONS: dict[str, tuple[str, ...]] = {
+    "without logQ": ("popularity_correction=0",),
+    "without hard negatives": ("hard_negatives=0",),
+    "without kinds and ages": ("read_kinds_and_ages=false",),
+    "mean pooling": ("layers=0",),
+    "frozen text": ("frozen_text=true",),
+    "without newcomers": ("newcomers=false",),
 }
 """Settings that differ from those of the tuned system."""
 
@@ -74,7 +74,7 @@ class Systems:
             self._seconds[name] = None
             return self._models / self._prepared.name
         if name not in self._seconds:
-            config = changed(self._config, ABLATIONS.get(name, {}))
+            config = with_settings(self._config, ABLATIONS.get(name, ()))
             self._seconds[name] = self._train(name, config, refit=self._refit and name != UNTUNED)
         return self._place(name, refit=self._refit and name != UNTUNED)
 
@@ -89,29 +89,6 @@ class Systems:
 
     def _place(self, name: str, *, refit: bool) -> Path:
         return self._scratch / (name.replace(" ", "-") + ("-continued" if refit else ""))
-
-
-def changed(config: EncoderConfig, changes: dict[str, str]) -> EncoderConfig:
-    """Return the settings with some changed, given as text; a name or value that fits none is a `ValueError`.
-
-    >>> changed(EncoderConfig(), {"epochs": "3", "tensorboard": "true"}).epochs
-    3
-    """
-    types = {field.name: type(getattr(config, field.name)) for field in fields(config)}
-    return replace(config, **{name: _value(name, text, types.get(name)) for name, text in changes.items()})
-
-
-def _value(name: str, text: str, kind: type | None) -> Any:
-    if kind is None:
-        raise ValueError(f"{name}={text}: EncoderConfig has no setting {name!r}; its fields are in encoders/train.py")
-    if kind is bool:
-        if text not in ("true", "false"):
-            raise ValueError(f"{name}: wanted true or false, got {text!r}")
-        return text == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{name}: wanted a value such as {kind()!r}, got {text!r}") from None
 
 
 def _progress(name: str) -> Progress:

@@ -1,0 +1,222 @@
+"""The benchmark of text interest alone, end to end on a small shop, and the parts that decide its figures."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from benchmarks.encoder_parts.cases import Asked, Prepared, judge_module, prepare
+from benchmarks.encoder_parts.judging import COLD_RECALL, NDCG, ONE_EVENT, Judge, Line
+from benchmarks.encoder_parts.scoring import Past, answers, interest_scorer, profile_scorer, with_words
+from benchmarks.encoder_parts.systems import PROFILE, TUNED, UNTUNED, WITH_WORDS
+from benchmarks.encoder_parts.tables import SECONDS, markdown, put_into
+from encoders.interest import InterestModel
+from encoders.train import train
+
+ROOT = Path(__file__).parents[2]
+JUDGE = ROOT.parent / "shared" / "judge"
+AT = datetime(2024, 5, 1)
+NO_ONE_ELSE = np.zeros((1, 3), bool)
+needs_judge = pytest.mark.skipif(not JUDGE.is_dir(), reason=f"no judge in {JUDGE}")
+
+
+@pytest.fixture(scope="module")
+def data(shop, tmp_path_factory) -> Path:
+    """The shop as the data sets of three protocols; the last items of the catalogue are touched late or never."""
+    root = tmp_path_factory.mktemp("data")
+    early = pl.col("item_id") < "i110"
+    log = shop.interactions.filter(early | (pl.col("occurred_at") > shop.before - timedelta(days=6)))
+    rows = log.select(
+        "user_id", "item_id", event="kind", timestamp=pl.col("occurred_at").dt.epoch("s"), weight=pl.lit(4.0)
+    )
+    for name, event in (("amazon_beauty", "click"), ("movielens_small", "rating")):
+        (root / name).mkdir()
+        shop.items.write_parquet(root / name / "items.parquet")
+        rows.with_columns(event=pl.lit(event)).write_parquet(root / name / "interactions.parquet")
+    mind = root / "mind_ctr_lite"
+    mind.mkdir()
+    shop.items.write_parquet(mind / "items.parquet")
+    rows.with_columns(request_id=pl.lit(None, dtype=pl.String)).write_parquet(mind / "interactions.parquet")
+    asked = pl.col("user_id") < "u20"
+    held = shop.impressions.filter(asked)
+    held.select("request_id", "user_id", "item_id", "occurred_at").write_parquet(mind / "requests.parquet")
+    held.select("request_id", "item_id", "clicked").write_parquet(mind / "truth.parquet")
+    shown = shop.impressions.filter(~asked).with_columns(timestamp=pl.col("occurred_at").dt.epoch("s"))
+    shown.drop("occurred_at").write_parquet(mind / "impressions.parquet")
+    return root
+
+
+def run(data: Path, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "benchmarks/encoders.py"), "--data", str(data), "--judge", str(JUDGE)]
+    done = subprocess.run(
+        [*command, *arguments], capture_output=True, text=True, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+TINY = ["base=catalogue", "dim=16", "width=16", "heads=2", "history=8", "epochs=2", "pairs_at_once=128", "negatives=64"]
+
+
+@needs_judge
+def test_the_benchmark_judges_each_protocol(data, tmp_path):
+    out, page = tmp_path / "figures.json", tmp_path / "page.md"
+    told = run(data, "--set", *TINY, "learning_rate=0.01", "--out", str(out), "--markdown", str(page), "--case",
+               "amazon_beauty", "movielens_small", "mind_ctr_lite")  # fmt: skip
+    rows = json.loads(out.read_text())
+    for case, figure in (("amazon_beauty", NDCG), ("movielens_small", NDCG), ("mind_ctr_lite", "AUC")):
+        own = {row["system"]: row for row in rows if row["case"] == case and row["figure"] == figure}
+        assert list(own) == [PROFILE, UNTUNED, TUNED, WITH_WORDS]
+        for row in own.values():
+            assert row["low"] <= row["value"] <= row["high"]
+        assert own[TUNED]["met"] == (own[TUNED]["value"] >= own[TUNED]["bar"])
+        assert own[TUNED]["gained"] == pytest.approx(own[TUNED]["value"] - own[PROFILE]["value"], abs=1e-6)
+        assert f"<!-- encoders: {case} -->" in page.read_text()
+        assert f"{case}: text interest alone" in told
+    figures = {(row["case"], row["figure"]) for row in rows}
+    assert {("amazon_beauty", name) for name in (COLD_RECALL, SECONDS, f"{NDCG}, warm users")} <= figures
+    assert ("movielens_small", f"{NDCG}, {ONE_EVENT}") in figures
+
+
+@needs_judge
+def test_ready_made_models_are_measured_without_training(data, shop, small, tmp_path):
+    model = InterestModel.load(train(shop.folder, tmp_path / "models/amazon_beauty", small, epochs=1).folder)
+    texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()
+    command = ["--models", str(tmp_path / "models"), "--case", "amazon_beauty", "--inner", "--out"]
+    run(data, *command, str(tmp_path / "encoded.json"))
+    np.save(model.folder / "item_vectors.npy", model.encode(texts).astype(np.float16))
+    (model.folder / "token_vectors.npy").rename(tmp_path / "elsewhere.npy")
+    np.save(model.folder / "token_vectors.npy", np.zeros((1, model.dim), np.float16))
+    run(data, *command, str(tmp_path / "brought.json"))
+    encoded, brought = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("encoded", "brought"))
+    assert [row["system"] for row in encoded if row["figure"] == NDCG] == [PROFILE, TUNED, WITH_WORDS]
+    assert all("bar" not in row for row in encoded), "bars are for the cases as the judge cuts them"
+    for one, other in zip(encoded, brought, strict=True):
+        assert one["value"] == pytest.approx(other["value"], abs=0.01)
+
+
+@needs_judge
+def test_figures_and_differences_are_the_judges(data, tmp_path):
+    prepared = prepare("amazon_beauty", data=data, judge=JUDGE, scratch=tmp_path)
+    judge, past = Judge(JUDGE, prepared), Past(prepared.asked)
+    profile = profile_scorer(prepared.texts)
+    ours = judge.judge(answers(profile, past, prepared))
+    other = judge.judge(answers(lambda histories, untouched: -profile(histories, untouched), past, prepared))
+    score = judge_module(JUDGE / "score.py")
+    difference = judge.difference(NDCG, ours, other)
+    assert (difference.value, difference.low, difference.high) == score.paired(
+        prepared.judged, ours.answers, other.answers
+    )
+    assert ours.lines[NDCG].minus(other.lines[NDCG]).interval == pytest.approx((difference.low, difference.high))
+    told = score.report(prepared.judged, ours.answers)
+    assert ours.lines[COLD_RECALL].n == told["cold items"]["true"]
+    assert round(ours.lines[f"{NDCG}, warm users"].value, 4) == told["warm users"]["ndcg@10"]
+
+
+def three_items() -> Asked:
+    """One user who took `a`, and `b` an instant before the cutoff; nobody has touched `c`."""
+    instant = timedelta(microseconds=1)
+    return Asked(
+        items=pl.DataFrame({"item_id": ["a", "b", "c"]}),
+        log=pl.DataFrame(
+            {
+                "user_id": ["u", "v"],
+                "item_id": ["a", "b"],
+                "weight": [1.0, 1.0],
+                "occurred_at": [AT - timedelta(days=1), AT],
+            },
+            schema_overrides={"occurred_at": pl.Datetime("us")},
+        ),
+        queries=pl.DataFrame({"query_id": ["q1", "q2"], "user_id": ["u", "u"], "as_of": [AT, AT + instant]}),
+        cutoff=AT,
+    )
+
+
+def test_untouched_is_what_nobody_had_touched_strictly_before():
+    moments = np.array([1, 0]) + int((AT - datetime(1970, 1, 1)) / timedelta(microseconds=1))
+    assert Past(three_items()).untouched(moments).tolist() == [[False, False, True], [False, True, True]]
+
+
+def test_history_is_strictly_before_the_moment():
+    past = Past(three_items())
+    moment = int((AT - datetime(1970, 1, 1)) / timedelta(microseconds=1))
+    assert past.history("v", moment).items.tolist() == []
+    assert past.history("v", moment + 1).items.tolist() == [1]
+    assert past.history("u", moment).ages_s.tolist() == [86_400.0]
+    assert past.history("nobody", moment).items.tolist() == []
+
+
+def test_untouched_items_gain_what_the_model_adds(shop, small, tmp_path):
+    folder = train(shop.folder, tmp_path / "model", small, epochs=0).folder
+    texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()[:3]
+    history = [Past(three_items()).history("u", 2**60)]
+    with np.load(folder / "tower.npz") as stored:
+        tower = dict(stored)
+    tower.pop("newcomer", None)
+    np.savez(folder / "tower.npz", **tower)
+    plain = interest_scorer(folder, texts)(history, NO_ONE_ELSE)
+    untouched = np.array([[False, True, True]])
+    assert np.array_equal(interest_scorer(folder, texts)(history, untouched), plain)
+    direction = np.full(small.dim, 0.5, np.float32)
+    np.savez(folder / "tower.npz", **tower, newcomer=direction)
+    found = interest_scorer(folder, texts)(history, untouched)
+    model = InterestModel.load(folder)
+    vectors, one = model.encode(texts), np.ones((1, 1), np.float32)
+    users = model.user_vectors(vectors[None, :1], one, one * float(history[0].ages_s[0]), one.astype(bool))
+    assert found[0, 0] == pytest.approx(plain[0, 0])
+    assert found[0, 1:] == pytest.approx(plain[0, 1:] + users[0] @ direction, abs=1e-5)
+
+
+def test_words_count_in_standard_deviations():
+    def of(row):
+        return lambda histories, untouched: np.array([row], np.float32)
+
+    found = with_words(of([0, 100, 200]), of([3, 3, 3]), 0.3)([], NO_ONE_ELSE)
+    assert found[0] == pytest.approx(np.array([-1, 0, 1]) * np.sqrt(3 / 2))
+    both = with_words(of([0, 100, 200]), of([2, 1, 0]), 0.3)([], NO_ONE_ELSE)
+    assert both[0] == pytest.approx(found[0] * 0.7)
+
+
+def test_queries_without_history_get_no_answers():
+    asked = three_items()
+    queries = pl.DataFrame({"query_id": ["q1", "q2"], "user_id": ["u", "new"], "as_of": [AT, AT]})
+    asked = Asked(items=asked.items, log=asked.log, queries=queries, cutoff=AT)
+    prepared = Prepared(name="x", rank=False, training=Path(), judged=Path(), asked=asked, texts=["a b", "a c", "d"])
+    found = answers(profile_scorer(prepared.texts), Past(asked), prepared)
+    assert found.rows() == [("q1", "b", 1), ("q1", "c", 2)], "what was taken is not recommended again"
+
+
+def test_a_recalls_interval_weighs_queries_by_their_true_items():
+    line = Line(values=np.array([1.0, 0.0]), counts=np.array([1.0, 3.0]))
+    assert (line.value, line.n) == (1 / 4, 4)
+    assert line.interval == (0.0, 1.0)
+
+
+def test_a_page_keeps_what_stands_beside_a_table(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Before\n\n<!-- encoders: one -->\nold\n<!-- end of one -->\n\nAfter.\n")
+    put_into(page, "one", "new")
+    put_into(page, "two", "second")
+    assert page.read_text() == (
+        "# Before\n\n<!-- encoders: one -->\n\nnew\n<!-- end of one -->\n\nAfter.\n\n"
+        "<!-- encoders: two -->\n\nsecond\n<!-- end of two -->\n"
+    )
+    put_into(page, "two", "third")
+    assert "second" not in page.read_text()
+
+
+def test_markdown_has_a_line_a_system():
+    row = {"case": "x", "figure": NDCG, "kind": "static", "n": 5, "value": 0.25, "low": 0.125, "high": 0.5}
+    gained = {"against": TUNED, "gained": -0.125, "gained_low": -0.25, "gained_high": 0.0}
+    rows = [row | {"system": TUNED}, row | {"system": "mean pooling"} | gained]
+    rows.append({"case": "x", "system": TUNED, "figure": SECONDS, "kind": "static", "n": 1, "value": 12.3})
+    lines = markdown("x", rows, "python benchmarks/encoders.py").splitlines()
+    assert lines[-4] == "| system | NDCG@10 | against tuned | seconds |"
+    assert lines[-2] == "| tuned | 0.2500 [0.1250, 0.5000] |  | 12 |"
+    assert lines[-1] == "| mean pooling | 0.2500 [0.1250, 0.5000] | -0.1250 [-0.2500, +0.0000] |  |"
