@@ -5,6 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 WEIGHT_BUCKETS = 7
 AGE_BUCKETS = 32
+_WEIGHT_EDGES = np.array([0.0, np.nextafter(0.0, 1.0), 1.0, 2.0, 4.0, 8.0])
+"""Where each bucket but the first begins."""
 
 
 def weight_bucket(weights: ArrayLike) -> NDArray[np.int64]:
@@ -13,9 +15,7 @@ def weight_bucket(weights: ArrayLike) -> NDArray[np.int64]:
     >>> weight_bucket([-1, 0, 0.5, 1, 2, 5, 10]).tolist()
     [0, 1, 2, 3, 4, 5, 6]
     """
-    w = np.asarray(weights, dtype=np.float64)
-    doublings = np.floor(np.log2(np.maximum(w, 0.5))) + 3
-    return np.select([w < 0, w == 0], [0, 1], np.clip(doublings, 2, WEIGHT_BUCKETS - 1)).astype(np.int64)
+    return np.searchsorted(_WEIGHT_EDGES, np.asarray(weights, dtype=np.float64), side="right")
 
 
 def age_bucket(seconds: ArrayLike) -> NDArray[np.int64]:

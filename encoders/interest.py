@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.buckets import age_bucket, weight_bucket
 from encoders.errors import ModelFolderError
+from encoders.served_tower import ServedTower
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -31,8 +32,13 @@ class InterestModel:
     """A trained encoder folder, ready to turn texts into vectors and histories into interest.
 
     `interest(user, item) = user_vectors(...) @ item_vectors.T`, plus `newcomers(user)` while nobody has touched the
-    item. The static kind needs NumPy and `tokenizers` alone; the
-    transformer kind imports sentence-transformers when it meets a new text, and never for users.
+    item. The static kind needs NumPy and `tokenizers` alone; the transformer kind imports sentence-transformers when it
+    meets a new text, and never for users.
+
+    A model trained with `cut_dims` can be cut to one of these lengths (Matryoshka; Kusupati et al., 2022). Item vectors
+    then are the first numbers of the whole ones, of length one again, and user vectors the first numbers of theirs.
+    Histories may be given either way: whole vectors give exactly the first numbers of the whole user vector, as in
+    training; of cut ones the tower reads what there is, as if the rest were zeros, so that nothing whole need be kept.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any], tower: dict[str, Floats]) -> None:
@@ -42,16 +48,14 @@ class InterestModel:
         self.kind: str = config["kind"]
         self.history: int = config["history"]
         """How many of a user's latest events the tower was trained on; more than that is ignored."""
-        self.tower = tower
-        self._heads: int = config["heads"]
-        self._layers: int = config["layers"]
+        self._tower = ServedTower(tower, config["heads"], config["layers"], config["history"])
         self._tokenizer: Tokenizer | None = None
         self._token_vectors: Floats | None = None
         self._transformer: Any = None
 
     @classmethod
-    def load(cls, folder: Path | str) -> InterestModel:
-        """Open a trained encoder; a folder that is not one, or of another format, raises `ModelFolderError`."""
+    def load(cls, folder: Path | str, dim: int | None = None) -> InterestModel:
+        """Open a trained encoder, cut to `dim` if given; `ModelFolderError` when it is none, or cannot be cut so."""
         folder = Path(folder)
         if not (folder / CONFIG).is_file():
             raise ModelFolderError(f"{folder}: wanted a trained encoder, found no {CONFIG}; train one first")
@@ -72,7 +76,24 @@ class InterestModel:
             raise ModelFolderError(
                 f"{folder}: wanted a complete encoder, got {type(error).__name__}: {error}; train it again"
             ) from error
-        return model
+        return model if dim is None else model.cut(dim)
+
+    def cut(self, dim: int) -> InterestModel:
+        """Return this model with vectors of length `dim`, one of those that it was trained to be cut to."""
+        if dim == self.dim:
+            return self
+        allowed = sorted({self.dim, *(length for length in self.config.get("cut_dims", ()) if length < self.dim)})
+        if dim not in allowed:
+            raise ModelFolderError(
+                f"{self.folder}: wanted vectors of a length that it was trained for, {', '.join(map(str, allowed))}, "
+                f"got {dim}; choose one of these, or train with it among cut_dims"
+            )
+        short = copy(self)
+        short.dim = dim
+        short._tower = self._tower.cut(dim)
+        if self._token_vectors is not None:
+            short._token_vectors = np.ascontiguousarray(self._token_vectors[:, :dim])
+        return short
 
     def encode(self, texts: Sequence[str]) -> Floats:
         """Return unit rows [n, dim]; a text without any known token gives a row of zeros."""
@@ -83,10 +104,13 @@ class InterestModel:
         from encoders.transformer import encode_served
 
         self._transformer, vectors = encode_served(self._transformer, self.folder / TRANSFORMER, texts)
-        return blank_to_zero(texts, vectors)
+        vectors = blank_to_zero(texts, vectors)
+        return vectors if vectors.shape[1] == self.dim else unit_rows(vectors[:, : self.dim])
 
-    def user_vectors(self, recent_vectors: Floats, weights: Floats, ages_s: Floats, mask: NDArray[np.bool_]) -> Floats:
-        """Return one vector a user [q, dim] from recent item vectors [q, L, dim], oldest first.
+    def user_vectors(
+        self, recent_vectors: Floats, weights: Floats, ages_s: NDArray[np.floating], mask: NDArray[np.bool_]
+    ) -> Floats:
+        """Return one vector a user [q, dim] from recent item vectors [q, L, d], oldest first; `d` is `dim` if not cut.
 
         `ages_s` are seconds between each event and the query's moment, `mask` says which of the L places hold an event
         (any side may be padded). A user without events gets zeros. Places before the last `history` are ignored.
@@ -98,74 +122,19 @@ class InterestModel:
         some = mask.any(axis=1)
         if not some.any():
             return np.zeros((len(mask), self.dim), np.float32)
-        v, w, ages, place = _pack(recent_vectors, weights, ages_s, mask, limit)
-        out = self._forward(v, w, ages, place)
+        if not self.config.get("read_kinds_and_ages", True):
+            weights, ages_s = np.ones_like(weights), np.zeros_like(ages_s)
+        out = self._tower.users(*_pack(recent_vectors, weights, ages_s, mask, limit))
         out[~some] = 0
         return out
-
-    @property
-    def knows_newcomers(self) -> bool:
-        """Whether the tower has learned what is to be added for items that nobody has touched."""
-        return "newcomer" in self.tower
 
     def newcomers(self, users: Floats) -> Floats:
         """Return what each user's interest in an item gains while nobody has touched the item [q].
 
         Words of items that were taken have learned from it, those of new items have not: this makes the two comparable.
-        Zeros where the tower was trained without it, and for users without events.
+        Users without events have no interest at all, so nothing is added for them.
         """
-        if not self.knows_newcomers:
-            return np.zeros(len(users), np.float32)
-        added: Floats = users @ self.tower["newcomer"]
-        return added
-
-    def _forward(self, v: Floats, weights: Floats, ages: Floats, mask: NDArray[np.bool_]) -> Floats:
-        """Run the tower on left-aligned places and read its state at each row's last event."""
-        p = self.tower
-        q, length, _ = v.shape
-        last = np.maximum(mask.sum(axis=1) - 1, 0)
-        rows = np.arange(q)
-        kinds = weight_bucket(weights)
-        between = age_bucket(ages[:, None, :] - ages[:, :, None])
-        steps = np.clip(np.arange(length)[:, None] - np.arange(length)[None, :], 0, len(p["pool.step"]) - 1)
-        allowed = np.tril(np.ones((length, length), bool))[None] & mask[:, None, :]
-        gap = age_bucket(ages[rows, last])
-
-        logits = p["pool.kind"][kinds][rows] + p["pool.step"][steps[last]] + p["pool.age"][between[rows, last]]
-        share = _softmax(np.where(allowed[rows, last], logits, -np.inf))
-        mean = ((share * p["pool.direction"][kinds])[:, None] @ v)[:, 0]
-        mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-6)
-
-        x = v @ p["enter.weight"].T + p["kind"][kinds]
-        width = x.shape[2]
-        size = width // self._heads
-        for n in range(self._layers):
-            name = f"layers.{n}."
-            h = _norm(x, p[name + "norm1.weight"], p[name + "norm1.bias"])
-            top = n == self._layers - 1
-            keys = h @ p[name + "key.weight"].T
-            values = h @ p[name + "value.weight"].T
-            bias = p[name + "step"][steps] + p[name + "age"][between]
-            seen = allowed
-            if top:  # only the last event's state is read, so only it is computed in the last layer
-                h, x = h[rows, last][:, None], x[rows, last][:, None]
-                bias, seen = bias[rows, last][:, None], seen[rows, last][:, None]
-            queries = h @ p[name + "query.weight"].T
-            shape = (q, -1, self._heads, size)
-            scores = queries.reshape(shape).transpose(0, 2, 1, 3) @ keys.reshape(shape).transpose(0, 2, 3, 1)
-            scores = scores / np.float32(np.sqrt(size)) + bias.transpose(0, 3, 1, 2)
-            attention = _softmax(np.where(seen[:, None], scores, -np.inf))
-            mixed = (
-                (attention @ values.reshape(shape).transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3).reshape(q, -1, width)
-            )
-            x = x + mixed @ p[name + "out.weight"].T
-            h = _norm(x, p[name + "norm2.weight"], p[name + "norm2.bias"])
-            inner = np.maximum(h @ p[name + "up.weight"].T + p[name + "up.bias"], 0)
-            x = x + inner @ p[name + "down.weight"].T + p[name + "down.bias"]
-        state = x[:, 0] + p["gap"][gap]
-        state = _norm(state, p["leave_norm.weight"], p["leave_norm.bias"])
-        user = mean + p["gate"] * (state @ p["leave.weight"].T)
-        return np.ascontiguousarray(user * np.exp(p["log_scale"]), dtype=np.float32)
+        return np.where(users.any(axis=1), np.float32(self.config.get("newcomers", 0)), np.float32(0))
 
     def _open_static(self) -> None:
         from tokenizers import Tokenizer
@@ -222,29 +191,19 @@ def blank_to_zero(texts: Sequence[str], vectors: Floats) -> Floats:
 
 
 def _pack(
-    v: Floats, w: Floats, ages: Floats, mask: NDArray[np.bool_], limit: int
-) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
-    """Move each row's last `limit` events to the left, so that the last event stands at `count - 1`."""
+    v: Floats, w: Floats, ages: NDArray[np.floating], mask: NDArray[np.bool_], limit: int
+) -> tuple[Floats, Floats, NDArray[np.floating], NDArray[np.integer]]:
+    """Move each row's last `limit` events to the left; return them and their number."""
+    if len(mask) == 1:
+        held = np.flatnonzero(mask[0])[-limit:]
+        return np.asarray(v[:, held], np.float32), w[:, held], ages[:, held], np.array([len(held)])
     counts = mask.sum(axis=1)
     length = max(int(min(counts.max(), limit)), 1)
     order = np.argsort(~mask, axis=1, kind="stable")
     take = np.maximum(counts - length, 0)[:, None] + np.arange(length)[None, :]
-    held = take < counts[:, None]
+    within = take < counts[:, None]
     index = np.take_along_axis(order, np.minimum(take, mask.shape[1] - 1), axis=1)
     rows = np.arange(len(mask))[:, None]
-    packed = np.where(held[:, :, None], v[rows, index], 0).astype(np.float32)
-    return packed, np.where(held, w[rows, index], 1), np.where(held, ages[rows, index], 0), held
-
-
-def _softmax(x: Floats) -> Floats:
-    x = x - np.max(np.where(np.isfinite(x), x, -1e30), axis=-1, keepdims=True)
-    e = np.exp(x)
-    total: Floats = e / np.maximum(e.sum(axis=-1, keepdims=True), 1e-30)
-    return total
-
-
-def _norm(x: Floats, weight: Floats, bias: Floats) -> Floats:
-    mean = x.mean(axis=-1, keepdims=True)
-    spread = ((x - mean) ** 2).mean(axis=-1, keepdims=True)
-    out: Floats = (x - mean) / np.sqrt(spread + 1e-5) * weight + bias
-    return out
+    packed = np.where(within[:, :, None], v[rows, index], 0).astype(np.float32)
+    w, ages = np.where(within, w[rows, index], 1), np.where(within, ages[rows, index], 0)
+    return packed, w, ages, np.minimum(counts, length)

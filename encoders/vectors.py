@@ -60,6 +60,11 @@ class CatalogueVectors:
         return len(self.stored)
 
     @property
+    def dim(self) -> int:
+        """Length of each vector."""
+        return int(self.stored.shape[1])
+
+    @property
     def form(self) -> str:
         """`float16` or `int8`."""
         return "float16" if self.scales is None else "int8"

@@ -53,8 +53,9 @@ class Recent:
     """Item rows; -1 where padded."""
     weights: Floats
     """Event weights; 0 where padded."""
-    ages: Floats
-    """Seconds from the interaction to the query; 0 where padded."""
+    ages: npt.NDArray[np.float64]
+    """Seconds from the interaction to the query; 0 where padded. In single precision, seconds between two events of a
+    year ago would be lost, which the encoder was trained on."""
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -214,7 +215,7 @@ class History:
         liked = weights > 0
         items, weights = np.where(liked, items, -1).astype(np.int32), np.where(liked, weights, 0)
         ages = np.where(liked, (moments.as_of[:, None] - times) / 1e6, 0)
-        return Recent(items=items, weights=weights, ages=ages.astype(np.float32))
+        return Recent(items=items, weights=weights, ages=ages)
 
     def user_counts(self, moments: Moments) -> Times:
         """Count all interactions of each query's user before its moment."""

@@ -187,11 +187,12 @@ class Sources:
         has learned to add for newcomers.
         """
         interest: Floats = users @ items.vectors.T
-        if self.interest.knows_newcomers:
+        added = self.interest.newcomers(users)
+        if added.any():
             first = history.first_touches(len(self.catalogue))
             first = np.where(items.rows >= 0, first[items.rows], np.iinfo(np.int64).max)
             untouched = first[None] >= moments.as_of[:, None]
-            np.add(interest, self.interest.newcomers(users)[:, None], out=interest, where=untouched)
+            np.add(interest, added[:, None], out=interest, where=untouched)
         return interest
 
     def given(self, rows: npt.NDArray[np.int32], texts: list[str], categories: list[tuple[str, ...]]) -> ItemSet:
@@ -222,11 +223,11 @@ class Sources:
     @classmethod
     def load(cls, folder: Path, catalogue: Catalogue) -> Self:
         """Read what `save` wrote."""
-        neighbours = folder / "neighbours"
+        neighbours, vectors = folder / "neighbours", CatalogueVectors.load(folder / "item_vectors")
         return cls(
             catalogue,
-            InterestModel.load(folder / "encoder"),
-            CatalogueVectors.load(folder / "item_vectors"),
+            InterestModel.load(folder / "encoder", vectors.dim),
+            vectors,
             Words.load(folder / "words"),
             sparse.load_npz(neighbours / "words.npz").tocsr(),
             sparse.load_npz(neighbours / "together.npz").tocsr(),

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -19,38 +20,115 @@ def model(shop, small, tmp_path_factory):
     return out
 
 
-def _tower_and_model(seed=0):
+def _tower_and_model(seed=0, layers=2, cut_dims=(), reads=True):
     torch.manual_seed(seed)
-    tower = UserTower(12, width=8, heads=2)
+    tower = UserTower(12, width=8, heads=2, layers=layers, read_kinds_and_ages=reads)
     with torch.no_grad():
         for value in tower.parameters():
             value.add_(0.3 * torch.randn_like(value))
-    config = {"dim": 12, "kind": "static", "history": 6, "heads": 2, "layers": 2}
+    config = {"dim": 12, "kind": "static", "history": 6, "heads": 2, "layers": layers, "cut_dims": list(cut_dims)}
+    config["read_kinds_and_ages"] = reads
     arrays = {name: value.numpy() for name, value in tower_arrays(tower).items()}
     return tower.eval(), InterestModel(None, config, arrays)
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_numpy_tower_gives_what_torch_gives(side):
-    tower, model = _tower_and_model()
+def _torch_users(tower, v, weights, ages):
+    with torch.no_grad():
+        between = age_bucket(ages[:, None, :].astype(float) - ages[:, :, None])
+        mean, state = tower.states(
+            torch.from_numpy(v), torch.from_numpy(weight_bucket(weights)), torch.from_numpy(between),
+            torch.ones(v.shape[:2], dtype=torch.bool),
+        )  # fmt: skip
+        return tower.users(mean[:, -1], state[:, -1], torch.from_numpy(age_bucket(ages[:, -1]))).numpy()
+
+
+def _events(rng, count, dim=12):
+    v = rng.normal(size=(1, count, dim)).astype(np.float32)
+    weights = rng.choice([-1.0, 0.5, 1.0, 4.0, 10.0], size=(1, count)).astype(np.float32)
+    return v, weights, np.sort(rng.integers(0, 10**6, size=(1, count)))[:, ::-1].astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("side", "layers", "reads"),
+    [
+        ("left", 2, True),
+        ("right", 2, True),
+        ("left", 1, True),
+        ("left", 3, True),
+        ("left", 0, True),
+        ("left", 2, False),
+    ],
+)
+def test_numpy_tower_gives_what_torch_gives(side, layers, reads):
+    """Whatever its depth, and also when it reads neither kinds nor ages."""
+    tower, model = _tower_and_model(layers=layers, reads=reads)
     rng = np.random.default_rng(1)
     for count in range(1, 7):
-        v = rng.normal(size=(1, count, 12)).astype(np.float32)
-        weights = rng.choice([-1.0, 0.5, 1.0, 4.0, 10.0], size=(1, count)).astype(np.float32)
-        ages = np.sort(rng.integers(0, 10**6, size=(1, count)))[:, ::-1].astype(np.float32)
-        with torch.no_grad():
-            between = age_bucket(ages[:, None, :].astype(float) - ages[:, :, None])
-            mean, state = tower.states(
-                torch.from_numpy(v), torch.from_numpy(weight_bucket(weights)), torch.from_numpy(between),
-                torch.ones(1, count, dtype=torch.bool),
-            )  # fmt: skip
-            wanted = tower.users(mean[:, -1], state[:, -1], torch.from_numpy(age_bucket(ages[:, -1]))).numpy()
+        v, weights, ages = _events(rng, count)
+        wanted = _torch_users(tower, v, weights, ages)
         pad = ((0, 0), (3, 0)) if side == "left" else ((0, 0), (0, 3))
         got = model.user_vectors(
             np.pad(v, (*pad, (0, 0)), constant_values=7), np.pad(weights, pad), np.pad(ages, pad),
             np.pad(np.ones((1, count), bool), pad),
         )  # fmt: skip
         np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_users_in_a_batch_get_what_each_gets_alone():
+    """Also where events stand on either side of gaps, and where there are more of them than the tower reads."""
+    _, model = _tower_and_model()
+    rng = np.random.default_rng(4)
+    q, length = 150, 9
+    v, weights = rng.normal(size=(q, length, 12)).astype(np.float32), rng.choice([-1.0, 1.0, 4.0], size=(q, length))
+    ages, mask = np.sort(rng.integers(0, 10**6, size=(q, length)))[:, ::-1], rng.random((q, length)) < 0.7
+    together = model.user_vectors(v, weights, ages, mask)
+    alone = [model.user_vectors(v[n, None], weights[n, None], ages[n, None], mask[n, None])[0] for n in range(q)]
+    np.testing.assert_allclose(together, alone, atol=1e-5 * np.abs(together).max())
+
+
+def test_cut_model_gives_the_first_numbers_of_whole_histories():
+    _, model = _tower_and_model(cut_dims=[4, 8])
+    v, weights, ages = _events(np.random.default_rng(5), 5)
+    ones = np.ones((1, 5), bool)
+    whole = model.user_vectors(v, weights, ages, ones)
+    np.testing.assert_allclose(model.cut(8).user_vectors(v, weights, ages, ones), whole[:, :8], rtol=1e-6)
+    assert model.cut(12) is model
+
+
+def test_cut_model_reads_cut_histories_as_if_the_rest_were_zeros():
+    tower, model = _tower_and_model(cut_dims=[4, 8])
+    v, weights, ages = _events(np.random.default_rng(6), 5)
+    v[:, :, 8:] = 0
+    wanted = _torch_users(tower, v, weights, ages)[:, :8]
+    got = model.cut(8).user_vectors(v[:, :, :8], weights, ages, np.ones((1, 5), bool))
+    np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_untrained_length_is_refused_with_those_that_there_are():
+    _, model = _tower_and_model(cut_dims=[4, 8])
+    with pytest.raises(ModelFolderError, match="trained for, 4, 8, 12, got 5; choose one"):
+        model.cut(5)
+    with pytest.raises(ModelFolderError, match="trained for, 4, got 8"):
+        model.cut(4).cut(8)
+
+
+def test_cut_texts_are_the_first_numbers_at_length_one(model):
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"cut_dims": [8]}))
+    texts = ["rose tulip", "", "train hotel island"]
+    whole, cut = InterestModel.load(model).encode(texts), InterestModel.load(model, dim=8).encode(texts)
+    (model / "config.json").write_text(json.dumps(config))
+    wanted = whole[:, :8] / np.maximum(np.linalg.norm(whole[:, :8], axis=1, keepdims=True), 1e-9)
+    np.testing.assert_allclose(cut, wanted, atol=1e-6)
+
+
+def test_newcomers_gain_what_training_found_but_not_from_users_without_events():
+    tower, model = _tower_and_model()
+    users = np.array([[1] * 12, [0] * 12], np.float32)
+    assert model.newcomers(users).tolist() == [0, 0]
+    arrays = {name: value.numpy() for name, value in tower_arrays(tower).items()}
+    told = InterestModel(None, model.config | {"newcomers": 1.5}, arrays)
+    assert told.newcomers(users).tolist() == [1.5, 0]
 
 
 def test_user_without_events_gets_zeros_beside_one_with():
