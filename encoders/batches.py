@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.buckets import age_bucket, weight_bucket
+from encoders.negatives import Negatives
 from encoders.sequences import Sequences
 
 Ints = NDArray[np.int64]
@@ -96,21 +97,17 @@ class Batches:
         pairs_per_epoch: int,
         negatives: int,
         negatives_power: float,
+        hard_negatives: int = 0,
         recent_half: float = 0.0,
     ) -> None:
         self.data = data
         self.length = length
         self.pairs_at_once = pairs_at_once
         self.pairs_per_epoch = pairs_per_epoch
-        self.negatives = negatives
         has_text = np.array([bool(text.strip()) for text in data.texts], dtype=bool)
         self.target = data.takes() & has_text[data.items] if len(data.items) else np.zeros(0, bool)
+        self.negatives = Negatives(data, self.target, n=negatives, power=negatives_power, n_near=hard_negatives)
         self.first_seen = data.first_seen()
-        counts = np.bincount(data.items[self.target], minlength=data.n_items).astype(np.float64)
-        self.share = counts / max(counts.sum(), 1)
-        drawn = np.where(has_text & (np.bincount(data.items, minlength=data.n_items) > 0), counts + 1, 0.0)
-        drawn = np.where(drawn > 0, drawn**negatives_power, 0.0)
-        self.drawn = drawn / max(drawn.sum(), 1e-12)
         self.importance = _importance(data.times, recent_half)
         self._column = np.full(data.n_items, -1, dtype=np.int64)
 
@@ -173,15 +170,13 @@ class Batches:
         moment = found.times[row, at]
         gap = age_bucket((moment - found.times[row, place]) / _MICRO)
         targets = found.items[row, at]
-        negatives = self._negatives(rng)
-        candidates = np.union1d(targets, negatives)
+        candidates = np.union1d(targets, self.negatives.draw(targets, rng))
         self._column[candidates] = np.arange(len(candidates))
         barred = self.first_seen[candidates][None, :] > moment[:, None]
         barred |= self._own(begins, len(candidates))[row]
         target = self._column[targets]
         self._column[candidates] = -1
         barred[np.arange(len(row)), target] = False
-        missing = (1 - self.share[candidates]) ** len(row) * (1 - self.drawn[candidates]) ** self.negatives
         return Batch(
             histories=found,
             row=row,
@@ -190,12 +185,9 @@ class Batches:
             target=target,
             importance=self.importance[index[row, at]],
             candidates=candidates,
-            log_odds=np.log(np.maximum(1 - missing, 1e-9)).astype(np.float32),
+            log_odds=self.negatives.log_odds(candidates, len(row)),
             barred=barred,
         )
-
-    def _negatives(self, rng: np.random.Generator) -> Ints:
-        return rng.choice(len(self.drawn), size=self.negatives, p=self.drawn) if self.negatives else np.zeros(0, int)
 
     def _own(self, begins: Ints, n: int) -> NDArray[np.bool_]:
         """Return which candidates each window's user took at any time in the log."""

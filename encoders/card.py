@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoders.errors import ModelFolderError
+from encoders.report import Figures
+
 if TYPE_CHECKING:
-    from encoders.report import Figures, TrainingReport
+    from encoders.report import TrainingReport
     from encoders.train import EncoderConfig
 
 JSON_CARD = "card.json"
@@ -31,6 +34,7 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
         "untuned": asdict(report.untuned) if report.untuned else None,
         "tuned": asdict(report.tuned) if report.tuned else None,
         "best_epoch": report.best_epoch,
+        "newcomers": report.newcomers,
         "epochs": [asdict(epoch) for epoch in report.epochs],
         "seconds": round(report.seconds, 1),
         "note": report.note,
@@ -40,6 +44,26 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
     (folder / READABLE_CARD).write_text(_readable(card, report), encoding="utf-8")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """What a training that is repeated on more of the log takes over."""
+
+    best_epoch: int
+    newcomers: float
+    untuned: Figures | None
+    tuned: Figures | None
+
+
+def read_card(folder: Path) -> Earlier:
+    """Read what an earlier training found; a folder without a whole card raises `ModelFolderError`."""
+    try:
+        card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
+        figures = {name: Figures(**card[name]) if card[name] else None for name in ("untuned", "tuned")}
+        return Earlier(best_epoch=int(card["best_epoch"]), newcomers=float(card["newcomers"]), **figures)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
+
+
 def _readable(card: dict[str, Any], report: TrainingReport) -> str:
     window = f"{card['window'][0]} to {card['window'][1]}" if card["window"] else "no events"
     lines = [
@@ -47,6 +71,8 @@ def _readable(card: dict[str, Any], report: TrainingReport) -> str:
         "",
         f"Base: {report.base}. Made {card['made_at']} UTC in {card['seconds']} s, epoch {report.best_epoch} kept.",
         f"Trained on {report.events} events of {report.users} users over {report.items} items, {window}.",
+        "",
+        f"Items that nobody has touched gain {report.newcomers:g} in interest.",
         "",
         "Held-out next items, text interest alone, items already taken removed:",
         "",

@@ -13,6 +13,7 @@ from encoders.errors import EncoderError
 from encoders.journal import Journal
 from encoders.measure import HeldOut, measure
 from encoders.memory import advised, vectors_advice
+from encoders.newcomers import fit_newcomers
 from encoders.report import Epoch, Figures
 from encoders.sequences import Sequences
 from encoders.trainer import Trainer
@@ -28,6 +29,7 @@ class Tuned:
     untuned: Figures | None
     best: Figures | None
     best_epoch: int
+    newcomers: float
     epochs: tuple[Epoch, ...]
 
 
@@ -42,11 +44,13 @@ def tune(
     logs: Path | None,
     progress: Progress,
     until: float | None,
+    newcomers: float = 0.0,
 ) -> Tuned:
     """Run up to `total` epochs, from where a killed run stood if there was one, and keep the best.
 
     It ends earlier after `patience` epochs without a better goal on the held-out questions, or when the monotonic clock
-    passes `until`. Without questions the last epoch is the best. The first process measures, decides and writes.
+    passes `until`. Without questions the last epoch is the best, and `newcomers` is taken as given. The first process
+    measures, decides and writes.
     """
     ranks = trainer.ranks
     untuned = _figures(data, asked, trainer)
@@ -56,7 +60,7 @@ def tune(
     done: list[Epoch] = state["epochs"] if state else []
     best, best_epoch = state["best"] if state else (untuned.goal if untuned else -1.0, 0)
     if not total:
-        return Tuned(untuned=untuned, best=untuned, best_epoch=0, epochs=())
+        return Tuned(untuned=untuned, best=untuned, best_epoch=0, newcomers=newcomers, epochs=())
     journal = Journal(progress, logs, done_steps=trainer.steps, world=ranks.world)
     if state is None and ranks.first:
         checkpoint.keep_best(trainer, 0)
@@ -79,7 +83,9 @@ def tune(
     if ranks.first:
         checkpoint.take_best(trainer, best_epoch)
     found = next((epoch.figures for epoch in done if epoch.number == best_epoch), untuned)
-    return Tuned(untuned=untuned, best=found, best_epoch=best_epoch, epochs=tuple(done))
+    if found is not None and asked is not None:
+        newcomers, found = _with_newcomers(data, asked, trainer)
+    return Tuned(untuned=untuned, best=found, best_epoch=best_epoch, newcomers=newcomers, epochs=tuple(done))
 
 
 def _epoch(
@@ -115,6 +121,16 @@ def _figures(data: Sequences, asked: HeldOut | None, trainer: Trainer) -> Figure
             vectors = all_vectors(trainer.encoder, data.n_items)
             found = measure(data, asked, vectors, trainer.tower, trainer.config.history)
     return trainer.ranks.from_first(found)
+
+
+def _with_newcomers(data: Sequences, asked: HeldOut, trainer: Trainer) -> tuple[float, Figures | None]:
+    """Find what new items gain, with the best epoch's weights, and measure once more with it; on the first process."""
+    if not trainer.ranks.first:
+        return trainer.ranks.from_first((0.0, None))
+    vectors, length = all_vectors(trainer.encoder, data.n_items), trainer.config.history
+    addition = fit_newcomers(data, asked, vectors, trainer.tower, length, cost=trainer.config.newcomer_cost)
+    figures = measure(data, asked, vectors, trainer.tower, length, newcomers=addition)
+    return trainer.ranks.from_first((addition, figures))
 
 
 def _note(epoch: Epoch) -> str:

@@ -12,22 +12,35 @@ from encoders.measure import tower_inputs
 from encoders.tower import UserTower
 
 
-def next_item_loss(encoder: Encoder, tower: UserTower, batch: Batch, *, correction: float, cold_share: float) -> Tensor:
+def next_item_loss(
+    encoder: Encoder,
+    tower: UserTower,
+    batch: Batch,
+    *,
+    correction: float,
+    cold_share: float,
+    cut_dims: tuple[int, ...] = (),
+) -> Tensor:
     """Return the mean cross-entropy of the targets among the batch's candidates.
 
     Each candidate's logit is lowered by `correction` times the log of its chance to be a candidate (logQ; Bengio and
     Senecal, 2008; Yi et al., 2019). Gradients reach the text: every distinct item of the batch is encoded once, and a
     random `cold_share` of them as if nobody had ever touched them. Late pairs count more: tastes and catalogue move.
+    Each of `cut_dims` adds the same loss over vectors cut to that length (Matryoshka; Kusupati et al., 2022).
     """
     device = tower.gate.device
     events, candidates, vectors = _encode(encoder, batch.histories, batch.candidates, cold_share, device)
     row, place = _to(batch.row, device), _to(batch.place, device)
     users = _users_at(tower, batch.histories, events, row, place, _to(batch.gap, device), vectors)
-    logits = users @ functional.embedding(candidates, vectors).T
-    logits = logits - correction * torch.from_numpy(batch.log_odds).to(device)
-    logits = logits.masked_fill(torch.from_numpy(batch.barred).to(device), -1e9)
-    losses = functional.cross_entropy(logits, _to(batch.target, device), reduction="none")
-    return (losses * torch.from_numpy(batch.importance).to(device)).mean()
+    items = functional.embedding(candidates, vectors)
+    lowered = correction * torch.from_numpy(batch.log_odds).to(device)
+    barred, importance = torch.from_numpy(batch.barred).to(device), torch.from_numpy(batch.importance).to(device)
+    losses = []
+    for dim in (*cut_dims, items.shape[1]):
+        cut = items if dim == items.shape[1] else functional.normalize(items[:, :dim], dim=1, eps=1e-6)
+        logits = (users[:, :dim] @ cut.T - lowered).masked_fill(barred, -1e9)
+        losses.append(functional.cross_entropy(logits, _to(batch.target, device), reduction="none") * importance)
+    return torch.stack(losses).mean()
 
 
 def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:

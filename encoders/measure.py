@@ -42,28 +42,16 @@ def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:
     )
 
 
-def measure(data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int) -> Figures | None:
-    """Rank the catalogue for each question with the history strictly before it; None without questions."""
+def measure(
+    data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int, *, newcomers: float = 0.0
+) -> Figures | None:
+    """Rank the catalogue for each question with the history strictly before it; None without questions.
+
+    `newcomers` is added to the interest in items that nobody has touched strictly before the question.
+    """
     if not len(asked.users):
         return None
-    device = vectors.device
-    ranks = np.zeros(len(asked.users), dtype=np.int64)
-    blank = torch.from_numpy(~np.array([bool(text.strip()) for text in data.texts], dtype=bool)).to(device)
-    was_training = tower.training
-    tower.eval()
-    for start in range(0, len(ranks), 512):
-        part = slice(start, start + 512)
-        users, times, targets = asked.users[part], asked.times[part], asked.targets[part]
-        with torch.no_grad():
-            interest = user_states(tower, data, vectors, users, times, length) @ vectors.T
-            interest.masked_fill_(blank, -torch.inf)
-            for row, (user, time) in enumerate(zip(users, times, strict=True)):
-                begin = data.starts[user]
-                end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
-                interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
-            own = interest[torch.arange(len(users)), torch.from_numpy(targets)][:, None]
-            ranks[part] = ((interest > own).sum(dim=1) + 1).cpu().numpy()
-    tower.train(was_training)
+    (ranks,) = rank_targets(data, asked, vectors, tower, length, newcomers=[newcomers])
     found = ranks <= 10
     return Figures(
         recall_at_10=float(found.mean()),
@@ -73,6 +61,36 @@ def measure(data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, 
         queries=len(ranks),
         cold_queries=int(asked.cold.sum()),
     )
+
+
+def rank_targets(
+    data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int, *, newcomers: list[float]
+) -> Ints:
+    """Return the 1-based rank of each target [len(newcomers), n], once for each addition to untouched items."""
+    device = vectors.device
+    ranks = np.zeros((len(newcomers), len(asked.users)), dtype=np.int64)
+    first_touch = np.full(data.n_items, np.iinfo(np.int64).max)
+    np.minimum.at(first_touch, data.items, data.times)
+    blank = torch.from_numpy(~np.array([bool(text.strip()) for text in data.texts], dtype=bool)).to(device)
+    was_training = tower.training
+    tower.eval()
+    for start in range(0, len(asked.users), 512):
+        part = slice(start, start + 512)
+        users, times, targets = asked.users[part], asked.times[part], asked.targets[part]
+        with torch.no_grad():
+            interest = user_states(tower, data, vectors, users, times, length) @ vectors.T
+            interest.masked_fill_(blank, -torch.inf)
+            for row, (user, time) in enumerate(zip(users, times, strict=True)):
+                begin = data.starts[user]
+                end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
+                interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
+            untouched = torch.from_numpy(first_touch[None, :] >= times[:, None]).to(device)
+            column = torch.from_numpy(targets).to(device)[:, None]
+            for step, addition in enumerate(newcomers):
+                scores = interest + addition * untouched if addition else interest
+                ranks[step, part] = ((scores > scores.gather(1, column)).sum(dim=1) + 1).cpu().numpy()
+    tower.train(was_training)
+    return ranks
 
 
 def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints, times: Ints, length: int) -> Tensor:

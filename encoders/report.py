@@ -55,6 +55,8 @@ class TrainingReport:
     tuned: Figures | None
     best_epoch: int
     """0 is the untuned model: when no epoch beat it, or nothing could be learned."""
+    newcomers: float
+    """What is added to the interest in items that nobody has touched."""
     epochs: tuple[Epoch, ...]
     seconds: float
     note: str = ""

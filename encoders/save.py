@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.card import write_card
+from encoders.cuts import cut_dims
 from encoders.interest import CONFIG, FORMAT, TOWER
 from encoders.tower import UserTower, tower_arrays
 
@@ -36,6 +37,8 @@ def save_model(
     fresh.mkdir()
     try:
         described = encoder.save(fresh)
+        described |= {"cut_dims": cut_dims(config.cut_dims, encoder.dim)}
+        described |= {"newcomers": report.newcomers, "read_kinds_and_ages": config.read_kinds_and_ages}
         described |= {"format": FORMAT, "history": config.history, "heads": tower.heads, "layers": len(tower.layers)}
         (fresh / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
         arrays: dict[str, Any] = {name: value.numpy() for name, value in tower_arrays(tower).items()}

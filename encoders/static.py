@@ -88,6 +88,7 @@ class StaticEncoder(nn.Module):
         texts: Sequence[str],
         *,
         max_tokens: int = 256,
+        tuned: bool = True,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
@@ -118,6 +119,7 @@ class StaticEncoder(nn.Module):
         self.learned = nn.Parameter(torch.zeros(len(self.vocabulary), self.dim))
         self.log_weight = nn.Parameter(torch.from_numpy(np.log(np.maximum(idf, 0.05)).astype(np.float32)))
         self.project = nn.Parameter(torch.eye(self.dim))
+        self.requires_grad_(tuned)
 
     @property
     def module(self) -> nn.Module:
@@ -141,7 +143,9 @@ class StaticEncoder(nn.Module):
         return functional.normalize(total @ self.project.T, dim=1, eps=1e-6)
 
     def groups(self, rate: float) -> Iterator[dict[str, Any]]:
-        """Yield the token table, its weights and the projection."""
+        """Yield the token table, its weights and the projection; nothing where the text is frozen."""
+        if not self.learned.requires_grad:
+            return
         yield {"params": [self.learned], "lr": rate, "weight_decay": 0.01}
         yield {"params": [self.log_weight, self.project], "lr": rate, "weight_decay": 0.0}
 

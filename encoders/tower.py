@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.buckets import AGE_BUCKETS, WEIGHT_BUCKETS
+from encoders.buckets import AGE_BUCKETS, WEIGHT_BUCKETS, weight_bucket
 
 STEP_BUCKETS = 64
+_USUAL_KIND = int(weight_bucket(1))
+"""The bucket of an event of weight one."""
 
 
 class UserTower(nn.Module):
@@ -19,8 +21,18 @@ class UserTower(nn.Module):
     profile, and the gate begins near zero: a user with one event, or a model with little data, starts there.
     """
 
-    def __init__(self, dim: int, *, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        width: int = 128,
+        heads: int = 4,
+        layers: int = 2,
+        dropout: float = 0.2,
+        read_kinds_and_ages: bool = True,
+    ) -> None:
         super().__init__()
+        self.read_kinds_and_ages = read_kinds_and_ages
         self.heads = heads
         self.dropout = dropout
         self.pool = nn.ParameterDict(
@@ -49,6 +61,8 @@ class UserTower(nn.Module):
         the time from the second place to the first; `mask` [b, L] says which places hold an event.
         """
         length = v.shape[1]
+        if not self.read_kinds_and_ages:
+            kinds, between = torch.full_like(kinds, _USUAL_KIND), torch.zeros_like(between)
         place = torch.arange(length, device=v.device)
         steps = (place[:, None] - place[None, :]).clamp(0, STEP_BUCKETS - 1)
         # every place sees itself, so that rows of padding have something to sum over
@@ -63,7 +77,14 @@ class UserTower(nn.Module):
         return mean, x
 
     def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
-        """Return user vectors [n, dim] from means, states and the last event's age bucket at the query's moment."""
+        """Return user vectors [n, dim] from means, states and the last event's age bucket at the query's moment.
+
+        Without layers that is the mean alone.
+        """
+        if not len(self.layers):
+            return mean * self.log_scale.exp()
+        if not self.read_kinds_and_ages:
+            gap = torch.zeros_like(gap)
         out = self.leave(self.leave_norm(state + self.gap[gap]))
         users: Tensor = (mean + self.gate * out) * self.log_scale.exp()
         return users

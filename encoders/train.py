@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from encoders.cuts import cut_dims
 from encoders.errors import EncoderError
 from encoders.report import TrainingReport
 from encoders.sequences import Sequences, microseconds, read_sequences
@@ -18,7 +19,7 @@ from ingest.progress import Progress, silent
 if TYPE_CHECKING:
     from encoders.distributed import Ranks
 
-_ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors")
+_ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_dim")
 """Settings that a killed run may be resumed without: they change how it runs or is kept, not what it learns."""
 
 
@@ -31,7 +32,7 @@ class EncoderConfig:
     base: str = "auto"
     """Base model: `auto`, `catalogue`, a folder, an installed model package or a Hub id."""
     tuning: str = "full"
-    """How a transformer is tuned: `full`, `lora` or `none` (the user tower alone)."""
+    """What of the text is tuned: `full`, `none` (the user tower alone), or a transformer's `lora`."""
     lora_rank: int = 16
     """Rank of the adapters when tuning = lora."""
     precision: str = "auto"
@@ -51,7 +52,7 @@ class EncoderConfig:
     heads: int = 4
     """Attention heads."""
     layers: int = 2
-    """Attention layers."""
+    """Attention layers; 0 leaves the weighted mean of recent items alone."""
     dropout: float = 0.2
     """Dropout in the tower."""
     epochs: int = 8
@@ -59,7 +60,7 @@ class EncoderConfig:
     patience: int = 2
     """Epochs without a better later window before stopping."""
     continue_epochs: int = 2
-    """Epochs when an earlier tuning is continued on a longer log."""
+    """Epochs when an earlier tuning is continued on a longer log (`init_from`)."""
     pairs_per_epoch: int = 200_000
     """Most (history, next item) pairs of one epoch; a longer log is sampled anew each epoch."""
     pairs_at_once: int = 2048
@@ -68,12 +69,22 @@ class EncoderConfig:
     """Most texts encoded with gradient at a time; 0 is all of a step. Lower it when memory is full."""
     negatives: int = 1024
     """Items drawn from the catalogue for a step, beside the batch's own."""
+    hard_negatives: int = 0
+    """Near neighbours of a step's targets among its negatives, beside what impressions showed and nobody took."""
     negatives_power: float = 0.5
     """Negatives are drawn in proportion to how often items were taken, to this power."""
     recent_half: float = 0.15
     """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
+    newcomer_cost: float = 0.02
+    """Share of recall that may be given up so that items nobody has touched are found; below 0 adds nothing to them."""
+    read_kinds_and_ages: bool = True
+    """Whether the tower reads what was done and when; without, it knows the order alone."""
+    cut_dims: str = ""
+    """Lengths at which vectors may be cut (Matryoshka), such as `64, 128`; each costs training time."""
+    serve_dim: int = 0
+    """Length, one of `cut_dims`, to which a bundle cuts its vectors; 0 leaves them whole."""
     cold_share: float = 0.3
     """Share of items that a step reads as if they were new, so that new items keep their place."""
     learning_rate: float = 1e-3
@@ -102,6 +113,7 @@ def train(
     fit_before: datetime | None = None,
     validate_from: datetime | None = None,
     init_from: Path | str | None = None,
+    repeat_of: Path | str | None = None,
     epochs: int | None = None,
     progress: Progress = silent,
     resume: bool = True,
@@ -111,9 +123,12 @@ def train(
     Nothing that occurred at or after `fit_before` is read. A first tuning trains on what lies before `validate_from`
     (by default the moment that 90 % of the events precede) and keeps the epoch with the best recall on what users took
     from then on. With `init_from`, an earlier model folder is continued for `epochs` (default `continue_epochs`) on all
-    of the log, unless `validate_from` holds a part out. A killed run resumes at its last epoch and ends at the same
-    result. Without anything to learn the untuned base is written and the report says so. Under `torchrun` all processes
-    train together: each takes its share of the batches, the first one measures and writes, and all return its report.
+    of the log, unless `validate_from` holds a part out. With `repeat_of`, an earlier model folder, training begins anew
+    on all of the log and runs for as many epochs as were best there: nothing is held out, and what late events teach is
+    learned as thoroughly as the rest, which continuing does not reach. A killed run resumes at its last epoch and ends
+    at the same result. Without anything to learn the untuned base is written and the report says so. Under `torchrun`
+    all processes train together: each takes its share of the batches, the first one measures and writes, and all return
+    its report.
     """
     import torch
 
@@ -134,6 +149,7 @@ def train(
                 fit_before=fit_before,
                 validate_from=validate_from,
                 init_from=Path(init_from) if init_from is not None else None,
+                repeat_of=Path(repeat_of) if repeat_of is not None else None,
                 epochs=epochs,
                 progress=progress if ranks.first else silent,
                 resume=resume,
@@ -151,10 +167,12 @@ def _train(
     fit_before: datetime | None,
     validate_from: datetime | None,
     init_from: Path | None,
+    repeat_of: Path | None,
     epochs: int | None,
     progress: Progress,
     resume: bool,
 ) -> TrainingReport:
+    from encoders.card import read_card
     from encoders.checkpoint import Checkpoint, fingerprint, folder_fingerprint
     from encoders.epochs import tune
     from encoders.measure import held_out
@@ -165,7 +183,8 @@ def _train(
     everything = read_sequences(data)
     if fit_before is not None:
         everything = everything.before(microseconds(fit_before))
-    since = _held_out_from(everything, validate_from, continued=init_from is not None)
+    earlier = read_card(repeat_of) if repeat_of is not None else None
+    since = _held_out_from(everything, validate_from, hold_out=init_from is None and earlier is None)
     fitted = everything if since is None else everything.before(since)
     asked = held_out(everything, since, most=config.validation_queries, seed=config.seed) if since is not None else None
 
@@ -175,18 +194,22 @@ def _train(
     if init_from is not None:
         start_from(encoder, tower, init_from)
     trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None, ranks=ranks)
-    total = epochs if epochs is not None else (config.continue_epochs if init_from is not None else config.epochs)
+    usual = config.continue_epochs if init_from is not None else earlier.best_epoch if earlier else config.epochs
+    total = epochs if epochs is not None else usual
     key = {
         "config": {name: value for name, value in asdict(config).items() if name not in _ONLY_HOW},
         "data": fingerprint(everything),
         "since": since,
         "base": [base.name, folder_fingerprint(base.folder)],
         "init_from": folder_fingerprint(init_from),
+        "repeat_of": folder_fingerprint(repeat_of),
         "epochs": total,
         "processes": ranks.world,
     }
     checkpoint = Checkpoint(out.with_name(out.name + ".training"), key)
     note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
+    if earlier and not note:
+        note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
 
     logs = out.with_name(out.name + ".tensorboard") if config.tensorboard and ranks.first else None
     tuned = tune(
@@ -194,11 +217,12 @@ def _train(
         checkpoint,
         everything,
         asked,
-        total=0 if note else total,
+        total=total if trainer.batches.any else 0,
         resume=resume,
         logs=logs,
         progress=progress,
         until=started + config.max_minutes * 60 if config.max_minutes else None,
+        newcomers=earlier.newcomers if earlier else 0.0,
     )
     report = TrainingReport(
         folder=out,
@@ -208,9 +232,10 @@ def _train(
         users=everything.n_users,
         events=len(fitted.items),
         requests=len(fitted.shown.users),
-        untuned=tuned.untuned,
-        tuned=tuned.best,
+        untuned=earlier.untuned if earlier else tuned.untuned,
+        tuned=earlier.tuned if earlier else tuned.best,
         best_epoch=tuned.best_epoch,
+        newcomers=tuned.newcomers,
         epochs=tuned.epochs,
         seconds=time.monotonic() - started,
         note=note,
@@ -241,17 +266,22 @@ def _check(config: EncoderConfig) -> None:
             raise EncoderError(
                 f"[encoder] {name}: wanted {bound} or more, got {getattr(config, name)}; correct readrank.toml"
             )
+    lengths = cut_dims(config.cut_dims, config.dim if config.kind == "static" else None)
+    if config.serve_dim and config.serve_dim not in lengths:
+        raise EncoderError(
+            f"[encoder] serve_dim: wanted one of cut_dims = {config.cut_dims!r}, got {config.serve_dim}; add it there"
+        )
     if config.width % config.heads:
         raise EncoderError(
             f"[encoder] width: wanted a multiple of heads = {config.heads}, got {config.width}; change one"
         )
 
 
-def _held_out_from(data: Sequences, validate_from: datetime | None, *, continued: bool) -> int | None:
+def _held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: bool) -> int | None:
     """Return the moment from which events are held out, or None to train on everything."""
     if validate_from is not None:
         return microseconds(validate_from)
-    if continued or len(data.times) < 20:
+    if not hold_out or len(data.times) < 20:
         return None
     return int(np.quantile(data.times, 0.9, method="nearest"))
 

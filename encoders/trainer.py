@@ -11,11 +11,12 @@ import torch
 from encoders.accumulate import Accumulated
 from encoders.base import Base, find_base
 from encoders.batches import Batch, Batches
+from encoders.cuts import cut_dims
 from encoders.distributed import Ranks
-from encoders.encoder import Encoder
+from encoders.encoder import Encoder, all_vectors
 from encoders.errors import EncoderError
 from encoders.impressions import ShownBatches
-from encoders.interest import InterestModel
+from encoders.interest import TOWER, InterestModel
 from encoders.journal import EpochTotals, Journal, Step
 from encoders.losses import next_item_loss, shown_loss
 from encoders.memory import advised, step_advice
@@ -39,7 +40,7 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
         tokenizer, vectors = distil(
             base, texts, config.dim, own_direction=config.own_direction, seed=config.seed, progress=progress
         )
-        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens)
+        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens, tuned=config.tuning == "full")
     else:
         encoder = TransformerEncoder.open(
             base,
@@ -49,7 +50,14 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
             precision=config.precision,
             lora_rank=config.lora_rank,
         )
-    tower = UserTower(encoder.dim, width=config.width, heads=config.heads, layers=config.layers, dropout=config.dropout)
+    tower = UserTower(
+        encoder.dim,
+        width=config.width,
+        heads=config.heads,
+        layers=config.layers,
+        dropout=config.dropout,
+        read_kinds_and_ages=config.read_kinds_and_ages,
+    )
     return encoder, tower, base
 
 
@@ -86,16 +94,19 @@ class Trainer:
             pairs_per_epoch=config.pairs_per_epoch,
             negatives=max(config.negatives // shrink, 1),
             negatives_power=config.negatives_power,
+            hard_negatives=config.hard_negatives // shrink,
             recent_half=config.recent_half,
         )
         self.shown = ShownBatches(data, length=config.history)
         rate = config.learning_rate * (0.5 if continued else 1.0)
+        # what is frozen has no gradient, and an optimiser needs none of it
         groups = [*encoder.groups(rate), {"params": list(tower.parameters()), "lr": rate, "weight_decay": 0.01}]
         self.rates = [group["lr"] for group in groups]
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.parameters = [value for group in groups for value in group["params"]]
         self.ranks.copy_first([*encoder.module.parameters(), *tower.parameters()])
         self.continued = continued
+        self._cut_dims = cut_dims(config.cut_dims, encoder.dim)
         self.steps = 0
         self._texts = 0
 
@@ -110,6 +121,8 @@ class Trainer:
         seed_everything(self.config.seed * 1000 + number + 1_000_003 * self.ranks.rank)
         rng = np.random.default_rng((self.config.seed, number))
         shown_rng = np.random.default_rng((self.config.seed, number, 1 + self.ranks.rank))
+        if self.config.hard_negatives:
+            self.batches.negatives.look_around(all_vectors(self.encoder, self.batches.data.n_items), rng)
         self.encoder.module.train()
         self.tower.train()
         expected = self.steps_an_epoch
@@ -132,7 +145,12 @@ class Trainer:
         encoder = cast("Encoder", once)  # the losses ask for `vectors` alone
         try:
             loss = next_item_loss(
-                encoder, self._tower, batch, correction=config.popularity_correction, cold_share=config.cold_share
+                encoder,
+                self._tower,
+                batch,
+                correction=config.popularity_correction,
+                cold_share=config.cold_share,
+                cut_dims=self._cut_dims,
             )
             shown = self.shown.draw(rng) if config.impressions_share else None
             if shown is not None:
@@ -161,10 +179,11 @@ class Trainer:
 
 def start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:
     """Take over encoder and tower of an earlier model folder."""
-    earlier = InterestModel.load(folder)
+    InterestModel.load(folder)  # says what is wrong with a folder that is not whole
     encoder.start_from(folder)
     try:
-        tower.load_state_dict({name: torch.from_numpy(value) for name, value in earlier.tower.items()})
+        with np.load(folder / TOWER, allow_pickle=False) as stored:
+            tower.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored.files})
     except RuntimeError as error:
         raise EncoderError(
             f"{folder}: wanted a tower of the present settings, got another shape; train anew instead of continuing"

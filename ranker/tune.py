@@ -1,4 +1,4 @@
-"""Which encoder does the ranker learn from, which one serves? One tuned on the earlier log, then continued."""
+"""Which encoder does the ranker learn from, which one serves? One tuned on the earlier log, one on all of it."""
 
 import shutil
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ def tune_encoder(
     until: datetime,
     progress: Progress,
 ) -> TunedEncoder:
-    """Tune on what lies before `examples_from` (microseconds), then continue on everything before `until`.
+    """Tune on what lies before `examples_from` (microseconds), then anew on everything before `until`.
 
     The ranker's examples lie at or after `examples_from`: it meets scores of an encoder that has not seen them, as in
     service. With no such moment, there is one encoder for both.
@@ -54,7 +54,7 @@ def tune_encoder(
         return TunedEncoder(early=model, final=model, measured=_measured(report))
     moment = EPOCH + timedelta(microseconds=examples_from)
     report = train_encoder(scratch / "data", scratch / "early", config, validate_from=moment, progress=progress)
-    train_encoder(scratch / "data", scratch / "final", config, init_from=scratch / "early", progress=progress)
+    train_encoder(scratch / "data", scratch / "final", config, repeat_of=scratch / "early", progress=progress)
     return TunedEncoder(
         early=InterestModel.load(scratch / "early"),
         final=InterestModel.load(scratch / "final"),

@@ -17,8 +17,8 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "without hard negatives": ("hard_negatives=0",),
     "without kinds and ages": ("read_kinds_and_ages=false",),
     "mean pooling": ("layers=0",),
-    "frozen text": ("frozen_text=true",),
-    "without newcomers": ("newcomers=false",),
+    "frozen text": ("tuning=none",),
+    "without newcomers": ("newcomer_cost=-1",),
 }
 """Settings that differ from those of the tuned system."""
 
@@ -79,16 +79,16 @@ class Systems:
         return self._place(name, refit=self._refit and name != UNTUNED)
 
     def _train(self, name: str, config: EncoderConfig, *, refit: bool) -> float:
-        """Train as the product does: choose the epoch on the last part of the log, then continue on all of it."""
+        """Train as the product does: choose the epoch on the last part of the log, then train anew on all of it."""
         data, first = self._prepared.training, self._place(name, refit=False)
         report = train(data, first, config, epochs=0 if name == UNTUNED else None, progress=_progress(name))
         if not refit:
             return report.seconds
         second = self._place(name, refit=True)
-        return report.seconds + train(data, second, config, init_from=first, progress=_progress(name)).seconds
+        return report.seconds + train(data, second, config, repeat_of=first, progress=_progress(name)).seconds
 
     def _place(self, name: str, *, refit: bool) -> Path:
-        return self._scratch / (name.replace(" ", "-") + ("-continued" if refit else ""))
+        return self._scratch / (name.replace(" ", "-") + ("-all" if refit else ""))
 
 
 def _progress(name: str) -> Progress:

@@ -1,0 +1,67 @@
+"""Settings that change what is trained: repeating on all of the log, frozen text, smaller towers, cut vectors."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from encoders.buckets import age_bucket, weight_bucket
+from encoders.errors import EncoderError
+from encoders.interest import InterestModel
+from encoders.tower import UserTower, tower_arrays
+from encoders.train import EncoderConfig, train
+
+
+def test_repeating_takes_epochs_and_addition_over_and_holds_nothing_out(shop, small, tmp_path):
+    first = train(shop.folder, tmp_path / "first", small)
+    card = json.loads((tmp_path / "first" / "card.json").read_text())
+    (tmp_path / "first" / "card.json").write_text(json.dumps(card | {"newcomers": 0.75, "best_epoch": 2}))
+    again = train(shop.folder, tmp_path / "again", small, repeat_of=tmp_path / "first")
+    assert (len(again.epochs), again.best_epoch, again.newcomers) == (2, 2, 0.75)
+    assert again.events > first.events
+    assert again.tuned == first.tuned
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["newcomers"] == 0.75
+
+
+def test_frozen_text_stays_as_it_was(shop, small, tmp_path):
+    train(shop.folder, tmp_path / "untuned", small, epochs=0)
+    train(shop.folder, tmp_path / "frozen", replace(small, tuning="none"))
+    texts = ["red wool scarf", "tram to the sea"]
+    before, after = (InterestModel.load(tmp_path / name).encode(texts) for name in ("untuned", "frozen"))
+    np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("changes", [{"layers": 0}, {"read_kinds_and_ages": False}])
+def test_served_towers_without_parts_agree_with_trained_ones(changes):
+    torch.manual_seed(0)
+    config = EncoderConfig(width=8, heads=2, history=6, **changes)
+    tower = UserTower(5, width=8, heads=2, layers=config.layers, read_kinds_and_ages=config.read_kinds_and_ages).eval()
+    for value in tower.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    arrays = {name: value.numpy() for name, value in tower_arrays(tower).items()}
+    described = {"dim": 5, "kind": "static", "history": 6, "heads": 2, "layers": config.layers}
+    served = InterestModel(None, described | {"read_kinds_and_ages": config.read_kinds_and_ages}, arrays)
+    vectors = np.random.default_rng(0).normal(size=(1, 3, 5)).astype(np.float32)
+    weights, ages = np.array([[1.0, 5.0, -1.0]]), np.array([[90_000.0, 3_000.0, 20.0]])
+    kinds, between = weight_bucket(weights), age_bucket(ages[:, None, :] - ages[:, :, None])
+    with torch.no_grad():
+        mean, state = tower.states(
+            torch.from_numpy(vectors), torch.from_numpy(kinds), torch.from_numpy(between), torch.ones(1, 3).bool()
+        )
+        expected = tower.users(mean[:, 2], state[:, 2], torch.from_numpy(age_bucket(ages[:, 2])))
+    got = served.user_vectors(vectors, weights.astype(np.float32), ages.astype(np.float32), np.ones((1, 3), bool))
+    np.testing.assert_allclose(got, expected.numpy(), atol=1e-5)
+    if not config.read_kinds_and_ages:
+        ones, later = np.ones((1, 3), np.float32), (ages * 9).astype(np.float32)
+        older = served.user_vectors(vectors, ones, later, np.ones((1, 3), bool))
+        np.testing.assert_array_equal(got, older)
+
+
+def test_cut_vectors_learn_as_well(shop, small, tmp_path):
+    train(shop.folder, tmp_path / "cut", replace(small, cut_dims="4, 8"))
+    assert json.loads((tmp_path / "cut" / "config.json").read_text())["cut_dims"] == [4, 8]
+    assert InterestModel.load(tmp_path / "cut", dim=4).encode(["red wool scarf"]).shape == (1, 4)
+    with pytest.raises(EncoderError, match="wanted lengths below 16"):
+        train(shop.folder, tmp_path / "wrong", replace(small, dim=16, cut_dims="16"))
