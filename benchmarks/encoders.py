@@ -7,10 +7,11 @@
 `--judge` holds `case.py`, `score.py` and `score_rank.py`; `--data` the data sets. With `--inner` each case is cut from
 what was known before its cutoff, which is where settings are chosen; without it the figures are the final ones.
 
-Tuned is what the product does: the epoch is chosen on the last tenth of the known log, then training goes on over all
+Tuned is what the product does: the epoch is chosen on the last tenth of the known log, then training begins anew on all
 of it; seconds are the sum of both. It stands beside the untuned encoder, a TF-IDF profile of the same history, and the
-sum of interest and profile. `--ablations` trains once more without each part. `--models` measures ready-made encoders
-instead: MODELS/<case>/ is a model folder; with `item_vectors.npy` in it (a row an item, by item_id) no text is encoded.
+sum of interest and profile. `--ablations` trains once more without each part that is in use, `--variant` with other
+settings. `--models` measures ready-made encoders instead: MODELS/<case>/ is a model folder; with `item_vectors.npy` in
+it (a row an item, by item_id) no text is encoded.
 
 Intervals are of 95 %, by bootstrap over queries; differences are paired.
 """
@@ -44,22 +45,23 @@ WORDS_SHARE = 0.3
 def main() -> None:
     """Run the cases asked for and print a table each."""
     parser, given = _arguments()
-    names = _systems(given)
+    variants = (ABLATIONS if given.ablations else {}) | dict(map(_variant, given.variant))
+    names = [*_systems(given), *variants]
     against = given.against or (TUNED if given.ablations else PROFILE)
     if given.against and against not in names:
         parser.error(f"--against: wanted one of {', '.join(names)}, got {against!r}")
     try:
         config = with_settings(EncoderConfig(), given.set)
-        for name in names:
-            with_settings(config, ABLATIONS.get(name, ()))
+        settings = {name: with_settings(config, changes) for name, changes in variants.items()}
     except EncoderError as error:
         parser.error(str(error))
+    for name in [name for name in settings if settings[name] == config]:
+        print(f"{name}: not measured, the tuned settings are so already ({' '.join(variants[name])})")
+        names.remove(name)
     rows: list[dict[str, Any]] = []
     for case in given.case:
         with tempfile.TemporaryDirectory(prefix="readrank-encoders-") as scratch:
-            own = _run_case(
-                case, given, config, sorted(names, key=lambda name: name != against), against, Path(scratch)
-            )
+            own = _run_case(case, given, {TUNED: config} | settings, names, against, Path(scratch))
         rows += own
         Console(width=150).print(table(case, own, inner=given.inner))
         if given.markdown:
@@ -69,15 +71,22 @@ def main() -> None:
 
 
 def _run_case(
-    case: str, given: argparse.Namespace, config: EncoderConfig, names: list[str], against: str, scratch: Path
+    case: str,
+    given: argparse.Namespace,
+    settings: dict[str, EncoderConfig],
+    names: list[str],
+    against: str,
+    scratch: Path,
 ) -> list[dict[str, Any]]:
     """Make and judge each system; the one that others are compared with comes first."""
     prepared = prepare(case, data=given.data, judge=given.judge, scratch=scratch, inner=given.inner)
-    systems = Systems(prepared, config, scratch, refit=given.refit, models=given.models, words_share=given.words_share)
+    systems = Systems(
+        prepared, settings, scratch, refit=given.refit, models=given.models, words_share=given.words_share
+    )
     judge, past = Judge(given.judge, prepared), Past(prepared.asked)
     rows: list[dict[str, Any]] = []
     other: tuple[str, Judged] | None = None
-    for name in names:
+    for name in sorted(names, key=lambda name: name != against):
         system = systems.make(name)
         ours = judge.judge(answers(system.scorer, past, prepared))
         other = (name, ours) if name == against else other
@@ -88,8 +97,13 @@ def _run_case(
 
 def _systems(given: argparse.Namespace) -> list[str]:
     names = [] if given.no_baselines else [PROFILE] if given.models else [PROFILE, UNTUNED]
-    names += [TUNED] if given.no_baselines else [TUNED, WITH_WORDS]
-    return [*names, *ABLATIONS] if given.ablations else names
+    return [*names, TUNED] if given.no_baselines else [*names, TUNED, WITH_WORDS]
+
+
+def _variant(text: str) -> tuple[str, tuple[str, ...]]:
+    """Read `NAME: SETTING=VALUE ...`."""
+    name, _, changes = text.partition(":")
+    return name.strip(), tuple(changes.split())
 
 
 def _command(case: str, given: argparse.Namespace) -> str:
@@ -98,6 +112,7 @@ def _command(case: str, given: argparse.Namespace) -> str:
     words += ["--inner"] * given.inner + ["--ablations"] * given.ablations + ["--models MODELS"] * bool(given.models)
     words += ["--no-refit"] * (not given.refit) + ["--no-baselines"] * given.no_baselines
     words += [f"--against '{given.against}'"] * bool(given.against) + [f"--set {' '.join(given.set)}"] * bool(given.set)
+    words += [f"--variant '{variant}'" for variant in given.variant]
     return " ".join(words + [f"--words-share {given.words_share}"] * (given.words_share != WORDS_SHARE))
 
 
@@ -111,14 +126,17 @@ def _arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--refit", action=argparse.BooleanOptionalAction, default=True, help="train on all at last")
     parser.add_argument("--no-baselines", action="store_true", help="measure the tuned encoder alone")
     parser.add_argument("--ablations", action="store_true", help="train also without each part")
+    parser.add_argument(
+        "--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE ...'", help="train also with these"
+    )
     parser.add_argument("--against", metavar="SYSTEM", help="print paired differences from this one")
     parser.add_argument("--models", type=Path, help="measure ready-made model folders, one a case, instead of training")
     parser.add_argument("--words-share", type=float, default=WORDS_SHARE, help="the profile's part in tuned + words")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--markdown", type=Path, help="write the tables into this page, between its marks")
     given = parser.parse_args()
-    if given.models and given.ablations:
-        parser.error("--models measures what is trained already, --ablations trains: pass one of them")
+    if given.models and (given.ablations or given.variant):
+        parser.error("--models measures what is trained already, --ablations and --variant train: pass one of them")
     return parser, given
 
 

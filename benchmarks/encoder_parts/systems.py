@@ -2,12 +2,12 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.encoder_parts.cases import Prepared
 from benchmarks.encoder_parts.scoring import Scorer, interest_scorer, profile_scorer, with_words
-from encoders.command import with_settings
 from encoders.train import EncoderConfig, train
 from ingest.progress import Progress
 
@@ -20,7 +20,7 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "frozen text": ("tuning=none",),
     "without newcomers": ("newcomer_cost=-1",),
 }
-"""Settings that differ from those of the tuned system."""
+"""What each lacks, as settings that differ from those of the tuned system."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,15 @@ class System:
 
 
 class Systems:
-    """The systems of one case; a model is trained when first asked for, in `scratch`."""
+    """The systems of one case; a model is trained when first asked for, in `scratch`.
+
+    `settings` holds those of the tuned system and of each variant of it, by their names.
+    """
 
     def __init__(
         self,
         prepared: Prepared,
-        config: EncoderConfig,
+        settings: Mapping[str, EncoderConfig],
         scratch: Path,
         *,
         refit: bool = True,
@@ -49,7 +52,7 @@ class Systems:
         words_share: float = 0.0,
     ) -> None:
         self._prepared = prepared
-        self._config = config
+        self._settings = settings
         self._scratch = scratch
         self._refit = refit
         self._models = models
@@ -74,7 +77,7 @@ class Systems:
             self._seconds[name] = None
             return self._models / self._prepared.name
         if name not in self._seconds:
-            config = with_settings(self._config, ABLATIONS.get(name, ()))
+            config = self._settings[TUNED if name == UNTUNED else name]
             self._seconds[name] = self._train(name, config, refit=self._refit and name != UNTUNED)
         return self._place(name, refit=self._refit and name != UNTUNED)
 

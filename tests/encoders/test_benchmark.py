@@ -14,7 +14,7 @@ import pytest
 from benchmarks.encoder_parts.cases import Asked, Prepared, judge_module, prepare
 from benchmarks.encoder_parts.judging import COLD_RECALL, NDCG, ONE_EVENT, Judge, Line
 from benchmarks.encoder_parts.scoring import Past, answers, interest_scorer, profile_scorer, with_words
-from benchmarks.encoder_parts.systems import PROFILE, TUNED, UNTUNED, WITH_WORDS
+from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS
 from benchmarks.encoder_parts.tables import SECONDS, markdown, put_into
 from encoders.interest import InterestModel
 from encoders.train import train
@@ -22,7 +22,7 @@ from encoders.train import train
 ROOT = Path(__file__).parents[2]
 JUDGE = ROOT.parent / "shared" / "judge"
 AT = datetime(2024, 5, 1)
-NO_ONE_ELSE = np.zeros((1, 3), bool)
+NONE_UNTOUCHED = np.zeros((1, 3), bool)
 needs_judge = pytest.mark.skipif(not JUDGE.is_dir(), reason=f"no judge in {JUDGE}")
 
 
@@ -82,6 +82,27 @@ def test_the_benchmark_judges_each_protocol(data, tmp_path):
     figures = {(row["case"], row["figure"]) for row in rows}
     assert {("amazon_beauty", name) for name in (COLD_RECALL, SECONDS, f"{NDCG}, warm users")} <= figures
     assert ("movielens_small", f"{NDCG}, {ONE_EVENT}") in figures
+
+
+@needs_judge
+def test_each_part_in_use_is_left_out_in_turn(data, tmp_path):
+    out = tmp_path / "figures.json"
+    told = run(data, "--set", *TINY, "hard_negatives=8", "--ablations", "--no-baselines", "--case", "amazon_beauty",
+               "--variant", "one layer: layers=1", "--variant", "same: layers=2", "--out", str(out))  # fmt: skip
+    rows = [row for row in json.loads(out.read_text()) if row["figure"] == NDCG]
+    assert [row["system"] for row in rows] == [TUNED, *ABLATIONS, "one layer"]
+    assert "same: not measured" in told
+    assert "against" not in rows[0]
+    for row in rows[1:]:
+        assert row["against"] == TUNED
+        assert row["gained_low"] <= row["gained"] <= row["gained_high"]
+        assert row["gained"] == pytest.approx(row["value"] - rows[0]["value"], abs=1e-6)
+
+
+@needs_judge
+def test_a_setting_that_is_none_is_told_in_one_line(data):
+    with pytest.raises(AssertionError, match="wanted NAME=VALUE with one of"):
+        run(data, "--variant", "odd: nothing=1")
 
 
 @needs_judge
@@ -156,30 +177,26 @@ def test_untouched_items_gain_what_the_model_adds(shop, small, tmp_path):
     folder = train(shop.folder, tmp_path / "model", small, epochs=0).folder
     texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()[:3]
     history = [Past(three_items()).history("u", 2**60)]
-    with np.load(folder / "tower.npz") as stored:
-        tower = dict(stored)
-    tower.pop("newcomer", None)
-    np.savez(folder / "tower.npz", **tower)
-    plain = interest_scorer(folder, texts)(history, NO_ONE_ELSE)
+    config = json.loads((folder / "config.json").read_text())
     untouched = np.array([[False, True, True]])
-    assert np.array_equal(interest_scorer(folder, texts)(history, untouched), plain)
-    direction = np.full(small.dim, 0.5, np.float32)
-    np.savez(folder / "tower.npz", **tower, newcomer=direction)
-    found = interest_scorer(folder, texts)(history, untouched)
-    model = InterestModel.load(folder)
-    vectors, one = model.encode(texts), np.ones((1, 1), np.float32)
-    users = model.user_vectors(vectors[None, :1], one, one * float(history[0].ages_s[0]), one.astype(bool))
-    assert found[0, 0] == pytest.approx(plain[0, 0])
-    assert found[0, 1:] == pytest.approx(plain[0, 1:] + users[0] @ direction, abs=1e-5)
+
+    def interest(**changes):
+        (folder / "config.json").write_text(json.dumps({**config, **changes}))
+        return interest_scorer(folder, texts)(history, untouched)
+
+    plain = interest(newcomers=0.0)
+    assert interest(newcomers=0.75)[0] == pytest.approx(plain[0] + np.array([0, 0.75, 0.75]), abs=1e-5)
+    config.pop("newcomers", None)
+    assert np.array_equal(interest(), plain), "a model of before there was such an addition"
 
 
 def test_words_count_in_standard_deviations():
     def of(row):
         return lambda histories, untouched: np.array([row], np.float32)
 
-    found = with_words(of([0, 100, 200]), of([3, 3, 3]), 0.3)([], NO_ONE_ELSE)
+    found = with_words(of([0, 100, 200]), of([3, 3, 3]), 0.3)([], NONE_UNTOUCHED)
     assert found[0] == pytest.approx(np.array([-1, 0, 1]) * np.sqrt(3 / 2))
-    both = with_words(of([0, 100, 200]), of([2, 1, 0]), 0.3)([], NO_ONE_ELSE)
+    both = with_words(of([0, 100, 200]), of([2, 1, 0]), 0.3)([], NONE_UNTOUCHED)
     assert both[0] == pytest.approx(found[0] * 0.7)
 
 
