@@ -144,7 +144,7 @@ def _user_vectors(model: InterestModel, vectors: Floats, histories: list[History
     last = [slice(max(len(h.items) - model.history, 0), None) for h in histories]
     n, length = len(histories), max(1, *(min(len(h.items), model.history) for h in histories))
     recent = np.zeros((n, length, model.dim), np.float32)
-    weights, ages = np.ones((n, length), np.float32), np.zeros((n, length), np.float32)
+    weights, ages = np.ones((n, length), np.float32), np.zeros((n, length))
     mask = np.zeros((n, length), bool)
     for row, (h, part) in enumerate(zip(histories, last, strict=True)):
         items = h.items[part]
