@@ -127,6 +127,7 @@ def joined() -> Iterator[Ranks]:
         distributed.init_process_group(backend, timeout=_PATIENCE)
     yield Ranks(rank=distributed.get_rank(), world=distributed.get_world_size(), device=device)
     if opened:  # not after an error: the others may still wait for this process, and torchrun ends them
+        distributed.barrier()
         distributed.destroy_process_group()
 
 

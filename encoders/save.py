@@ -33,7 +33,9 @@ def save_model(
     """Write the folder that `InterestModel.load` opens, with its card; an earlier one of that name is replaced."""
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
+    for stale in out.parent.iterdir():
+        if stale.name.startswith(f"{out.name}.") and stale.name.endswith(".new"):  # what a killed run left
+            shutil.rmtree(stale, ignore_errors=True)
     fresh.mkdir()
     try:
         described = encoder.save(fresh)

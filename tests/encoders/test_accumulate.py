@@ -38,7 +38,7 @@ def encoder(request, tiny_transformer) -> Encoder:
 def _loss(vectors: torch.Tensor) -> torch.Tensor:
     """Every vector meets every other, as negatives do: no share of the rows has a gradient of its own."""
     weights = torch.linspace(-1, 1, len(vectors))
-    return (vectors @ vectors.T * 3).logsumexp(dim=1) @ weights
+    return (vectors @ vectors.T * 3).logsumexp(dim=1) @ weights / len(vectors)
 
 
 def _gradients(encoder: Encoder) -> list[torch.Tensor]:

@@ -1,0 +1,133 @@
+import json
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from encoders.checkpoint import fingerprint
+from encoders.export import export_frames
+from encoders.sequences import read_sequences
+from encoders.train import train
+
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import json, os, signal, sys
+from pathlib import Path
+from encoders.checkpoint import Checkpoint
+from encoders.train import EncoderConfig, train
+
+data, out, settings, when = sys.argv[1:]
+seen = {"tune encoder": 0}
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def progress(step, done, total=None, note=""):
+    seen[step] = done
+    if when == "mid-epoch" and seen["tune encoder"] == 1 and step == "epoch" and done == 3:
+        die()
+
+if when == "best written, state not":
+    save = Checkpoint.save
+    Checkpoint.save = lambda self, t, epochs, best: die() if len(epochs) == 2 else save(self, t, epochs, best)
+if when == "state half written":
+    replace = Path.replace
+    Path.replace = lambda self, to: die() if to.name == "state.pt" and to.exists() else replace(self, to)
+if when == "model half written":
+    import encoders.card, encoders.save
+    encoders.save.write_card = lambda *given, **named: die()
+train(data, out, EncoderConfig(**json.loads(settings)), progress=progress)
+"""
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shop, small, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "m"
+    train(shop.folder, folder, small)
+    return folder
+
+
+def _stored(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in ("token_vectors.npy", "tower.npz", "static.npz")}
+
+
+@pytest.mark.parametrize("when", ["mid-epoch", "best written, state not", "state half written", "model half written"])
+def test_a_process_killed_at_any_moment_resumes_to_the_same_result(shop, small, undisturbed, tmp_path, when):
+    out = tmp_path / "m"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(shop.folder), str(out), json.dumps(asdict(small)), when],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not out.exists()
+    assert (tmp_path / "m.training" / "state.pt").is_file()
+    begun = []
+    report = train(shop.folder, out, small, progress=lambda step, done, *rest: begun.append((step, done)))
+    # the first epoch is not run again
+    assert next(done for step, done in begun if step == "tune encoder") >= 1
+    assert [epoch.number for epoch in report.epochs] == [1, 2, 3]
+    assert _stored(out) == _stored(undisturbed)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+
+
+def _killed_after_the_first_epoch(data: Path, out: Path, config) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(step, done, total=None, note=""):
+        if step == "tune encoder" and done == 1:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(data, out, config, progress=kill)
+    assert (out.with_name("m.training") / "state.pt").is_file()
+
+
+def _begins_at(data: Path, out: Path, config) -> int:
+    begun = []
+    train(data, out, config, progress=lambda step, done, *rest: begun.append((step, done)))
+    return next(done for step, done in begun if step == "tune encoder")
+
+
+def test_a_checkpoint_of_other_settings_is_not_taken(shop, small, tmp_path):
+    _killed_after_the_first_epoch(shop.folder, tmp_path / "m", small)
+    assert _begins_at(shop.folder, tmp_path / "m", replace(small, learning_rate=5e-3)) == 0
+
+
+def test_a_checkpoint_of_other_data_is_not_taken(shop, small, tmp_path):
+    """As many events, users and items: one event's item is another."""
+    _killed_after_the_first_epoch(shop.folder, tmp_path / "m", small)
+    changed = shop.interactions.with_columns(
+        item_id=pl.when(pl.int_range(pl.len()) == 5).then(pl.lit("i119")).otherwise("item_id")
+    )
+    export_frames(shop.items, changed, tmp_path / "data", before=shop.before, impressions=shop.impressions)
+    assert _begins_at(tmp_path / "data", tmp_path / "m", small) == 0
+
+
+def test_settings_that_change_no_result_leave_a_checkpoint_in_use(shop, small, tmp_path):
+    _killed_after_the_first_epoch(shop.folder, tmp_path / "m", small)
+    assert _begins_at(shop.folder, tmp_path / "m", replace(small, texts_at_once=50, max_minutes=30)) == 1
+
+
+def test_a_damaged_checkpoint_is_none(shop, small, undisturbed, tmp_path):
+    _killed_after_the_first_epoch(shop.folder, tmp_path / "m", small)
+    state = tmp_path / "m.training" / "state.pt"
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    assert _begins_at(shop.folder, tmp_path / "m", small) == 0
+    assert _stored(tmp_path / "m") == _stored(undisturbed)
+
+
+@pytest.mark.parametrize("name", ["texts", "starts", "items", "weights", "times"])
+def test_the_data_fingerprint_sees_every_part(shop, name):
+    data = read_sequences(shop.folder)
+    held = getattr(data, name)
+    changed = [*held[:-1], "other"] if name == "texts" else np.concatenate([held[:-1], held[-1:] + 1])
+    assert fingerprint(replace(data, **{name: changed})) != fingerprint(data)
+    assert fingerprint(read_sequences(shop.folder)) == fingerprint(data)
+    fewer = replace(data.shown, clicked=~data.shown.clicked)
+    assert fingerprint(replace(data, shown=fewer)) != fingerprint(data)
