@@ -38,7 +38,7 @@ class InterestModel:
     A model trained with `cut_dims` can be cut to one of these lengths (Matryoshka; Kusupati et al., 2022). Item vectors
     then are the first numbers of the whole ones, of length one again, and user vectors the first numbers of theirs.
     Histories may be given either way: whole vectors give exactly the first numbers of the whole user vector, as in
-    training; of cut ones the tower reads what there is, as if the rest were zeros, so that nothing whole need be kept.
+    training; of cut ones the tower reads what there is, as if the rest were zeros, which finds a little less.
     """
 
     def __init__(self, folder: Path, config: dict[str, Any], tower: dict[str, Floats]) -> None:

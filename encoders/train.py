@@ -84,7 +84,7 @@ class EncoderConfig:
     cut_dims: str = ""
     """Lengths at which vectors may be cut (Matryoshka), such as `64, 128`; each costs training time."""
     serve_dim: int = 0
-    """Length, one of `cut_dims`, to which a bundle cuts its vectors; 0 leaves them whole."""
+    """Length, one of `cut_dims`, at which a service scores items: less memory and time; 0 is the whole length."""
     cold_share: float = 0.3
     """Share of items that a step reads as if they were new, so that new items keep their place."""
     learning_rate: float = 1e-3

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
-from encoders.interest import TOKEN_VECTORS, TOKENIZER, TRANSFORMER, Floats, InterestModel
+from encoders.interest import TOKEN_VECTORS, TOKENIZER, TRANSFORMER, Floats, InterestModel, unit_rows
 from ingest import columns as c
 from ingest.progress import Progress, silent
 
@@ -84,9 +84,16 @@ class CatalogueVectors:
         nothing = cls(ids=[], texts=prints, stored=stored, scales=scales, encoder=encoder_fingerprint(model))
         return nothing.refresh(model, ids, texts, progress)[0]
 
-    def floats(self) -> Floats:
-        """Return the vectors as float32 [n, dim]: unit rows up to rounding, or zeros."""
-        return decompressed(self.stored, self.scales)
+    def floats(self, dim: int | None = None) -> Floats:
+        """Return the vectors as float32: unit rows up to rounding, or zeros; cut to `dim` numbers if given."""
+        if dim is None or dim == self.dim:
+            return decompressed(self.stored, self.scales)
+        return unit_rows(self.stored[:, :dim].astype(np.float32))
+
+    def at(self, rows: NDArray[np.integer]) -> Floats:
+        """Return some vectors as float32 [..., dim], read from the disk alone where they are memory-mapped."""
+        scales = None if self.scales is None else self.scales[rows]
+        return decompressed(self.stored[rows], scales)
 
     def refresh(
         self, model: InterestModel, ids: Sequence[str], texts: Sequence[str], progress: Progress = silent
@@ -184,7 +191,7 @@ def compressed(vectors: Floats, form: str) -> tuple[NDArray[Any], Floats | None]
 def decompressed(rows: NDArray[Any], scales: Floats | None) -> Floats:
     """Return what `compressed` was given, up to rounding."""
     out = rows.astype(np.float32)
-    return out if scales is None else out * scales[:, None]
+    return out if scales is None else out * scales[..., None]
 
 
 def encoder_fingerprint(model: InterestModel) -> str:

@@ -89,6 +89,7 @@ class Sources:
         following: sparse.csr_matrix,
         factors: Factors,
     ):
+        """Hold what was fitted; `item_vectors` are whole, an `interest` cut to fewer numbers scores items by these."""
         self.catalogue = catalogue
         self.interest = interest
         self.item_vectors = item_vectors
@@ -98,7 +99,7 @@ class Sources:
         self.following = following
         self.everything = ItemSet(
             rows=np.arange(len(catalogue), dtype=np.int32),
-            vectors=item_vectors.floats(),
+            vectors=item_vectors.floats(interest.dim),
             words=item_words,
             categories=catalogue.categories,
         )
@@ -113,11 +114,14 @@ class Sources:
         before: int,
         neighbours: NeighboursConfig,
         factors: FactorsConfig,
+        *,
         vectors: str = "float16",
+        serve_dim: int = 0,
     ) -> Self:
         """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained.
 
-        `vectors` is the form that item vectors are kept in: what is learned from them knows them as they will serve.
+        `vectors` is the form that item vectors are kept in, `serve_dim` the length that they are cut to for scoring (0:
+        whole): what is learned from them knows them as they will serve.
         """
         users, items, weights, times = history.events(before=before)
         liked = weights > 0
@@ -126,7 +130,7 @@ class Sources:
         words = Words.fit(texts)
         return cls(
             catalogue,
-            interest,
+            interest.cut(serve_dim or interest.dim),
             CatalogueVectors.encode(interest, catalogue.ids, texts, vectors),
             words,
             words.matrix(texts),
@@ -143,7 +147,7 @@ class Sources:
             history=history,
             recent=recent,
             interest=self.interest.user_vectors(
-                self.everything.vectors[recent.items], recent.weights, recent.ages, recent.mask
+                self._past_vectors(recent.items), recent.weights, recent.ages, recent.mask
             ),
             factors=self.factors.user_vectors(recent),
             past=history_weights(recent, len(self.catalogue), DECAY),
@@ -209,6 +213,11 @@ class Sources:
             in_categories[new] = self.catalogue.category_rows([categories[place] for place in new])
         return ItemSet(rows=rows, vectors=vectors, words=words.tocsr(), categories=in_categories.tocsr())
 
+    def _past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
+        """Return whole vectors, which say more of a history than the cut ones that score the catalogue."""
+        held = self.everything.vectors
+        return held[rows] if held.shape[1] == self.item_vectors.dim else self.item_vectors.at(rows)
+
     def save(self, folder: Path) -> None:
         """Write what was fitted next to the catalogue; the encoder has its own folder."""
         self.item_vectors.save(folder / "item_vectors")
@@ -221,13 +230,13 @@ class Sources:
         self.factors.save(neighbours / "factors.npz")
 
     @classmethod
-    def load(cls, folder: Path, catalogue: Catalogue) -> Self:
+    def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0) -> Self:
         """Read what `save` wrote."""
-        neighbours, vectors = folder / "neighbours", CatalogueVectors.load(folder / "item_vectors")
+        neighbours = folder / "neighbours"
         return cls(
             catalogue,
-            InterestModel.load(folder / "encoder", vectors.dim),
-            vectors,
+            InterestModel.load(folder / "encoder", serve_dim or None),
+            CatalogueVectors.load(folder / "item_vectors"),
             Words.load(folder / "words"),
             sparse.load_npz(neighbours / "words.npz").tocsr(),
             sparse.load_npz(neighbours / "together.npz").tocsr(),

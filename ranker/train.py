@@ -208,7 +208,15 @@ def _fit_sources(
     catalogue: Catalogue, texts: list[str], interest: InterestModel, history: History, before: int, config: TrainConfig
 ) -> Sources:
     return Sources.fit(
-        catalogue, texts, interest, history, before, config.neighbours, config.factors, config.encoder.vectors
+        catalogue,
+        texts,
+        interest,
+        history,
+        before,
+        config.neighbours,
+        config.factors,
+        vectors=config.encoder.vectors,
+        serve_dim=config.encoder.serve_dim,
     )
 
 

@@ -122,6 +122,17 @@ def test_saved_vectors_come_back_bit_by_bit(model, form, tmp_path):
     assert model.asked == []
 
 
+@pytest.mark.parametrize("form", ["float16", "int8"])
+def test_rows_can_be_read_alone_and_all_of_them_cut(model, form):
+    vectors = of(model, form=form)
+    whole = vectors.floats()
+    rows = np.array([[2, 0], [1, 1]])
+    np.testing.assert_array_equal(vectors.at(rows), whole[rows])
+    cut = vectors.floats(8)
+    np.testing.assert_allclose(np.linalg.norm(cut, axis=1), [1, 1, 1, 0], atol=1e-6)
+    np.testing.assert_allclose(cut * np.linalg.norm(whole[:, :8], axis=1, keepdims=True), whole[:, :8], atol=1e-6)
+
+
 def test_empty_catalogue_can_be_kept_and_grow(model, tmp_path):
     of(model, {}).save(tmp_path)
     after, told = CatalogueVectors.load(tmp_path).refresh(model, ["a"], ["rose tulip"])

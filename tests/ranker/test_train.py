@@ -1,16 +1,21 @@
 """Training ends in a bundle that answers, also on the smallest and strangest of stores."""
 
+from dataclasses import replace
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 import pytest
 from threadpoolctl import threadpool_limits
 
+from encoders.errors import EncoderError
+from encoders.interest import InterestModel
 from encoders.train import EncoderConfig
 from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import NothingToLearnError
+from ranker.history import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.train import TrainConfig, train
@@ -84,6 +89,30 @@ def test_nothing_from_the_cutoff_on_is_used(trained):
 def test_empty_store_says_what_to_do(trained):
     with pytest.raises(NothingToLearnError, match="run `readrank ingest` first"):
         trained()
+
+
+def test_bundle_serves_vectors_as_short_and_small_as_the_settings_say(trained, monkeypatch):
+    encoder = replace(TINY.encoder, cut_dims="4", serve_dim=4, vectors="int8")
+    monkeypatch.setattr(f"{__name__}.TINY", TrainConfig(encoder=encoder))
+    items = pl.DataFrame({"item_id": ["a", "b", "c"], "title": ["oak table", "pine chair", "oak chair"]})
+    ranker = trained(items=items, log=log(("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3), ("ann", "c", 4)))
+    sources = ranker._sources
+    assert (sources.item_vectors.form, sources.item_vectors.dim) == ("int8", TINY.encoder.dim)
+    assert (sources.interest.dim, sources.everything.vectors.shape) == (4, (3, 4))
+    # the history is read whole: a user's vector is the beginning of the whole one
+    moments = Moments(users=ranker.history.user_rows(["ann", "bob"]), as_of=np.array([2**62] * 2))
+    situation = sources.situation(ranker.history, moments)
+    recent, model = situation.recent, InterestModel.load(sources.interest.folder)
+    whole = model.user_vectors(sources.item_vectors.at(recent.items), recent.weights, recent.ages, recent.mask)
+    np.testing.assert_allclose(situation.interest, whole[:, :4], rtol=1e-5)
+    assert sorted(recommended(ranker, "eve")) == ["a", "b", "c"]
+    assert sorted(recommended(ranker)) == ["b", "c"]
+
+
+def test_length_that_is_not_trained_for_is_refused_before_training(trained, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.TINY", TrainConfig(encoder=replace(TINY.encoder, serve_dim=4)))
+    with pytest.raises(EncoderError, match="serve_dim: wanted one of cut_dims = '', got 4; add it there"):
+        trained(items=pl.DataFrame({"item_id": ["a"], "title": ["oak table"]}), log=log(("ann", "a", 1)))
 
 
 def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
