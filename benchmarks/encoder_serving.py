@@ -214,7 +214,7 @@ def forms(place: Path, ids: list[str], data: Sequences) -> Iterator[Row]:
     interest = asked.users(model, whole) @ whole.T
     note = f"interest spreads by {interest.std(axis=1).mean():.2f}, recall@{FIRST} {found(interest, asked):.3f}"
     yield Row(what="kept as float32", value=4.0 * model.dim, unit="B/item", note=note)
-    for form in ("float16", "int8"):
+    for form in ("int8", "float16"):
         kept = CatalogueVectors.encode(model, ids, data.texts, form)
         size = kept.stored.nbytes + (0 if kept.scales is None else kept.scales.nbytes)
         scores = asked.users(model, kept.floats()) @ kept.floats().T
