@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionConfig:
-    """How many days things are kept; what has no number stays for good. Applied at the end of ingest, train and refresh."""
+    """How many days things are kept; what has no number stays for good. Applied after ingest, train and refresh."""
 
     interactions_days: float | None = None
     """Days after which an interaction is removed from the store; it is in no later training then."""
