@@ -37,6 +37,8 @@ class EncoderConfig:
     """Rank of the adapters when tuning = lora."""
     precision: str = "auto"
     """How matrices are multiplied: `float32`, `bfloat16`, or `auto`, which is bfloat16 on a GPU that has it."""
+    compile_layers: bool = False
+    """Compile a transformer's layers when they first run: a minute or so, for faster steps on a GPU."""
     dim: int = 256
     """Length of static vectors; a transformer keeps its own."""
     vectors: str = "float16"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,7 +16,7 @@ from encoders.cuts import cut_dims
 from encoders.distributed import Ranks
 from encoders.encoder import Encoder, all_vectors
 from encoders.errors import EncoderError
-from encoders.impressions import ShownBatches
+from encoders.impressions import ShownBatch, ShownBatches
 from encoders.interest import TOWER, InterestModel
 from encoders.journal import EpochTotals, Journal, Step
 from encoders.losses import next_item_loss, shown_loss
@@ -25,6 +26,7 @@ from encoders.sequences import Sequences
 from encoders.static import StaticEncoder, distil
 from encoders.tower import UserTower
 from encoders.transformer import TransformerEncoder
+from ingest.ahead import ahead
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
             precision=config.precision,
             lora_rank=config.lora_rank,
         )
+        if config.compile_layers:
+            encoder.compile_layers()
     tower = UserTower(
         encoder.dim,
         width=config.width,
@@ -127,10 +131,19 @@ class Trainer:
         self.tower.train()
         expected = self.steps_an_epoch
         with advised(self._wanted, lambda: step_advice(self.config, self._texts)):
-            for step, batch in enumerate(self.ranks.share(self.batches.epoch(rng))):
+            # cutting a batch takes a CPU as long as a GPU takes for a step: one waits for the other only at the start
+            drawn = self._drawn(rng, shown_rng)
+            for step, given in enumerate(ahead(drawn, depth=2) if self.device.type == "cuda" else drawn):
                 self._set_rate((number + step / expected) / total)
-                journal.step(self._step(batch, shown_rng), step + 1, expected)
+                journal.step(self._step(*given), step + 1, expected)
         return journal.end_of_steps()
+
+    def _drawn(
+        self, rng: np.random.Generator, shown_rng: np.random.Generator
+    ) -> Iterator[tuple[Batch, ShownBatch | None]]:
+        """Yield this process's batches, each with the requests that are learned from beside it."""
+        for batch in self.ranks.share(self.batches.epoch(rng)):
+            yield batch, self.shown.draw(shown_rng) if self.config.impressions_share else None
 
     def _set_rate(self, share: float) -> None:
         """Warm up over the first steps, then go down evenly to a twentieth."""
@@ -139,7 +152,7 @@ class Trainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
-    def _step(self, batch: Batch, rng: np.random.Generator) -> Step:
+    def _step(self, batch: Batch, shown: ShownBatch | None) -> Step:
         config = self.config
         once = Accumulated(self.encoder, config.texts_at_once)
         encoder = cast("Encoder", once)  # the losses ask for `vectors` alone
@@ -152,7 +165,6 @@ class Trainer:
                 cold_share=config.cold_share,
                 cut_dims=self._cut_dims,
             )
-            shown = self.shown.draw(rng) if config.impressions_share else None
             if shown is not None:
                 loss = loss + config.impressions_share * shown_loss(encoder, self._tower, shown)
             self.optimizer.zero_grad(set_to_none=True)

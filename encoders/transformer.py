@@ -22,8 +22,9 @@ from encoders.precision import is_lower
 
 log = logging.getLogger(__name__)
 
-_TOKENS_AT_ONCE = {"cpu": 8_192, "cuda": 131_072}
-"""A CPU's cache likes little at a time; a GPU is kept waiting by pieces that take less time than their launch."""
+_PADDED_AT_ONCE = {"cpu": 8_192, "cuda": 16_384}
+_PACKED_AT_ONCE = 131_072
+"""Tokens of a piece. Small pieces pad little; a GPU is kept waiting by pieces that take less time than their launch."""
 
 
 class TransformerEncoder(nn.Module):
@@ -76,6 +77,7 @@ class TransformerEncoder(nn.Module):
         """Whether pieces run without padding; None until a GPU's first piece has shown whether they can."""
         self.ran, self.computed = 0, 0
         """Tokens that went through the model so far, without and with padding."""
+        self.compiled = False
         self._frozen: Tensor | None = None
         self._known = np.zeros(len(texts), dtype=bool)
         self._adapt(tuning)
@@ -135,6 +137,15 @@ class TransformerEncoder(nn.Module):
         self._frozen = None
         self._known[:] = False
         self._adapt(self.tuning)
+        if self.compiled:
+            self.compile_layers()
+
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Let torch.compile fuse what lies between matrix products; each layer is compiled when it first runs."""
+        self.compiled = True
+        stacks = [part for part in self.model[0].model.modules() if isinstance(part, nn.ModuleList)]
+        for layer in max(stacks, key=len, default=nn.ModuleList()):
+            layer.compile(dynamic=True, backend=backend)
 
     def _adapt(self, tuning: str) -> None:
         if tuning == "full":
@@ -170,19 +181,17 @@ class TransformerEncoder(nn.Module):
             return torch.zeros((0, self.dim), device=rows.device)
         lengths = self._lengths[rows.cpu().numpy()]
         order = np.argsort(lengths, kind="stable")
-        most = self.tokens_at_once or _TOKENS_AT_ONCE.get(rows.device.type, 8_192)
+        if self.packs is None:
+            self.packs = rows.device.type == "cuda" and self._packing_holds(rows, lengths)
+        run = self._packed if self.packs else self._padded
+        most = self.tokens_at_once or (_PACKED_AT_ONCE if self.packs else _PADDED_AT_ONCE.get(rows.device.type, 8_192))
         parts = [
-            self._piece(rows[torch.from_numpy(piece).to(rows.device)], lengths[piece])
-            for piece in _pieces(order, lengths, most)
+            run(rows[torch.from_numpy(piece).to(rows.device)], lengths[piece])
+            for piece in _pieces(order, lengths, most, padded=2 * most if self.packs else most)
         ]
         back = torch.from_numpy(np.argsort(order, kind="stable")).to(rows.device)
         vectors = functional.normalize(torch.cat(parts).float(), dim=1)[back]
         return vectors.masked_fill(self._blank[rows][:, None], 0.0)
-
-    def _piece(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
-        if self.packs is None:
-            self.packs = rows.device.type == "cuda" and self._packing_holds(rows, lengths)
-        return self._packed(rows, lengths) if self.packs else self._padded(rows, lengths)
 
     def _packed(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
         total, longest = int(lengths.sum()), int(lengths.max())
@@ -242,12 +251,15 @@ def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, 
     return model, np.asarray(vectors, dtype=np.float32)
 
 
-def _pieces(order: NDArray[np.int64], lengths: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
-    """Cut places, ordered from short to long, into runs that hold at most so many tokens when padded."""
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and (end + 1 - start) * lengths[order[end]] <= most:
-            end += 1
-        yield order[start:end]
-        start = end
+def _pieces(
+    order: NDArray[np.int64], lengths: NDArray[np.int64], most: int, *, padded: int
+) -> Iterator[NDArray[np.int64]]:
+    """Cut places, ordered from short to long, into runs of at most `most` tokens, and of `padded` when padded."""
+    start = held = 0
+    for end, place in enumerate(order):
+        if end > start and (held + lengths[place] > most or (end + 1 - start) * lengths[place] > padded):
+            yield order[start:end]
+            start, held = end, 0
+        held += lengths[place]
+    if len(order):
+        yield order[start:]

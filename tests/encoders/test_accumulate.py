@@ -30,6 +30,7 @@ def _transformer(folder, *, tuning="full", precision="float32") -> Encoder:
 
 @pytest.fixture(params=["static", "transformer", "lora"])
 def encoder(request, tiny_transformer) -> Encoder:
+    torch.manual_seed(0)
     if request.param == "static":
         return _static()
     return _transformer(tiny_transformer, tuning="lora" if request.param == "lora" else "full")
@@ -50,7 +51,7 @@ def _gradients(encoder: Encoder) -> list[torch.Tensor]:
 
 def _close(one: list[torch.Tensor], other: list[torch.Tensor]) -> None:
     assert len(one) == len(other)
-    assert max(float(value.abs().max()) for value in one) > 1e-3
+    assert max(float(value.abs().max()) for value in one) > 1e-4
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
 
@@ -127,6 +128,6 @@ def test_a_step_of_training_is_the_same_in_pieces(shop, small):
         encoder, tower, _ = build(config, data.texts)
         trainer = Trainer(config, encoder, tower, data, continued=False)
         batch = next(iter(trainer.batches.epoch(np.random.default_rng(1))))
-        trainer._step(batch, np.random.default_rng(2))
+        trainer._step(batch, None)
         weights.append([value.grad.clone() for value in trainer.parameters if value.grad is not None])
     _close(weights[1], weights[0])

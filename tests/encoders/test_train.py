@@ -3,16 +3,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from encoders.errors import EncoderError, TrainingDataError
 from encoders.export import export_frames
 from encoders.interest import InterestModel
+from encoders.journal import Journal
+from encoders.sequences import read_sequences
 from encoders.train import train
-from encoders.trainer import build
+from encoders.trainer import Trainer, build, seed_everything
+from ingest.progress import silent
 
 AT = datetime(2024, 1, 1)
 
@@ -175,3 +180,18 @@ def test_static_vectors_are_distilled_from_a_transformer_and_kept(shop, small, t
 def test_settings_are_read_without_torch():
     code = "import sys, encoders.train; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_batches_cut_ahead_for_a_gpu_train_the_same(shop, small):
+    """A GPU is a stub here: what it changes in this place is that a second thread cuts the batches."""
+    weights = []
+    for device in ("cpu", "cuda"):
+        data = read_sequences(shop.folder)
+        seed_everything(0)
+        encoder, tower, _ = build(small, data.texts)
+        trainer = Trainer(small, encoder, tower, data, continued=False)
+        trainer.device = SimpleNamespace(type=device)
+        trainer.epoch(0, 1, Journal(silent))
+        weights.append([value.detach().clone() for value in trainer.parameters])
+    for one, other in zip(*weights, strict=True):
+        assert torch.equal(one, other)

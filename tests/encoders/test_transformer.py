@@ -129,3 +129,28 @@ def test_frozen_texts_go_through_the_model_once(tiny_transformer):
 def test_adapters_have_the_rank_that_is_set(tiny_transformer):
     encoder = _open(tiny_transformer, tuning="lora", lora_rank=3)
     assert {value.shape[0] for name, value in encoder.named_parameters() if "lora_A" in name} == {3}
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_compiled_layers_give_the_same_vectors(tiny_transformer, packs):
+    encoder = _open(tiny_transformer).eval()
+    encoder.packs = packs
+    plain = encoder.vectors(torch.arange(len(TEXTS)))
+    encoder.compile_layers(backend="eager")
+    torch.testing.assert_close(encoder.vectors(torch.arange(len(TEXTS))), plain, atol=1e-6, rtol=0)
+    encoder.vectors(torch.tensor([3, 1]))
+
+
+def test_pieces_hold_all_places_within_their_bounds():
+    from encoders.transformer import _pieces
+
+    lengths = np.array([9, 2, 2, 3, 30, 5, 4])
+    order = np.argsort(lengths, kind="stable")
+    for most, padded in ((12, 12), (12, 24), (20, 1000), (1, 1)):
+        pieces = list(_pieces(order, lengths, most, padded=padded))
+        np.testing.assert_array_equal(np.concatenate(pieces), order)
+        for piece in pieces:
+            if len(piece) > 1:  # a text longer than the bound still runs, alone
+                assert lengths[piece].sum() <= most
+                assert len(piece) * lengths[piece].max() <= padded
+    assert list(_pieces(order[:0], lengths, 8, padded=8)) == []
