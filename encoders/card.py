@@ -48,7 +48,8 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
 class Earlier:
     """What a training that is repeated on more of the log takes over."""
 
-    best_epoch: int
+    epochs: int
+    """How many it ran, those after its best included: 0 where none was better than the untuned base."""
     newcomers: float
     untuned: Figures | None
     tuned: Figures | None
@@ -59,7 +60,8 @@ def read_card(folder: Path) -> Earlier:
     try:
         card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
         figures = {name: Figures(**card[name]) if card[name] else None for name in ("untuned", "tuned")}
-        return Earlier(best_epoch=int(card["best_epoch"]), newcomers=float(card["newcomers"]), **figures)
+        ran = len(card["epochs"]) if card["best_epoch"] else 0
+        return Earlier(epochs=ran, newcomers=float(card["newcomers"]), **figures)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
 

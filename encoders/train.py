@@ -126,11 +126,11 @@ def train(
     (by default the moment that 90 % of the events precede) and keeps the epoch with the best recall on what users took
     from then on. With `init_from`, an earlier model folder is continued for `epochs` (default `continue_epochs`) on all
     of the log, unless `validate_from` holds a part out. With `repeat_of`, an earlier model folder, training begins anew
-    on all of the log and runs for as many epochs as were best there: nothing is held out, and what late events teach is
-    learned as thoroughly as the rest, which continuing does not reach. A killed run resumes at its last epoch and ends
-    at the same result. Without anything to learn the untuned base is written and the report says so. Under `torchrun`
-    all processes train together: each takes its share of the batches, the first one measures and writes, and all return
-    its report.
+    on all of the log and runs as many epochs as ran there (there is more to learn, and the rate falls to the end):
+    nothing is held out, and late events are learned as thoroughly as the rest, which continuing does not reach. A killed run
+    resumes at its last epoch and ends at the same result. Without anything to learn the untuned base is written and the
+    report says so. Under `torchrun` all processes train together: each takes its share of the batches, the first one
+    measures and writes, and all return its report.
     """
     import torch
 
@@ -196,7 +196,7 @@ def _train(
     if init_from is not None:
         start_from(encoder, tower, init_from)
     trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None, ranks=ranks)
-    usual = config.continue_epochs if init_from is not None else earlier.best_epoch if earlier else config.epochs
+    usual = config.continue_epochs if init_from is not None else earlier.epochs if earlier else config.epochs
     total = epochs if epochs is not None else usual
     key = {
         "config": {name: value for name, value in asdict(config).items() if name not in _ONLY_HOW},

@@ -17,7 +17,9 @@ from encoders.train import EncoderConfig, train
 def test_repeating_takes_epochs_and_addition_over_and_holds_nothing_out(shop, small, tmp_path):
     first = train(shop.folder, tmp_path / "first", small)
     card = json.loads((tmp_path / "first" / "card.json").read_text())
-    (tmp_path / "first" / "card.json").write_text(json.dumps(card | {"newcomers": 0.75, "best_epoch": 2}))
+    (tmp_path / "first" / "card.json").write_text(
+        json.dumps(card | {"newcomers": 0.75, "best_epoch": 1, "epochs": card["epochs"][:2]})
+    )
     again = train(shop.folder, tmp_path / "again", small, repeat_of=tmp_path / "first")
     assert (len(again.epochs), again.best_epoch, again.newcomers) == (2, 2, 0.75)
     assert again.events > first.events
