@@ -127,10 +127,10 @@ def train(
     from then on. With `init_from`, an earlier model folder is continued for `epochs` (default `continue_epochs`) on all
     of the log, unless `validate_from` holds a part out. With `repeat_of`, an earlier model folder, training begins anew
     on all of the log and runs as many epochs as ran there (there is more to learn, and the rate falls to the end):
-    nothing is held out, and late events are learned as thoroughly as the rest, which continuing does not reach. A killed run
-    resumes at its last epoch and ends at the same result. Without anything to learn the untuned base is written and the
-    report says so. Under `torchrun` all processes train together: each takes its share of the batches, the first one
-    measures and writes, and all return its report.
+    nothing is held out, and late events are learned as thoroughly as the rest, which continuing does not reach. A
+    killed run resumes at its last epoch and ends at the same result. Without anything to learn the untuned base is
+    written and the report says so. Under `torchrun` all processes train together: each takes its share of the batches,
+    the first one measures and writes, and all return its report.
     """
     import torch
 
