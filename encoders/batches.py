@@ -104,8 +104,7 @@ class Batches:
         self.length = length
         self.pairs_at_once = pairs_at_once
         self.pairs_per_epoch = pairs_per_epoch
-        has_text = np.array([bool(text.strip()) for text in data.texts], dtype=bool)
-        self.target = data.takes() & has_text[data.items] if len(data.items) else np.zeros(0, bool)
+        self.target = data.takes() & data.has_text[data.items] if len(data.items) else np.zeros(0, bool)
         self.negatives = Negatives(data, self.target, n=negatives, power=negatives_power, n_near=hard_negatives)
         self.first_seen = data.first_seen()
         self.importance = _importance(data.times, recent_half)

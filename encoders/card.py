@@ -48,8 +48,8 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
 class Earlier:
     """What a training that is repeated on more of the log takes over."""
 
-    epochs: int
-    """How many it ran, those after its best included: 0 where none was better than the untuned base."""
+    epochs: int | None
+    """How many it ran, those after its best included; 0 where none beat the untuned base, None where none could run."""
     newcomers: float
     untuned: Figures | None
     tuned: Figures | None
@@ -60,9 +60,13 @@ def read_card(folder: Path) -> Earlier:
     try:
         card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
         figures = {name: Figures(**card[name]) if card[name] else None for name in ("untuned", "tuned")}
-        ran = len(card["epochs"]) if card["best_epoch"] else 0
+        ran = len(card["epochs"]) or None
+        if ran and not card["best_epoch"]:
+            ran = 0
         return Earlier(epochs=ran, newcomers=float(card["newcomers"]), **figures)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ModelFolderError(f"{folder}: wanted {error} in its card, got one without; train anew") from error
+    except (OSError, ValueError, TypeError) as error:
         raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
 
 

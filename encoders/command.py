@@ -35,6 +35,7 @@ def main(given: Sequence[str] | None = None) -> int:
                 fit_before=_moment("--fit-before", options.fit_before),
                 validate_from=_moment("--validate-from", options.validate_from),
                 init_from=options.init_from,
+                repeat_of=options.repeat_of,
                 epochs=options.epochs,
                 progress=progress,
                 resume=not options.no_resume,
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tuning", help="of a transformer: full, lora or none")
     parser.add_argument("--epochs", type=int, help="most epochs")
     parser.add_argument("--init-from", type=Path, metavar="MODEL", help="continue an earlier model folder")
+    parser.add_argument("--repeat-of", type=Path, metavar="MODEL", help="train it anew, on all of the log")
     parser.add_argument("--fit-before", metavar="TIME", help="read nothing from this moment on (UTC)")
     parser.add_argument("--validate-from", metavar="TIME", help="hold out what was taken from this moment on (UTC)")
     parser.add_argument("--no-resume", action="store_true", help="begin anew, also where a killed run left its state")

@@ -128,8 +128,13 @@ class InterestModel:
         out[~some] = 0
         return out
 
+    @property
+    def trained_before(self) -> int:
+        """The moment (microseconds since 1970) from which on nothing was learned: items first touched later are new."""
+        return int(self.config.get("trained_before") or np.iinfo(np.int64).max)
+
     def newcomers(self, users: Floats) -> Floats:
-        """Return what each user's interest in an item gains while nobody has touched the item [q].
+        """Return what each user's interest gains in an item that nobody had touched before `trained_before` [q].
 
         Words of items that were taken have learned from it, those of new items have not: this makes the two comparable.
         Users without events have no interest at all, so nothing is added for them.

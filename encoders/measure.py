@@ -23,22 +23,25 @@ class HeldOut:
     times: Ints
     targets: Ints
     cold: NDArray[np.bool_]
+    """Whether the target was first touched in the window: no training before the window has met it."""
+    since: int
+    """Where the window begins, in microseconds."""
 
 
 def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:
     """Draw at most `most` first takes at or after `since` (microseconds) by users with some history before them."""
-    has_text = np.array([bool(text.strip()) for text in data.texts], dtype=bool)
+    has_text = data.has_text
     users = data.users
     first_event = data.times[data.starts[users]] if len(users) else data.times
     asked = np.flatnonzero(data.takes() & (data.times >= since) & (first_event < data.times) & has_text[data.items])
     if len(asked) > most:
         asked = np.sort(np.random.default_rng(seed).choice(asked, most, replace=False))
-    first_seen = data.first_seen()
     return HeldOut(
         users=users[asked],
         times=data.times[asked],
         targets=data.items[asked],
-        cold=first_seen[data.items[asked]] >= since,
+        cold=data.first_touch()[data.items[asked]] >= since,
+        since=since,
     )
 
 
@@ -47,7 +50,7 @@ def measure(
 ) -> Figures | None:
     """Rank the catalogue for each question with the history strictly before it; None without questions.
 
-    `newcomers` is added to the interest in items that nobody has touched strictly before the question.
+    `newcomers` is added to the interest in items that nobody had touched before the window began.
     """
     if not len(asked.users):
         return None
@@ -66,12 +69,14 @@ def measure(
 def rank_targets(
     data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int, *, newcomers: list[float]
 ) -> Ints:
-    """Return the 1-based rank of each target [len(newcomers), n], once for each addition to untouched items."""
+    """Return the 1-based rank of each target [len(newcomers), n], once for each addition to items new in the window.
+
+    Among equals a target stands in the middle: a user of whom nothing can be said finds nothing.
+    """
     device = vectors.device
     ranks = np.zeros((len(newcomers), len(asked.users)), dtype=np.int64)
-    first_touch = np.full(data.n_items, np.iinfo(np.int64).max)
-    np.minimum.at(first_touch, data.items, data.times)
-    blank = torch.from_numpy(~np.array([bool(text.strip()) for text in data.texts], dtype=bool)).to(device)
+    new = torch.from_numpy(data.first_touch() >= asked.since).to(device)
+    blank = torch.from_numpy(~data.has_text).to(device)
     was_training = tower.training
     tower.eval()
     for start in range(0, len(asked.users), 512):
@@ -84,11 +89,12 @@ def rank_targets(
                 begin = data.starts[user]
                 end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
                 interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
-            untouched = torch.from_numpy(first_touch[None, :] >= times[:, None]).to(device)
             column = torch.from_numpy(targets).to(device)[:, None]
             for step, addition in enumerate(newcomers):
-                scores = interest + addition * untouched if addition else interest
-                ranks[step, part] = ((scores > scores.gather(1, column)).sum(dim=1) + 1).cpu().numpy()
+                scores = interest + addition * new if addition else interest
+                own = scores.gather(1, column)
+                equals = (scores == own).sum(dim=1) - 1
+                ranks[step, part] = ((scores > own).sum(dim=1) + equals // 2 + 1).cpu().numpy()
     tower.train(was_training)
     return ranks
 

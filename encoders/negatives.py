@@ -18,9 +18,8 @@ class Negatives:
     """Draws the items that a step's targets are told from, beside the targets of the same step."""
 
     def __init__(self, data: Sequences, target: NDArray[np.bool_], *, n: int, power: float, n_near: int = 0) -> None:
-        has_text = np.array([bool(text.strip()) for text in data.texts], dtype=bool)
         counts = np.bincount(data.items[target], minlength=data.n_items).astype(np.float64)
-        touched = has_text & (np.bincount(data.items, minlength=data.n_items) > 0)
+        touched = data.has_text & (np.bincount(data.items, minlength=data.n_items) > 0)
         drawn = np.where(touched, (counts + 1) ** power, 0.0)
         self.n = n
         self.n_near = n_near

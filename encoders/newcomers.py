@@ -28,10 +28,12 @@ def fit_newcomers(
 
 
 def largest_within(recalls: list[float], cost: float) -> float:
-    """Return the last step whose recall is at most the share `cost` below the best.
+    """Return the last step whose recall is at most the share `cost` below the best; 0 where nothing is ever found.
 
     >>> largest_within([0.100, 0.101, 0.100, 0.09], 0.02)
     0.5
     """
+    if not max(recalls):
+        return 0.0
     enough = max(recalls) * (1 - cost)
     return max(step for step, recall in zip(STEPS, recalls, strict=False) if recall >= enough)

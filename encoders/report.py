@@ -12,7 +12,7 @@ class Figures:
     ndcg_at_10: float
     recall_at_50: float
     cold_recall_at_10: float | None
-    """Recall over targets that nobody had touched before; None when there is none."""
+    """Recall over targets that nobody had touched before the held-out window; None when there is none."""
     queries: int
     cold_queries: int
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,14 @@ def save_model(
     out.parent.mkdir(parents=True, exist_ok=True)
     fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
     for stale in out.parent.iterdir():
-        if stale.name.startswith(f"{out.name}.") and stale.name.endswith(".new"):  # what a killed run left
+        if re.fullmatch(re.escape(out.name) + r"\.\d+\.new", stale.name):  # what a killed run left
             shutil.rmtree(stale, ignore_errors=True)
     fresh.mkdir()
     try:
         described = encoder.save(fresh)
         described |= {"cut_dims": cut_dims(config.cut_dims, encoder.dim)}
-        described |= {"newcomers": report.newcomers, "read_kinds_and_ages": config.read_kinds_and_ages}
+        described |= {"trained_before": window[1] + 1 if window else None, "newcomers": report.newcomers}
+        described |= {"read_kinds_and_ages": config.read_kinds_and_ages}
         described |= {"format": FORMAT, "history": config.history, "heads": tower.heads, "layers": len(tower.layers)}
         (fresh / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
         arrays: dict[str, Any] = {name: value.numpy() for name, value in tower_arrays(tower).items()}

@@ -58,11 +58,21 @@ class Sequences:
 
     def first_seen(self) -> NDArray[np.int64]:
         """Return for each item the moment of its first interaction or impression; the end of time for none."""
-        first = np.full(self.n_items, _NEVER)
-        np.minimum.at(first, self.items, self.times)
+        first = self.first_touch()
         moments = np.repeat(self.shown.times, np.diff(self.shown.starts))
         np.minimum.at(first, self.shown.items, moments)
         return first
+
+    def first_touch(self) -> NDArray[np.int64]:
+        """Return for each item the moment of its first interaction; the end of time for none."""
+        first = np.full(self.n_items, _NEVER)
+        np.minimum.at(first, self.items, self.times)
+        return first
+
+    @property
+    def has_text(self) -> NDArray[np.bool_]:
+        """Whether each item's text says anything [items]."""
+        return np.array([bool(text.strip()) for text in self.texts], dtype=bool)
 
     def takes(self) -> NDArray[np.bool_]:
         """Return for each event whether it is of positive weight and the user's first with that item."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -18,6 +19,19 @@ from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
     from encoders.distributed import Ranks
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("texts_at_once", "warmup_steps", "epochs", "continue_epochs", "negatives"), (0, math.inf)),
+    **dict.fromkeys(("hard_negatives", "validation_queries", "layers", "max_minutes", "recent_half"), (0, math.inf)),
+    **dict.fromkeys(("lora_rank", "max_tokens", "pairs_at_once", "pairs_per_epoch", "history"), (1, math.inf)),
+    **dict.fromkeys(("dim", "width", "heads", "patience"), (1, math.inf)),
+    **dict.fromkeys(("own_direction", "cold_share", "popularity_correction"), (0, 1)),
+    **dict.fromkeys(("negatives_power", "impressions_share", "learning_rate"), (0, 10)),
+    "dropout": (0, 0.9),
+    "newcomer_cost": (-1, 1),
+    "threads": (0, math.inf),
+}
+"""Least and most of the numbers; what is no number lies in no bounds."""
 
 _ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_dim")
 """Settings that a killed run may be resumed without: they change how it runs or is kept, not what it learns."""
@@ -100,7 +114,7 @@ class EncoderConfig:
     max_minutes: float = 0.0
     """Stop after this many minutes of training and keep the best epoch; 0 is no limit."""
     tensorboard: bool = False
-    """Write TensorBoard logs into the folder `NAME.tensorboard` beside the model, where it is installed."""
+    """Write TensorBoard logs to `NAME.tensorboard` beside the model (`python -m encoders.train`)."""
     threads: int = 1
     """CPU threads of the static kind; its steps are small: a second gains little, and costs on a busy machine."""
     seed: int = 0
@@ -179,12 +193,14 @@ def _train(
     from encoders.epochs import tune
     from encoders.measure import held_out
     from encoders.save import save_model
-    from encoders.trainer import Trainer, build, seed_everything, start_from
+    from encoders.trainer import Trainer, added_before, build, seed_everything, start_from
 
     started = time.monotonic()
     everything = read_sequences(data)
     if fit_before is not None:
         everything = everything.before(microseconds(fit_before))
+    if repeat_of is not None and (init_from is not None or validate_from is not None):
+        raise ValueError("repeat_of trains anew on all of the log: it goes with neither init_from nor validate_from")
     earlier = read_card(repeat_of) if repeat_of is not None else None
     since = _held_out_from(everything, validate_from, hold_out=init_from is None and earlier is None)
     fitted = everything if since is None else everything.before(since)
@@ -196,7 +212,9 @@ def _train(
     if init_from is not None:
         start_from(encoder, tower, init_from)
     trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None, ranks=ranks)
-    usual = config.continue_epochs if init_from is not None else earlier.epochs if earlier else config.epochs
+    usual = config.epochs if init_from is None else config.continue_epochs
+    if earlier and earlier.epochs is not None:
+        usual = earlier.epochs
     total = epochs if epochs is not None else usual
     key = {
         "config": {name: value for name, value in asdict(config).items() if name not in _ONLY_HOW},
@@ -210,7 +228,7 @@ def _train(
     }
     checkpoint = Checkpoint(out.with_name(out.name + ".training"), key)
     note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
-    if earlier and not note:
+    if earlier and total and not note:
         note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
 
     logs = out.with_name(out.name + ".tensorboard") if config.tensorboard and ranks.first else None
@@ -224,7 +242,7 @@ def _train(
         logs=logs,
         progress=progress,
         until=started + config.max_minutes * 60 if config.max_minutes else None,
-        newcomers=earlier.newcomers if earlier else 0.0,
+        newcomers=earlier.newcomers if earlier else added_before(init_from) if init_from else 0.0,
     )
     report = TrainingReport(
         folder=out,
@@ -259,15 +277,12 @@ def _check(config: EncoderConfig) -> None:
     for name, values in allowed.items():
         got = getattr(config, name)
         if got not in values:
-            raise EncoderError(
-                f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; correct readrank.toml"
-            )
-    least = {"texts_at_once": 0, "warmup_steps": 0, "lora_rank": 1, "max_tokens": 1, "pairs_at_once": 1}
-    for name, bound in least.items():
-        if getattr(config, name) < bound:
-            raise EncoderError(
-                f"[encoder] {name}: wanted {bound} or more, got {getattr(config, name)}; correct readrank.toml"
-            )
+            raise EncoderError(f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; change it")
+    for name, (least, most) in _BOUNDS.items():
+        got = getattr(config, name)
+        if not least <= got <= most:
+            wanted = f"{least} to {most}" if most < math.inf else f"{least} or more"
+            raise EncoderError(f"[encoder] {name}: wanted {wanted}, got {got}; change it")
     lengths = cut_dims(config.cut_dims, config.dim if config.kind == "static" else None)
     if config.serve_dim and config.serve_dim not in lengths:
         raise EncoderError(

@@ -42,7 +42,7 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
         tokenizer, vectors = distil(
             base, texts, config.dim, own_direction=config.own_direction, seed=config.seed, progress=progress
         )
-        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens, tuned=config.tuning == "full")
+        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens, tuned=config.tuning != "none")
     else:
         encoder = TransformerEncoder.open(
             base,
@@ -98,7 +98,7 @@ class Trainer:
             pairs_per_epoch=config.pairs_per_epoch,
             negatives=max(config.negatives // shrink, 1),
             negatives_power=config.negatives_power,
-            hard_negatives=config.hard_negatives // shrink,
+            hard_negatives=-(-config.hard_negatives // shrink),
             recent_half=config.recent_half,
         )
         self.shown = ShownBatches(data, length=config.history)
@@ -120,23 +120,27 @@ class Trainer:
         return -(-self.batches.steps // self.ranks.world)
 
     def epoch(self, number: int, total: int, journal: Journal) -> EpochTotals:
-        """Run one epoch and return what it adds up to; its random draws depend on seed, number and rank alone."""
+        """Run one epoch and return what it adds up to."""
+        for done, step in enumerate(self.run(number, total), start=1):
+            journal.step(step, done, self.steps_an_epoch)
+        return journal.end_of_steps()
+
+    def run(self, number: int, total: int) -> Iterator[Step]:
+        """Make the steps of one epoch, one at a time; its random draws depend on seed, number and rank alone."""
         # all ranks cut the same batches and share them out; dropout and shown requests differ from rank to rank
         seed_everything(self.config.seed * 1000 + number + 1_000_003 * self.ranks.rank)
         rng = np.random.default_rng((self.config.seed, number))
         shown_rng = np.random.default_rng((self.config.seed, number, 1 + self.ranks.rank))
-        if self.config.hard_negatives:
+        if self.batches.negatives.n_near:
             self.batches.negatives.look_around(all_vectors(self.encoder, self.batches.data.n_items), rng)
         self.encoder.module.train()
         self.tower.train()
-        expected = self.steps_an_epoch
+        # cutting a batch takes a CPU as long as a GPU takes for a step: one waits for the other only at the start
+        drawn = self._drawn(rng, shown_rng)
         with advised(self._wanted, lambda: step_advice(self.config, self._texts)):
-            # cutting a batch takes a CPU as long as a GPU takes for a step: one waits for the other only at the start
-            drawn = self._drawn(rng, shown_rng)
             for step, given in enumerate(ahead(drawn, depth=2) if self.device.type == "cuda" else drawn):
-                self._set_rate((number + step / expected) / total)
-                journal.step(self._step(*given), step + 1, expected)
-        return journal.end_of_steps()
+                self._set_rate((number + step / self.steps_an_epoch) / total)
+                yield self._step(*given)
 
     def _drawn(
         self, rng: np.random.Generator, shown_rng: np.random.Generator
@@ -187,6 +191,11 @@ class Trainer:
             f"a step over {self._texts} texts of up to {config.max_tokens} tokens ({config.pairs_at_once} pairs, "
             f"{config.negatives} negatives) on {self.device}"
         )
+
+
+def added_before(folder: Path) -> float:
+    """Return what an earlier model adds for items that nobody has touched."""
+    return float(InterestModel.load(folder).config.get("newcomers", 0.0))
 
 
 def start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:

@@ -273,7 +273,7 @@ class History:
                 first = self._root.first_touches(n_items).copy()
                 _, items, times, _ = self._live_events
             else:
-                first = np.full(n_items, np.iinfo(np.int64).max)
+                first = self.first_times(n_items)  # also those of users who have lost their past
                 items, times = self._user_items, self._by_user.time_at(np.arange(len(self._user_items)))
             known = items >= 0
             np.minimum.at(first, items[known], times[known])

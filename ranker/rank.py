@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from encoders.text import item_text
+from encoders.text import TextConfig, item_text
 from ingest import columns as c
 from ingest.outbox import OnlineEvent
 from ingest.progress import Progress, silent
@@ -41,6 +41,7 @@ class Ranker:
         blend_given: Blend,
         candidates: CandidatesConfig,
         rules: RulesConfig,
+        text: TextConfig | None = None,
         *,
         version: str,
         cutoff: datetime,
@@ -57,6 +58,7 @@ class Ranker:
         self._blend_given = blend_given
         self._candidates = candidates
         self._rules = rules
+        self._text = text or TextConfig()
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -72,6 +74,7 @@ class Ranker:
             Trees.load(given) if given.is_file() else blend,
             CandidatesConfig(**manifest.settings["candidates"]),
             RulesConfig(**manifest.settings["rules"]),
+            TextConfig(**manifest.settings["text"]),
             version=manifest.version,
             cutoff=datetime.fromisoformat(manifest.cutoff),
             outbox_seq=manifest.outbox_seq,
@@ -130,7 +133,8 @@ class Ranker:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
         situation = self._situation(query, history or self.history)
         texts = [
-            item_text(title=item.title, description=item.description, categories=item.categories) for item in items
+            item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
+            for item in items
         ]
         rows = self.catalogue.rows(item.item_id for item in items)
         given = self._sources.given(rows, texts, [item.categories for item in items])

@@ -103,6 +103,7 @@ class Sources:
             words=item_words,
             categories=catalogue.categories,
         )
+        self._speaks = self.everything.vectors.any(axis=1)
 
     @classmethod
     def fit(
@@ -195,8 +196,9 @@ class Sources:
         if added.any():
             first = history.first_touches(len(self.catalogue))
             first = np.where(items.rows >= 0, first[items.rows], np.iinfo(np.int64).max)
-            untouched = first[None] >= moments.as_of[:, None]
-            np.add(interest, added[:, None], out=interest, where=untouched)
+            new = first[None] >= np.minimum(moments.as_of, self.interest.trained_before)[:, None]
+            new &= self._speaks if items is self.everything else items.vectors.any(axis=1)
+            np.add(interest, added[:, None], out=interest, where=new)
         return interest
 
     def given(self, rows: npt.NDArray[np.int32], texts: list[str], categories: list[tuple[str, ...]]) -> ItemSet:

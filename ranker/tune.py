@@ -27,7 +27,10 @@ class TunedEncoder:
 
     def copy_into(self, folder: Path) -> None:
         """Copy the serving form of the final encoder."""
-        shutil.copytree(self.final.folder, folder, ignore=shutil.ignore_patterns("tensorboard"))
+        shutil.copytree(
+            self.final.folder,
+            folder,
+        )
 
 
 def tune_encoder(
@@ -44,8 +47,9 @@ def tune_encoder(
 ) -> TunedEncoder:
     """Tune on what lies before `examples_from` (microseconds), then anew on everything before `until`.
 
-    The ranker's examples lie at or after `examples_from`: it meets scores of an encoder that has not seen them, as in
-    service. With no such moment, there is one encoder for both.
+    The ranker's examples lie at or after `examples_from`: it meets scores of an encoder that has not learned from them,
+    as in service; they choose its number of epochs and what it adds for new items, no more. With no such moment, there
+    is one encoder for both.
     """
     export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
     if examples_from is None:

@@ -31,7 +31,7 @@ class History:
     ages_s: NDArray[np.float64]
 
 
-Scorer = Callable[[list[History], NDArray[np.bool_]], Floats]
+Scorer = Callable[[list[History], "Past", NDArray[np.int64]], Floats]
 """From histories [q] and which items nobody had touched before [q, items] to scores [q, items]."""
 
 
@@ -73,10 +73,13 @@ def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
             f"{ready}: wanted {len(texts)} rows of {model.dim}, got {vectors.shape}; make it from the same catalogue"
         )
 
-    def score(histories: list[History], untouched: NDArray[np.bool_]) -> Floats:
+    speaks = vectors.any(axis=1)
+
+    def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
         users = _user_vectors(model, vectors, histories)
         out: Floats = users @ vectors.T
-        out += untouched * model.newcomers(users)[:, None]
+        new = past.untouched(np.minimum(moments, model.trained_before)) & speaks
+        out += new * model.newcomers(users)[:, None]
         return out
 
     return score
@@ -86,7 +89,7 @@ def profile_scorer(texts: Sequence[str]) -> Scorer:
     """Return each item's product with the mean of the last 20 items' TF-IDF rows, decay 0.9."""
     words = Words.fit(texts).matrix(texts)
 
-    def score(histories: list[History], untouched: NDArray[np.bool_]) -> Floats:
+    def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
         return _profile(words, histories)
 
     return score
@@ -95,8 +98,10 @@ def profile_scorer(texts: Sequence[str]) -> Scorer:
 def with_words(interest: Scorer, profile: Scorer, share: float) -> Scorer:
     """Return interest plus `share` of the profile, each in standard deviations over the query's items."""
 
-    def score(histories: list[History], untouched: NDArray[np.bool_]) -> Floats:
-        return _standard(interest(histories, untouched)) + np.float32(share) * _standard(profile(histories, untouched))
+    def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
+        return _standard(interest(histories, past, moments)) + np.float32(share) * _standard(
+            profile(histories, past, moments)
+        )
 
     return score
 
@@ -137,7 +142,7 @@ def _scored(scorer: Scorer, past: Past, asked: pl.DataFrame) -> Iterator[tuple[p
     for chunk in asked.unique([c.QUERY_ID], maintain_order=True).sort(c.QUERY_ID).iter_slices(500):
         moments = np.array([microseconds(moment) for moment in chunk[c.AS_OF]])
         histories = [past.history(user, moment) for user, moment in zip(chunk[c.USER_ID], moments, strict=True)]
-        yield chunk, histories, scorer(histories, past.untouched(moments))
+        yield chunk, histories, scorer(histories, past, moments)
 
 
 def _user_vectors(model: InterestModel, vectors: Floats, histories: list[History]) -> Floats:

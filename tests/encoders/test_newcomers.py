@@ -1,5 +1,7 @@
 """What new items gain: as much as costs other answers next to nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,9 @@ def shop():
 @pytest.fixture
 def asked(shop):
     at = np.arange(1, 60, 2)
-    return HeldOut(users=np.arange(30), times=shop.times[at], targets=shop.items[at], cold=shop.items[at] == 2)
+    return HeldOut(
+        users=np.arange(30), times=shop.times[at], targets=shop.items[at], cold=shop.items[at] == 2, since=9 * DAY
+    )
 
 
 @pytest.fixture
@@ -62,13 +66,13 @@ def test_figures_are_measured_with_the_addition(shop, asked, tower):
 
 def test_all_is_added_that_costs_nothing(shop, asked, tower):
     """Four items: everything is among the first ten, whatever is added."""
-    some = HeldOut(users=asked.users, times=asked.times, targets=asked.targets, cold=np.arange(30) < FEWEST_COLD)
+    some = replace(asked, cold=np.arange(30) < FEWEST_COLD)
     assert fit_newcomers(shop, some, VECTORS, tower, 4, cost=0.0) == 4.0
     assert fit_newcomers(shop, some, VECTORS, tower, 4, cost=-1.0) == 0.0
 
 
 def test_too_few_new_items_asked_for_add_nothing(shop, asked, tower):
-    few = HeldOut(users=asked.users, times=asked.times, targets=asked.targets, cold=np.arange(30) < FEWEST_COLD - 1)
+    few = replace(asked, cold=np.arange(30) < FEWEST_COLD - 1)
     assert fit_newcomers(shop, few, VECTORS, tower, 4, cost=0.02) == 0.0
 
 
@@ -77,3 +81,11 @@ def test_cost_is_a_share_of_the_best_recall():
     assert largest_within(recalls, 0.02) == 0.5  # 0.104 * 0.98 = 0.10192
     assert largest_within(recalls, 0.03) == 0.75  # 0.104 * 0.97 = 0.10088
     assert largest_within(recalls, 0.0) == 0.25
+    assert largest_within([0.0, 0.0], 0.02) == 0.0
+
+
+def test_user_of_whom_nothing_is_known_finds_nothing_by_ties(shop, asked, tower):
+    """Forty equal items: the middle of them, not the first."""
+    data = replace(shop, texts=["word"] * 40)
+    (ranks,) = rank_targets(data, asked, torch.zeros(40, 4), tower, 4, newcomers=[0.0])
+    assert set(ranks) == {1 + 38 // 2}  # itself, item 0 taken before, and 38 equals

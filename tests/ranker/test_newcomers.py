@@ -71,6 +71,17 @@ def test_one_interaction_ends_it_from_the_next_instant_on(weight):
         np.testing.assert_allclose(interest[:, TWIN] - interest[:, TOUCHED], added, atol=1e-5)
 
 
+def test_item_stays_new_until_the_next_training_has_met_it():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    sources.interest.config["trained_before"] = 2 * DAY  # bob touched the item at that very moment
+    situation = sources.situation(history, asked(history, 9 * DAY))
+    interest = sources.scores(situation, sources.everything)["interest"][0]
+    assert interest[TWIN] == pytest.approx(interest[TOUCHED])
+    assert interest[TOUCHED] - float(situation.interest[0] @ sources.everything.vectors[TOUCHED]) == pytest.approx(
+        ADDED
+    )
+
+
 def test_touch_in_the_session_counts_on_top_of_live_events():
     history = History.from_frames(ITEMS, log(*LOG)).with_events(["eve"], ITEMS.rows(["past"]), [0], [1.0])
     session = history.and_then(["ann"], ITEMS.rows(["twin"]), np.array([4 * DAY]), np.ones(1, np.float32))
