@@ -214,7 +214,7 @@ def forms(place: Path, ids: list[str], data: Sequences) -> Iterator[Row]:
     interest = asked.users(model, whole) @ whole.T
     note = f"interest spreads by {interest.std(axis=1).mean():.2f}, recall@{FIRST} {found(interest, asked):.3f}"
     yield Row(what="kept as float32", value=4.0 * model.dim, unit="B/item", note=note)
-    for form in ("int8", "float16"):
+    for form in ("float16", "int8"):
         kept = CatalogueVectors.encode(model, ids, data.texts, form)
         size = kept.stored.nbytes + (0 if kept.scales is None else kept.scales.nbytes)
         scores = asked.users(model, kept.floats()) @ kept.floats().T
@@ -233,9 +233,10 @@ def forms(place: Path, ids: list[str], data: Sequences) -> Iterator[Row]:
 
 def compared(whole: Floats, other: Floats) -> str:
     """Tell how many of the top items stay, and how far interest moves."""
-    tops = [np.argpartition(-scores, TOP, axis=1)[:, :TOP] for scores in (whole, other)]
-    kept = np.mean([len(np.intersect1d(a, b)) / TOP for a, b in zip(*tops, strict=True)])
-    return f"{kept:.1%} of the top {TOP} stay, interest off by {np.abs(whole - other).max():.3f} at most"
+    top = min(TOP, whole.shape[1] - 1)
+    tops = [np.argpartition(-scores, top, axis=1)[:, :top] for scores in (whole, other)]
+    kept = np.mean([len(np.intersect1d(a, b)) / top for a, b in zip(*tops, strict=True)])
+    return f"{kept:.1%} of the top {top} stay, interest off by {np.abs(whole - other).max():.3f} at most"
 
 
 def found(scores: Floats, asked: Histories) -> float:

@@ -48,8 +48,6 @@ def main() -> None:
     variants = (ABLATIONS if given.ablations else {}) | dict(map(_variant, given.variant))
     names = [*_systems(given), *variants]
     against = given.against or (TUNED if given.ablations else PROFILE)
-    if given.against and against not in names:
-        parser.error(f"--against: wanted one of {', '.join(names)}, got {against!r}")
     try:
         config = with_settings(EncoderConfig(), given.set)
         settings = {name: with_settings(config, changes) for name, changes in variants.items()}
@@ -58,6 +56,8 @@ def main() -> None:
     for name in [name for name in settings if settings[name] == config]:
         print(f"{name}: not measured, the tuned settings are so already ({' '.join(variants[name])})")
         names.remove(name)
+    if given.against and against not in names:
+        parser.error(f"--against: wanted one of {', '.join(names)}, got {against!r}")
     rows: list[dict[str, Any]] = []
     for case in given.case:
         with tempfile.TemporaryDirectory(prefix="readrank-encoders-") as scratch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,21 +66,21 @@ def tune(
     if state is None and ranks.first:
         checkpoint.keep_best(trainer, 0)
     progress("tune encoder", len(done), total)
-    while len(done) < total:
-        stale = asked is not None and len(asked.users) > 0 and len(done) - best_epoch >= trainer.config.patience
-        if ranks.from_first(stale or (until is not None and time.monotonic() > until)):
-            break
-        done.append(_epoch(trainer, journal, len(done), total, data, asked))
-        figures = done[-1].figures
-        reached = figures.goal if figures else float(len(done))
-        if reached > best or figures is None:
-            best, best_epoch = reached, len(done)
+    with closing(journal):
+        while len(done) < total:
+            stale = asked is not None and len(asked.users) > 0 and len(done) - best_epoch >= trainer.config.patience
+            if ranks.from_first(stale or (until is not None and time.monotonic() > until)):
+                break
+            done.append(_epoch(trainer, journal, len(done), total, data, asked))
+            figures = done[-1].figures
+            reached = figures.goal if figures else float(len(done))
+            if reached > best or figures is None:
+                best, best_epoch = reached, len(done)
+                if ranks.first:
+                    checkpoint.keep_best(trainer, best_epoch)
             if ranks.first:
-                checkpoint.keep_best(trainer, best_epoch)
-        if ranks.first:
-            checkpoint.save(trainer, done, (best, best_epoch))
-        progress("tune encoder", len(done), total, _note(done[-1]))
-    journal.close()
+                checkpoint.save(trainer, done, (best, best_epoch))
+            progress("tune encoder", len(done), total, _note(done[-1]))
     if ranks.first:
         checkpoint.take_best(trainer, best_epoch)
     found = next((epoch.figures for epoch in done if epoch.number == best_epoch), untuned)
