@@ -32,7 +32,7 @@ class History:
 
 
 Scorer = Callable[[list[History], "Past", NDArray[np.int64]], Floats]
-"""From histories [q] and which items nobody had touched before [q, items] to scores [q, items]."""
+"""From histories [q], the log and the queries' moments in microseconds [q] to scores [q, items]."""
 
 
 class Past:
@@ -64,7 +64,11 @@ class Past:
 
 
 def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
-    """Return the interest of a model folder; vectors come from `item_vectors.npy` in it if there are any."""
+    """Return the interest of a model folder; vectors come from `item_vectors.npy` in it if there are any.
+
+    Items gain what the model adds for new ones until training has met them: when nobody had touched them before the
+    query's moment, or before the moment up to which the model was trained.
+    """
     model = InterestModel.load(folder)
     ready = folder / "item_vectors.npy"
     vectors = np.load(ready).astype(np.float32) if ready.is_file() else model.encode(texts)
@@ -99,9 +103,8 @@ def with_words(interest: Scorer, profile: Scorer, share: float) -> Scorer:
     """Return interest plus `share` of the profile, each in standard deviations over the query's items."""
 
     def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
-        return _standard(interest(histories, past, moments)) + np.float32(share) * _standard(
-            profile(histories, past, moments)
-        )
+        by_words = _standard(profile(histories, past, moments))
+        return _standard(interest(histories, past, moments)) + np.float32(share) * by_words
 
     return score
 

@@ -22,7 +22,7 @@ from encoders.train import train
 ROOT = Path(__file__).parents[2]
 JUDGE = ROOT.parent / "shared" / "judge"
 AT = datetime(2024, 5, 1)
-NONE_UNTOUCHED = np.zeros((1, 3), bool)
+MOMENT = int((AT - datetime(1970, 1, 1)) / timedelta(microseconds=1))
 needs_judge = pytest.mark.skipif(not JUDGE.is_dir(), reason=f"no judge in {JUDGE}")
 
 
@@ -128,7 +128,7 @@ def test_figures_and_differences_are_the_judges(data, tmp_path):
     judge, past = Judge(JUDGE, prepared), Past(prepared.asked)
     profile = profile_scorer(prepared.texts)
     ours = judge.judge(answers(profile, past, prepared))
-    other = judge.judge(answers(lambda histories, untouched: -profile(histories, untouched), past, prepared))
+    other = judge.judge(answers(lambda *asked: -profile(*asked), past, prepared))
     score = judge_module(JUDGE / "score.py")
     difference = judge.difference(NDCG, ours, other)
     assert (difference.value, difference.low, difference.high) == score.paired(
@@ -160,43 +160,47 @@ def three_items() -> Asked:
 
 
 def test_untouched_is_what_nobody_had_touched_strictly_before():
-    moments = np.array([1, 0]) + int((AT - datetime(1970, 1, 1)) / timedelta(microseconds=1))
-    assert Past(three_items()).untouched(moments).tolist() == [[False, False, True], [False, True, True]]
+    assert Past(three_items()).untouched(np.array([MOMENT + 1, MOMENT])).tolist() == [
+        [False, False, True],
+        [False, True, True],
+    ]
 
 
 def test_history_is_strictly_before_the_moment():
     past = Past(three_items())
-    moment = int((AT - datetime(1970, 1, 1)) / timedelta(microseconds=1))
-    assert past.history("v", moment).items.tolist() == []
-    assert past.history("v", moment + 1).items.tolist() == [1]
-    assert past.history("u", moment).ages_s.tolist() == [86_400.0]
-    assert past.history("nobody", moment).items.tolist() == []
+    assert past.history("v", MOMENT).items.tolist() == []
+    assert past.history("v", MOMENT + 1).items.tolist() == [1]
+    assert past.history("u", MOMENT).ages_s.tolist() == [86_400.0]
+    assert past.history("nobody", MOMENT).items.tolist() == []
 
 
-def test_untouched_items_gain_what_the_model_adds(shop, small, tmp_path):
+def test_items_that_training_has_not_met_gain_what_the_model_adds(shop, small, tmp_path):
     folder = train(shop.folder, tmp_path / "model", small, epochs=0).folder
-    texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()[:3]
-    history = [Past(three_items()).history("u", 2**60)]
+    texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()[:2]
+    past, later = Past(three_items()), MOMENT + 5
     config = json.loads((folder / "config.json").read_text())
-    untouched = np.array([[False, True, True]])
 
-    def interest(**changes):
+    def interest(last_text="rose tulip", **changes):
         (folder / "config.json").write_text(json.dumps({**config, **changes}))
-        return interest_scorer(folder, texts)(history, untouched)
+        return interest_scorer(folder, [*texts, last_text])([past.history("u", later)], past, np.array([later]))[0]
 
     plain = interest(newcomers=0.0)
-    assert interest(newcomers=0.75)[0] == pytest.approx(plain[0] + np.array([0, 0.75, 0.75]), abs=1e-5)
+    gains = {None: [0, 0, 0.75], MOMENT: [0, 0.75, 0.75], MOMENT + 1: [0, 0, 0.75]}
+    for before, gained in gains.items():
+        assert interest(newcomers=0.75, trained_before=before) - plain == pytest.approx(gained, abs=1e-5)
+    assert interest("", newcomers=0.75)[2] == 0, "an item without text speaks for nothing"
     config.pop("newcomers", None)
     assert np.array_equal(interest(), plain), "a model of before there was such an addition"
 
 
 def test_words_count_in_standard_deviations():
     def of(row):
-        return lambda histories, untouched: np.array([row], np.float32)
+        return lambda histories, past, moments: np.array([row], np.float32)
 
-    found = with_words(of([0, 100, 200]), of([3, 3, 3]), 0.3)([], NONE_UNTOUCHED)
+    no_past = Past(three_items())
+    found = with_words(of([0, 100, 200]), of([3, 3, 3]), 0.3)([], no_past, np.array([MOMENT]))
     assert found[0] == pytest.approx(np.array([-1, 0, 1]) * np.sqrt(3 / 2))
-    both = with_words(of([0, 100, 200]), of([2, 1, 0]), 0.3)([], NONE_UNTOUCHED)
+    both = with_words(of([0, 100, 200]), of([2, 1, 0]), 0.3)([], no_past, np.array([MOMENT]))
     assert both[0] == pytest.approx(found[0] * 0.7)
 
 
