@@ -71,7 +71,7 @@ class EncoderConfig:
     """Attention layers; 0 leaves the weighted mean of recent items alone."""
     dropout: float = 0.2
     """Dropout in the tower."""
-    epochs: int = 8
+    epochs: int = 6
     """Most epochs of a first tuning; a later window stops it earlier."""
     patience: int = 2
     """Epochs without a better later window before stopping."""
