@@ -239,7 +239,8 @@ class TransformerEncoder(nn.Module):
             holds, reason = False, f"{type(error).__name__}: {error}"
         finally:
             self.train(was_training)
-        log.info("padding-free=%s (%s)", holds, reason)
+        if not holds:
+            log.warning("texts are padded: this model does not give the same vectors without (%s)", reason)
         return holds
 
 

@@ -95,7 +95,7 @@ def test_bfloat16_is_near_float32_and_learns_in_float32(tiny_transformer, packs)
 
 @pytest.mark.parametrize("kind", ["static", "transformer"])
 def test_training_runs_in_bfloat16(shop, small, tiny_transformer, tmp_path, kind):
-    config = replace(small, kind=kind, base=str(tiny_transformer), epochs=1, pairs_per_epoch=50)
+    config = replace(small, kind=kind, base=str(tiny_transformer), epochs=1, pairs_per_epoch=50, dim=8)
     losses = {
         precision: train(shop.folder, tmp_path / precision, replace(config, precision=precision)).epochs[0].loss
         for precision in ("bfloat16", "float32")
