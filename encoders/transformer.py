@@ -257,10 +257,10 @@ def _pieces(
 ) -> Iterator[NDArray[np.int64]]:
     """Cut places, ordered from short to long, into runs of at most `most` tokens, and of `padded` when padded."""
     start = held = 0
-    for end, place in enumerate(order):
-        if end > start and (held + lengths[place] > most or (end + 1 - start) * lengths[place] > padded):
+    for end, length in enumerate(lengths[order].tolist()):
+        if end > start and (held + length > most or (end + 1 - start) * length > padded):
             yield order[start:end]
             start, held = end, 0
-        held += lengths[place]
+        held += length
     if len(order):
         yield order[start:]
