@@ -35,8 +35,8 @@ from benchmarks.encoder_parts.judging import Judge, Judged
 from benchmarks.encoder_parts.scoring import Past, answers
 from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS, Systems
 from benchmarks.encoder_parts.tables import markdown, put_into, rows_of, table
-from encoders.command import with_settings
 from encoders.errors import EncoderError
+from encoders.settings import with_settings
 from encoders.train import EncoderConfig
 
 WORDS_SHARE = 0.3

@@ -35,11 +35,12 @@ import torch
 
 from benchmarks.gpu_speed import Speed, matrix_rate, measure_steps
 from benchmarks.gpu_travel import MOST_FILES, package, vectors_to_bring_back
-from encoders.command import shown, with_settings
+from encoders.command import shown
 from encoders.distributed import Ranks
 from encoders.errors import EncoderError
 from encoders.report import Figures, TrainingReport
 from encoders.sequences import read_sequences
+from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
 
 CASES = ("amazon_beauty", "movielens_small", "mind_ctr_lite")

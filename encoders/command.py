@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from os import environ
 from pathlib import Path
 from typing import Any, TextIO
 
 from encoders.errors import EncoderError, OutOfMemoryError
+from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
 from ingest.progress import Progress, silent
 
@@ -49,22 +49,6 @@ def main(given: Sequence[str] | None = None) -> int:
         ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
         sys.stdout.write(f"tuned   {report.tuned} {ended}\n")
     return 0
-
-
-def with_settings(config: EncoderConfig, changes: Sequence[str]) -> EncoderConfig:
-    """Return the settings with `NAME=VALUE` changes; an unknown name or a value of another type raises.
-
-    >>> with_settings(EncoderConfig(), ["epochs=3", "learning_rate=2e-3", "tensorboard=true"]).epochs
-    3
-    """
-    known = {field.name: getattr(config, field.name) for field in fields(config)}
-    made: dict[str, Any] = {}
-    for change in changes:
-        name, equals, value = change.partition("=")
-        if not equals or name not in known:
-            raise EncoderError(f"--set: wanted NAME=VALUE with one of {', '.join(known)}, got {change!r}")
-        made[name] = _as(name, value, known[name])
-    return replace(config, **made)
 
 
 @contextmanager
@@ -141,18 +125,6 @@ def _parser() -> argparse.ArgumentParser:
 def _short_forms(options: argparse.Namespace) -> list[str]:
     given = {name: getattr(options, name) for name in ("kind", "base", "tuning")}
     return [f"{name}={value}" for name, value in given.items() if value is not None]
-
-
-def _as(name: str, value: str, like: Any) -> Any:
-    if isinstance(like, bool):
-        if value.lower() in ("true", "false"):
-            return value.lower() == "true"
-    else:
-        try:
-            return type(like)(value)
-        except ValueError:
-            pass
-    raise EncoderError(f"--set {name}: wanted {type(like).__name__} such as {str(like).lower()}, got {value!r}")
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,27 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.cuts import cut_dims
-from encoders.errors import EncoderError
 from encoders.report import TrainingReport
 from encoders.sequences import Sequences, microseconds, read_sequences
+from encoders.settings import check_settings
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
     from encoders.distributed import Ranks
-
-_BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("texts_at_once", "warmup_steps", "epochs", "continue_epochs", "negatives"), (0, math.inf)),
-    **dict.fromkeys(("hard_negatives", "validation_queries", "layers", "max_minutes", "recent_half"), (0, math.inf)),
-    **dict.fromkeys(("lora_rank", "max_tokens", "pairs_at_once", "pairs_per_epoch", "history"), (1, math.inf)),
-    **dict.fromkeys(("dim", "width", "heads", "patience"), (1, math.inf)),
-    **dict.fromkeys(("own_direction", "cold_share", "popularity_correction"), (0, 1)),
-    **dict.fromkeys(("negatives_power", "impressions_share", "learning_rate"), (0, 10)),
-    "dropout": (0, 0.9),
-    "newcomer_cost": (-1, 1),
-    "threads": (0, math.inf),
-}
-"""Least and most of the numbers; what is no number lies in no bounds."""
 
 _ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_dim")
 """Settings that a killed run may be resumed without: they change how it runs or is kept, not what it learns."""
@@ -151,7 +136,7 @@ def train(
     from encoders.distributed import joined
 
     config = config or EncoderConfig()
-    _check(config)
+    check_settings(config)
     before = torch.get_num_threads()
     if config.kind == "static":
         torch.set_num_threads(max(config.threads, 1))
@@ -265,33 +250,6 @@ def _train(
         save_model(out, encoder, tower, config=config, report=report, window=window)
         checkpoint.remove()
     return ranks.from_first(report)
-
-
-def _check(config: EncoderConfig) -> None:
-    allowed = {
-        "kind": ("static", "transformer"),
-        "tuning": ("full", "lora", "none"),
-        "precision": ("auto", "float32", "bfloat16"),
-        "vectors": ("float16", "int8"),
-    }
-    for name, values in allowed.items():
-        got = getattr(config, name)
-        if got not in values:
-            raise EncoderError(f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; change it")
-    for name, (least, most) in _BOUNDS.items():
-        got = getattr(config, name)
-        if not least <= got <= most:
-            wanted = f"{least} to {most}" if most < math.inf else f"{least} or more"
-            raise EncoderError(f"[encoder] {name}: wanted {wanted}, got {got}; change it")
-    lengths = cut_dims(config.cut_dims, config.dim if config.kind == "static" else None)
-    if config.serve_dim and config.serve_dim not in lengths:
-        raise EncoderError(
-            f"[encoder] serve_dim: wanted one of cut_dims = {config.cut_dims!r}, got {config.serve_dim}; add it there"
-        )
-    if config.width % config.heads:
-        raise EncoderError(
-            f"[encoder] width: wanted a multiple of heads = {config.heads}, got {config.width}; change one"
-        )
 
 
 def _held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: bool) -> int | None:

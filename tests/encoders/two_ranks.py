@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from encoders.accumulate import Accumulated
-from encoders.command import with_settings
 from encoders.distributed import Ranks, joined
 from encoders.journal import Journal
 from encoders.losses import next_item_loss
 from encoders.sequences import read_sequences
+from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
 from encoders.trainer import Trainer, build, seed_everything
 from ingest.progress import silent
