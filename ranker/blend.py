@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.examples import Examples
-from ranker.features import FEATURE_NAMES
 from ranker.history import Floats
+from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES
 
 FUSION_OFFSET = 60

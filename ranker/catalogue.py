@@ -10,6 +10,7 @@ import polars as pl
 from scipy import sparse
 
 from ingest import columns as c
+from ranker.facets import facet_matrix
 
 SCHEMA = pl.Schema(
     {
@@ -36,6 +37,7 @@ class Catalogue:
             items[c.PUBLISHED_AT].dt.epoch("us").fill_null(np.iinfo(np.int64).min).to_numpy()
         )
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
+        self.facets = facet_matrix(items[c.ATTRIBUTES].to_list())
 
     @classmethod
     def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame) -> Self:

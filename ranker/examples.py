@@ -159,7 +159,7 @@ def make_examples(
         found += int((weight > 0).sum())
         kept = _keep(pairs, weight > 0, config.negatives, rng)
         pairs, weight = pairs.take(kept), weight[kept]
-        features = compute(situation, sources.everything, scores, pairs, sources.catalogue.published_at)
+        features = compute(situation, sources.everything, scores, pairs, sources)
         parts.append((features, labels_of(weight), np.unique(pairs.query, return_counts=True)))
     as_of = [
         truth.moments.as_of[block][counted[0]]

@@ -5,9 +5,9 @@ import numpy.typing as npt
 
 from ranker.blend import Trees
 from ranker.candidates import Candidates
-from ranker.features import FAMILIES, FEATURES
 from ranker.history import Floats
 from ranker.query import Reason
+from ranker.registry import FAMILIES, FEATURES
 from ranker.sources import ItemSet, Situation, Sources
 
 PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "category affinity"})

@@ -11,8 +11,9 @@ from ranker.candidates import Candidates, blocks
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows
 from ranker.examples import Examples
-from ranker.features import FEATURE_NAMES, compute
+from ranker.features import compute
 from ranker.history import Floats, History, Moments
+from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES, Sources
 
 
@@ -62,7 +63,7 @@ def given_features(sources: Sources, history: History, requests: GivenRequests) 
             ranks=np.full((end - start, len(SOURCES)), np.nan, np.float32),
         )
         scores = sources.scores(situation, items)
-        out[start:end] = compute(situation, items, scores, pairs, sources.catalogue.published_at)
+        out[start:end] = compute(situation, items, scores, pairs, sources)
     return out
 
 

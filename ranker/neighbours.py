@@ -90,6 +90,15 @@ def history_weights(recent: Recent, n_items: int, decay: float) -> sparse.csr_ma
     return sparse.diags_array(1 / np.where(total > 0, total, 1)).astype(np.float32) @ matrix
 
 
+def last_items(recent: Recent, n_items: int) -> sparse.csr_matrix:
+    """Return 1 for the latest item of each query's past [q, n_items]."""
+    length = recent.mask.shape[1]
+    latest = length - 1 - recent.mask[:, ::-1].argmax(axis=1) if length else np.zeros(len(recent.mask), np.int64)
+    query = np.flatnonzero(recent.mask.any(axis=1))
+    columns = recent.items[query, latest[query]]
+    return sparse.csr_matrix((np.ones(len(query), np.float32), (query, columns)), shape=(len(recent.mask), n_items))
+
+
 def _age_weights(times: Times, half_life: float) -> Floats:
     if not len(times):
         return np.ones(0, np.float32)

@@ -19,10 +19,11 @@ from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, 
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.explain import reasons
-from ranker.features import FEATURE_NAMES, compute
+from ranker.features import compute
 from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
 from ranker.query import Answer, GivenItem, Query, RankedItem
+from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
 from ranker.slots import order_pairs
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
@@ -234,7 +235,7 @@ class Ranker:
         return without(allowed, offered, self.catalogue, exclude=query.exclude, categories=query.categories)
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
-        return compute(situation, items, scores, pairs, self.catalogue.published_at)
+        return compute(situation, items, scores, pairs, self._sources)
 
     def _reasons(
         self, query: Query, blend: Blend, features: Floats, pairs: Candidates, situation: Situation, items: ItemSet

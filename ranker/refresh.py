@@ -18,6 +18,7 @@ from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
+from ranker.alike import fit_alike
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
@@ -27,6 +28,7 @@ from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
+END = np.iinfo(np.int64).max
 _MODELS = ("ranker.txt", "ranker_given.txt")
 
 
@@ -73,8 +75,8 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     changes = _compared(folder.name, old, catalogue, encoded.encoded, int((~stays).sum()))
     if not changes:
         return folder, changes
-    moved = _moved(sources, catalogue, texts, vectors)
     past = history.moved(catalogue.rows(old.ids), stays)
+    moved = _moved(sources, catalogue, texts, vectors, past)
 
     def fill(fresh: Path) -> None:
         catalogue.save(fresh)
@@ -124,8 +126,13 @@ def _compared(source: str, old: Catalogue, now: Catalogue, encoded: int, users_l
     )
 
 
-def _moved(sources: Sources, catalogue: Catalogue, texts: list[str], vectors: CatalogueVectors) -> Sources:
-    """Let everything with an item axis follow the items to their new rows; new items get empty ones."""
+def _moved(
+    sources: Sources, catalogue: Catalogue, texts: list[str], vectors: CatalogueVectors, past: History
+) -> Sources:
+    """Let everything with an item axis follow the items to their new rows; new items get empty ones.
+
+    Neighbours by text are found anew: they are all that a new item has.
+    """
     old = sources.catalogue
     before, now = old.rows(catalogue.ids), catalogue.rows(old.ids)
     same = before >= 0
@@ -139,6 +146,7 @@ def _moved(sources: Sources, catalogue: Catalogue, texts: list[str], vectors: Ca
         _moved_square(sources.together, now, len(catalogue)),
         _moved_square(sources.following, now, len(catalogue)),
         sources.factors.moved(before),
+        fit_alike(vectors.floats(), past.item_counts(np.arange(len(catalogue)), before=np.array(END))),
     )
 
 

@@ -15,10 +15,12 @@ from scipy import sparse
 from encoders.interest import InterestModel
 from encoders.lexical import Words
 from encoders.vectors import CatalogueVectors
+from ranker.alike import fit_alike
 from ranker.catalogue import Catalogue
+from ranker.counter import Rows
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import Floats, History, Moments, Recent
-from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights
+from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
 
 POPULAR_SHARES: Final = {"trending": 0.01, "popular": 0.05, "evergreen": 1.0}
 """Popularity sources: each counts the interactions of this latest share of the log."""
@@ -64,8 +66,12 @@ class Situation:
     """User factors [q, f]."""
     past: sparse.csr_matrix
     """Weights of past items, summing to 1 in each row with history [q, n_items]."""
+    last: sparse.csr_matrix
+    """1 for each query's latest item [q, n_items]."""
     vectors: Floats
     """Text vectors of the catalogue [n_items, d]."""
+    typical: Floats
+    """Each user's mean interest in the catalogue [q]."""
 
     def past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
         """Return the text vectors of catalogue rows."""
@@ -88,6 +94,7 @@ class Sources:
         together: sparse.csr_matrix,
         following: sparse.csr_matrix,
         factors: Factors,
+        alike: Rows,
     ):
         """Hold what was fitted; `item_vectors` are whole, an `interest` cut to fewer numbers scores items by these."""
         self.catalogue = catalogue
@@ -97,6 +104,7 @@ class Sources:
         self.factors = factors
         self.together = together
         self.following = following
+        self.alike = alike
         self.everything = ItemSet(
             rows=np.arange(len(catalogue), dtype=np.int32),
             vectors=item_vectors.floats(interest.dim),
@@ -104,6 +112,9 @@ class Sources:
             categories=catalogue.categories,
         )
         self._speaks = self.everything.vectors.any(axis=1)
+        self._mean_vector = (
+            self.everything.vectors.mean(axis=0) if len(catalogue) else np.zeros(interest.dim, np.float32)
+        )
 
     @classmethod
     def fit(
@@ -129,36 +140,42 @@ class Sources:
         users, items, times = users[liked], items[liked], times[liked]
         n_items = len(catalogue)
         words = Words.fit(texts)
+        item_vectors = CatalogueVectors.encode(interest, catalogue.ids, texts, vectors)
         return cls(
             catalogue,
             interest.cut(serve_dim or interest.dim),
-            CatalogueVectors.encode(interest, catalogue.ids, texts, vectors),
+            item_vectors,
             words,
             words.matrix(texts),
             fit_together(users, items, times, n_items, neighbours),
             fit_following(users, items, times, n_items, neighbours),
             Factors.fit(users, items, n_items, factors),
+            fit_alike(item_vectors.floats(), np.bincount(items, minlength=n_items)),
         )
 
     def situation(self, history: History, moments: Moments) -> Situation:
         """Look up each query's past and turn it into user vectors."""
         recent = history.recent(moments, HISTORY_LENGTH)
+        interest = self.interest.user_vectors(
+            self._past_vectors(recent.items), recent.weights, recent.ages, recent.mask
+        )
         return Situation(
             moments=moments,
             history=history,
             recent=recent,
-            interest=self.interest.user_vectors(
-                self._past_vectors(recent.items), recent.weights, recent.ages, recent.mask
-            ),
+            interest=interest,
             factors=self.factors.user_vectors(recent),
             past=history_weights(recent, len(self.catalogue), DECAY),
+            last=last_items(recent, len(self.catalogue)),
             vectors=self.everything.vectors,
+            typical=interest @ self._mean_vector,
         )
 
     def scores(self, situation: Situation, items: ItemSet) -> dict[str, Floats]:
         """Return one matrix [q, n_items] for each source, in the order of `SOURCES`; higher speaks more for the item.
 
-        `fresh` is the interest in items that hardly anyone has touched, and -inf for all others.
+        `fresh` is the interest in items that hardly anyone has touched, and -inf for all others. `category_share`
+        proposes nothing by itself: it is what `category` has before popularity.
         """
         inside = items.rows >= 0
         interest = self.text_interest(situation.interest, items, situation.history, situation.moments)
@@ -178,12 +195,13 @@ class Sources:
             "category": (taste @ items.categories.T) / norm,
         }
         popular = list(POPULAR_SHARES).index("popular")
+        out["category_share"] = out["category"]
         out["category"] = out["category"] * np.log1p(counts[:, popular])[hour]
         for n, name in enumerate(POPULAR_SHARES):
             out[name] = counts[:, n][hour]
         touched = counts[:, list(POPULAR_SHARES).index("evergreen")][hour] >= FRESH_BELOW
         out["fresh"] = np.where(touched, -np.inf, interest)
-        return {name: np.asarray(out[name], np.float32) for name in SOURCES}
+        return {name: np.asarray(out[name], np.float32) for name in (*SOURCES, "category_share")}
 
     def text_interest(self, users: Floats, items: ItemSet, history: History, moments: Moments) -> Floats:
         """Return each user vector's interest in each item at the query's moment [q, n_items].
@@ -230,6 +248,7 @@ class Sources:
         sparse.save_npz(neighbours / "together.npz", self.together)
         sparse.save_npz(neighbours / "following.npz", self.following)
         self.factors.save(neighbours / "factors.npz")
+        np.save(neighbours / "alike.npy", self.alike)
 
     @classmethod
     def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0) -> Self:
@@ -244,6 +263,7 @@ class Sources:
             sparse.load_npz(neighbours / "together.npz").tocsr(),
             sparse.load_npz(neighbours / "following.npz").tocsr(),
             Factors.load(neighbours / "factors.npz"),
+            np.load(neighbours / "alike.npy", allow_pickle=False),
         )
 
 

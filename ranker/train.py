@@ -34,10 +34,10 @@ from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
 from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
 from ranker.factors import FactorsConfig
-from ranker.features import FEATURE_NAMES
 from ranker.given import impression_examples
 from ranker.history import History, microseconds
 from ranker.neighbours import NeighboursConfig
+from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
 from ranker.tune import tune_encoder

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ranker.features import FEATURES
+from ranker.registry import FEATURES
 from ranker.sources import SOURCES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ranker.md").read_text()

@@ -8,10 +8,11 @@ from ingest import columns as c
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.candidates import CandidatesConfig, propose
-from ranker.features import FEATURE_NAMES, FEATURES, compute
+from ranker.features import compute
 from ranker.history import EPOCH, History, Moments, microseconds
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
+from ranker.registry import FEATURE_NAMES, FEATURES
 from ranker.rules import allowed_items
 
 

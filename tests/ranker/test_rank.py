@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.blend import Fusion, Trees
-from ranker.features import FAMILIES, FEATURE_NAMES
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
+from ranker.registry import FAMILIES, FEATURE_NAMES
 
 
 def taken_by(ranker: Ranker, user: str) -> set[str]:

@@ -1,0 +1,42 @@
+"""Which known items does each item's text resemble? Neighbours by text, so that a new item has a past, too."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.counter import Rows, Times
+from ranker.history import Floats
+
+ALIKE: Final = 20
+"""Neighbours of each item."""
+AMONG: Final = 20_000
+"""Neighbours are looked for among this many of the most taken items: the cost grows with their number."""
+_CELLS: Final = 8_000_000
+
+
+def fit_alike(vectors: Floats, counts: Times) -> Rows:
+    """Return the rows of the most similar other items that anyone has touched [n_items, 20], -1 where there are fewer.
+
+    `vectors` [n_items, d] have unit length or are zero; an item without text has no neighbour and is none.
+    """
+    n_items = len(vectors)
+    speaks: npt.NDArray[np.bool_] = np.asarray(vectors.any(axis=1))
+    by_count = np.lexsort((np.arange(n_items), -counts))
+    among = np.sort(by_count[(counts[by_count] > 0) & speaks[by_count]][:AMONG])
+    out = np.full((n_items, ALIKE), -1, np.int32)
+    size = min(ALIKE, len(among) - 1)
+    if size < 1:
+        return out
+    own = np.full(n_items, -1)
+    own[among] = np.arange(len(among))
+    wanted = np.flatnonzero(speaks)
+    block = max(1, _CELLS // len(among))
+    for start in range(0, len(wanted), block):
+        rows = wanted[start : start + block]
+        cosine = vectors[rows] @ vectors[among].T
+        itself = own[rows]
+        cosine[np.flatnonzero(itself >= 0), itself[itself >= 0]] = -np.inf
+        nearest = np.argpartition(-cosine, size - 1, axis=1)[:, :size]
+        out[rows, :size] = np.sort(among[nearest], axis=1)
+    return out

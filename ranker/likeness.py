@@ -1,0 +1,55 @@
+"""How like is an item to each of the user's last items, and how like are these among themselves?"""
+
+from typing import Final
+
+import numpy as np
+
+from ranker.candidates import Candidates
+from ranker.history import Floats, Recent
+from ranker.sources import ItemSet, Situation
+
+SIMILAR_TO: Final = 10
+"""Similarity is taken to this many of the user's latest items."""
+ONE_BY_ONE: Final = ("similar_last", "similar_2nd", "similar_3rd")
+SESSION_GAP: Final = 1800.0
+"""A pause of more seconds than this ends a session, as web analytics have it."""
+
+
+def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:
+    """Return cosines of text vectors with the user's last items, and how diverse these are; NaN without a past."""
+    names = (*ONE_BY_ONE, "similar_max", "similar_mean", "similar_session", "user_diversity")
+    out = np.full((len(names), len(candidates)), np.nan, np.float32)
+    recent, in_session = situation.recent, session_mask(situation.recent)
+    bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
+    for number in range(len(situation)):
+        start, end = bounds[number], bounds[number + 1]
+        held = np.flatnonzero(recent.mask[number])[-SIMILAR_TO:]
+        if end == start or not len(held):
+            continue
+        past = situation.past_vectors(recent.items[number, held])
+        cosine = items.vectors[candidates.item[start:end]] @ past.T
+        for back in range(min(len(ONE_BY_ONE), len(held))):
+            out[back, start:end] = cosine[:, -1 - back]
+        out[-4, start:end], out[-3, start:end] = cosine.max(axis=1), cosine.mean(axis=1)
+        now = in_session[number, held]
+        if now.any():
+            out[-2, start:end] = cosine[:, now].mean(axis=1)
+        out[-1, start:end] = 1 - np.linalg.norm(past.mean(axis=0))
+    return dict(zip(names, out, strict=True))
+
+
+def session_mask(recent: Recent) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
+    """Mark the interactions of the present session [q, length]: no pause longer than `SESSION_GAP` until the moment.
+
+    >>> recent = Recent(
+    ...     items=np.array([[5, 6, 7]], np.int32),
+    ...     weights=np.ones((1, 3), np.float32),
+    ...     ages=np.array([[4000.0, 2000.0, 300.0]]),
+    ... )
+    >>> session_mask(recent).tolist()
+    [[False, True, True]]
+    """
+    newest_first = np.where(recent.mask, recent.ages, 0)[:, ::-1]
+    age = np.maximum.accumulate(newest_first, axis=1)
+    unbroken = np.logical_and.accumulate(np.diff(age, axis=1, prepend=0) <= SESSION_GAP, axis=1)
+    return np.asarray(unbroken[:, ::-1] & recent.mask)

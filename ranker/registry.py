@@ -1,0 +1,133 @@
+"""Which features are there, and what does each mean? Names, order, units and as-of rules, in one tuple."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from ranker.history import HOUR
+from ranker.sources import SOURCES
+
+DAY: Final = 24 * HOUR
+
+LOG: Final = "the log strictly before the query's moment"
+PAST: Final = "the user's own past strictly before the query's moment"
+FITTED: Final = "what was fitted on an earlier slice, asked with " + PAST
+CATALOGUE: Final = "the catalogue as of the training's cutoff"
+REQUEST: Final = "the request itself"
+
+WINDOWS: Final = {"1h": HOUR, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "365d": 365 * DAY}
+"""Windows of time, which end at the query's moment."""
+SHARES: Final = {"0.2%": 0.002, "1%": 0.01, "5%": 0.05, "25%": 0.25}
+"""Windows that hold this latest share of the log's interactions, whatever its pace."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """What one column means; NaN wherever it is not defined for a pair."""
+
+    name: str
+    family: str
+    meaning: str
+    unit: str
+    as_of: str
+    """What it may know."""
+
+
+def _text(name: str, meaning: str, unit: str = "none", as_of: str = FITTED) -> Feature:
+    return Feature(name=name, family="text interest", meaning=meaning, unit=unit, as_of=as_of)
+
+
+def _similarity(name: str, meaning: str) -> Feature:
+    return Feature(name=name, family="similarity", meaning=meaning, unit="cosine", as_of=FITTED)
+
+
+def _collaborative(name: str, meaning: str) -> Feature:
+    return Feature(name=name, family="collaborative", meaning=meaning, unit="none", as_of=FITTED)
+
+
+def _affinity(name: str, meaning: str, unit: str = "share") -> Feature:
+    return Feature(name=name, family="affinity", meaning=meaning, unit=unit, as_of=PAST)
+
+
+def _source(name: str, meaning: str, unit: str) -> Feature:
+    return Feature(name=name, family="sources", meaning=meaning, unit=unit, as_of=FITTED)
+
+
+def _popularity(name: str, meaning: str, unit: str = "log count") -> Feature:
+    return Feature(name=name, family="popularity", meaning=meaning, unit=unit, as_of=LOG)
+
+
+def _recency(name: str, meaning: str, unit: str = "log seconds", as_of: str = LOG) -> Feature:
+    return Feature(name=name, family="recency", meaning=meaning, unit=unit, as_of=as_of)
+
+
+def _habit(name: str, meaning: str, unit: str) -> Feature:
+    return Feature(name=name, family="user habits", meaning=meaning, unit=unit, as_of=PAST)
+
+
+def _item(name: str, meaning: str, unit: str) -> Feature:
+    return Feature(name=name, family="item", meaning=meaning, unit=unit, as_of=CATALOGUE)
+
+
+def _context(name: str, meaning: str, unit: str, as_of: str = REQUEST) -> Feature:
+    return Feature(name=name, family="context", meaning=meaning, unit=unit, as_of=as_of)
+
+
+FEATURES: Final = (
+    _text("interest", "dot product of user and item by the tuned encoder"),
+    _text("interest_gap", "interest minus the user's mean interest in the catalogue"),
+    _text("words", "TF-IDF similarity of the item to the user's past, decayed", "cosine"),
+    _similarity("similar_last", "text vectors of the item and the user's last item"),
+    _similarity("similar_2nd", "the same, with the last but one"),
+    _similarity("similar_3rd", "the same, with the last but two"),
+    _similarity("similar_max", "largest with the user's last 10 items"),
+    _similarity("similar_mean", "mean with the user's last 10 items"),
+    _similarity("similar_session", "mean with those of them that belong to the present session"),
+    _collaborative("together", "item-item weights from the user's past, decayed"),
+    _collaborative("together_last", "item-item weight from the user's last item"),
+    _collaborative("following", "weights of what follows the user's past, decayed"),
+    _collaborative("following_last", "weight of what follows the user's last item"),
+    _collaborative("factors", "dot product of collaborative factors"),
+    _affinity("category", "the user's share in the item's categories x log popularity", "none"),
+    _affinity("category_share", "the user's decayed share in the item's categories"),
+    _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand"),
+    *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),
+    _source("rank_best", "best rank in any source", "log rank"),
+    _source("fused", "sum of 1 / (60 + rank) over the sources", "none"),
+    _source("n_sources", "how many sources proposed the item", "count"),
+    *(_popularity(f"count_{w}", f"interactions of the last {w}") for w in WINDOWS),
+    *(
+        _popularity(f"share_{s}", f"interactions in the latest {s} of the log", "per 10,000 of that window")
+        for s in SHARES
+    ),
+    _popularity("count_all", "all interactions"),
+    _popularity("trend", "share in the latest 1 % by that in the latest 25 %", "log ratio"),
+    _popularity("season", "interactions in the 30 days after this day a year ago"),
+    _popularity("click_rate", "clicks per impression, smoothed to the average", "share"),
+    _popularity("shown", "impressions"),
+    _popularity("alike_popular", "mean over the 20 items with the most similar texts, in the latest 5 % of the log"),
+    _recency("age_first", "since the item's first interaction"),
+    _recency("age_last", "since the item's last interaction"),
+    _recency("age_published", "since publication; negative when it lies ahead", as_of=CATALOGUE),
+    _recency("life_rate", "interactions a day since the first", "log rate"),
+    _recency("item_pace", "mean time between the item's interactions"),
+    _habit("taken_before", "how often the user took this item", "count"),
+    _habit("user_count", "the user's interactions", "log count"),
+    _habit("user_idle", "since the user's last interaction", "log seconds"),
+    _habit("user_span", "from the first of the user's last 50 interactions to the last", "log seconds"),
+    _habit("user_pace", "mean time between the user's last 50 interactions", "log seconds"),
+    _habit("user_repeats", "interactions with an item taken before", "share"),
+    _habit("user_popular", "mean log count of the user's recent items", "log count"),
+    _habit("popular_gap", "log count of the item minus user_popular", "log ratio"),
+    _habit("user_diversity", "1 - length of the mean text vector of the last 10 items", "none"),
+    _habit("user_weight", "mean weight of the user's last 50 interactions", "log weight"),
+    _habit("user_hour", "from the hour of day at which the user is usually there", "hours"),
+    _item("n_categories", "categories of the item", "count"),
+    _item("n_words", "different words of the item's text", "log count"),
+    _context("given", "1 when the caller gave the items, 0 when sources proposed them", "flag"),
+    _context("hour", "hour of the day, UTC", "hours"),
+    _context("weekday", "day of the week, Monday = 0", "days"),
+    _context("session_length", "items of the present session", "count", PAST),
+    _context("session_age", "since the present session began", "log seconds", PAST),
+)
+FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
+FAMILIES: Final = tuple(dict.fromkeys(feature.family for feature in FEATURES))
