@@ -40,7 +40,7 @@ from ranker.history import History, microseconds
 from ranker.neighbours import NeighboursConfig
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
-from ranker.tune import tune_encoder
+from ranker.tuned_encoder import tune_encoder
 
 log = logging.getLogger(__name__)
 
