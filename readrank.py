@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from offline_eval.evaluate import Evaluation
     from ranker.rank import Ranker
     from ranker.refresh import Changes
+    from ranker.train import Trained
 
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
@@ -256,7 +257,7 @@ def train(
                 "measured": trained.measured,
                 "retention": asdict(retained),
             },
-            "\n".join([*_training_lines(trained.folder, trained.measured, promote), *_retention_lines(retained)]),
+            "\n".join([*_training_lines(trained, promote), *_retention_lines(retained)]),
         )
 
 
@@ -647,7 +648,8 @@ def _search_lines(searched: "Searched") -> Iterator[str]:
     yield f"  ({HOW_IT_DECIDES})"
 
 
-def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> Iterator[str]:
+def _training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
+    measured = trained.measured
     encoder, blend = measured["encoder"], measured["blend"]
     if n_changed := measured["catalogue"]["changed_later"]:
         yield f"{n_changed:,} items have changed at or after the cutoff: trained on what the catalogue said before it"
@@ -666,7 +668,26 @@ def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> I
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
-    yield _serves(folder, promoted)
+    for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
+        yield from _reliability_lines(title, part.get("calibration"))
+    yield _serves(trained.folder, promoted)
+
+
+def _reliability_lines(title: str, measured: dict[str, Any] | None) -> Iterator[str]:
+    """Draw what was said and what happened, bin by bin."""
+    if measured is None:
+        return
+    if not measured["learned"]:
+        yield f"probability of being {title}: not learned: {measured['why']}"
+        return
+    yield (
+        f"probability of being {title}: calibration error {measured['error']:.5f} at a base rate of "
+        f"{measured['base_rate']:.5f} ({measured['uncalibrated_error']:.5f} uncalibrated); log loss for each taken "
+        f"{measured['log_loss']:.3f} ({measured['base_log_loss']:.3f} of the base rate)"
+    )
+    yield "  " + "  ".join(["predicted", " observed", f"{'candidates':>11}"])
+    for part in measured["bins"]:
+        yield f"  {part['predicted']:>9.5f}  {part['observed']:>9.5f}  {part['n']:>11,}"
 
 
 def _refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator[str]:

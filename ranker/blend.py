@@ -1,6 +1,6 @@
 """How do features become one score? LambdaRank over trees, or fusion of ranks with nothing to learn from."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,8 @@ from ranker.history import Floats
 from ranker.sources import SOURCES
 
 FUSION_OFFSET = 60
+MIN_TREES = 10
+"""Fewer never serve, however early the later window is best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,28 +97,71 @@ class Fusion:
         return np.asarray(np.where(np.isnan(ranks).all(axis=1), fallback, score), np.float64)
 
 
-def fit(train: Examples, valid: Examples, config: BlendConfig) -> tuple[Trees, dict[str, float]]:
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What learning gives."""
+
+    trees: Trees
+    """Learned from all examples: what serves."""
+    before: Trees
+    """Of the same size, learned from the earlier examples alone: its scores of the later ones are as honest as in
+    service."""
+    measured: dict[str, float]
+
+
+def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
     """Learn LambdaRank (Burges, From RankNet to LambdaRank to LambdaMART, 2010), then refit on all with the best size.
 
     The number of trees is chosen by NDCG@10 on the later window; both sets together train the final model, because the
-    latest examples are the most like what is served next. Returns the model and what was measured.
+    latest examples are the most like what is served next.
     """
     import lightgbm
 
-    parameters = _parameters(config)
-    data, later = _dataset(train), _dataset(valid)
-    first = lightgbm.train(
-        parameters,
+    before, ndcg = grow(dataset(train), dataset(valid), config)
+    both = dataset(Examples.concatenate([train, valid]))
+    size = before.booster.best_iteration
+    booster = lightgbm.train(_parameters(config), both, size)
+    return Fitted(
+        trees=Trees(booster),
+        before=before,
+        measured={"trees": size, "valid_ndcg@10": ndcg, "rows": float(len(train.labels) + len(valid.labels))},
+    )
+
+
+def grow(
+    data: Any, later: Any, config: BlendConfig, watch: Callable[[int, float], None] | None = None
+) -> tuple[Trees, float]:
+    """Learn from the data set `data` until `later` has not gained for a while; return the model and its NDCG@10 there.
+
+    `watch` is told the number of trees and the NDCG@10 after each tree, and may raise to end it all.
+    """
+    import lightgbm
+
+    def tell(state: Any) -> None:
+        if watch is not None:
+            watch(state.iteration + 1, float(state.evaluation_result_list[0][2]))
+
+    booster = lightgbm.train(
+        _parameters(config),
         data,
         config.trees,
         valid_sets=[later],
-        callbacks=[lightgbm.early_stopping(config.patience, verbose=False)],
+        callbacks=[lightgbm.early_stopping(config.patience, verbose=False), tell],
+        keep_training_booster=True,  # otherwise trees after the best would be gone, and of MIN_TREES some are
     )
-    size = max(first.best_iteration, 10)
-    both = _dataset(Examples.concatenate([train, valid]))
-    booster = lightgbm.train(parameters, both, size)
-    ndcg = float(first.best_score["valid_0"]["ndcg@10"])
-    return Trees(booster), {"trees": size, "valid_ndcg@10": ndcg, "rows": float(len(train.labels) + len(valid.labels))}
+    ndcg = float(booster.best_score["valid_0"]["ndcg@10"])
+    booster.best_iteration = max(booster.best_iteration, min(MIN_TREES, config.trees))
+    return Trees(booster), ndcg
+
+
+def dataset(examples: Examples) -> Any:
+    """Return the examples as LightGBM reads them; one may serve many trainings, whatever their settings."""
+    import lightgbm
+
+    names = [name.replace("%", "_percent") for name in FEATURE_NAMES]
+    return lightgbm.Dataset(
+        examples.features, examples.labels, group=examples.groups, feature_name=names, free_raw_data=False
+    )
 
 
 def importance(trees: Trees) -> Sequence[tuple[str, float]]:
@@ -144,14 +189,6 @@ def _parameters(config: BlendConfig) -> dict[str, Any]:
         "seed": config.seed,
         "deterministic": True,
         "force_row_wise": True,
+        "feature_pre_filter": False,
         "verbosity": -1,
     }
-
-
-def _dataset(examples: Examples) -> Any:
-    import lightgbm
-
-    names = [name.replace("%", "_percent") for name in FEATURE_NAMES]
-    return lightgbm.Dataset(
-        examples.features, examples.labels, group=examples.groups, feature_name=names, free_raw_data=False
-    )

@@ -18,6 +18,7 @@ from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
+from ranker.calibrate import CALIBRATION
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
@@ -27,7 +28,7 @@ from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
-_MODELS = ("ranker.txt", "ranker_given.txt")
+_MODELS = ("ranker.txt", "ranker_given.txt", CALIBRATION)
 
 
 @dataclass(frozen=True, kw_only=True)
