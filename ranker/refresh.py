@@ -96,6 +96,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         measured=manifest.measured,
         text_attributes=manifest.text_attributes,
         refreshed=asdict(changes),
+        tuned=manifest.tuned,
     )
     bundle.record(workspace, written, "refreshed")
     log.info("refreshed version=%s changes=%s", written.name, changes)

@@ -28,6 +28,7 @@ from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle, calibrate
+from ranker import tuned as tuned_settings
 from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
 from ranker.calibrate import Calibration
 from ranker.candidates import CandidatesConfig
@@ -42,6 +43,7 @@ from ranker.neighbours import NeighboursConfig
 from ranker.rules import RulesConfig
 from ranker.slices import examples_begin, make_slices, window_bounds
 from ranker.sources import Sources
+from ranker.tuned import Tuned
 from ranker.tuned_encoder import tune_encoder
 
 log = logging.getLogger(__name__)
@@ -91,6 +93,10 @@ class Trained:
 
     folder: Path
     measured: dict[str, Any]
+    tuned: Tuned | None = None
+    """Settings that `readrank tune` had found and that were used."""
+    not_used: Tuned | None = None
+    """Settings that it had found with what lies after `until`: not to be used."""
 
 
 def train(
@@ -103,8 +109,12 @@ def train(
     """Train on everything before `until` (default: all there is) and write a bundle; nothing is promoted.
 
     Texts and availability are those of the catalogue as it was strictly before `until`, and stay so in the bundle.
-    Events accepted over HTTP are drained into the store first. Raises `NothingToLearnError` without items.
+    Events accepted over HTTP are drained into the store first. Where `config` leaves settings of the blend at their
+    defaults, those that `readrank tune` found are used. Raises `NothingToLearnError` without items.
     """
+    found = tuned_settings.read(workspace)
+    blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
+    config = replace(config, blend=blend_config)
     with Store.open(workspace.store_path) as store:
         outbox_seq = drain(workspace, store)
         frames = Frames.read(store, until)
@@ -160,9 +170,10 @@ def train(
             settings=asdict(config),
             measured=measured,
             text_attributes=attributes,
+            tuned=used and asdict(used),
         )
     bundle.record(workspace, folder, "trained")
-    return Trained(folder=folder, measured=measured)
+    return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
 
 
 @dataclass(frozen=True, kw_only=True)

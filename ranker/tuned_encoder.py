@@ -51,19 +51,43 @@ def tune_encoder(
     as in service; they choose its number of epochs and what it adds for new items, no more. With no such moment, there
     is one encoder for both.
     """
-    export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
     if examples_from is None:
+        export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
         report = train_encoder(scratch / "data", scratch / "final", config, progress=progress)
         model = InterestModel.load(scratch / "final")
         return TunedEncoder(early=model, final=model, measured=_measured(report))
+    early, report = tune_early_encoder(
+        items,
+        texts,
+        interactions,
+        impressions,
+        scratch,
+        config,
+        examples_from=examples_from,
+        until=until,
+        progress=progress,
+    )
+    train_encoder(scratch / "data", scratch / "final", config, repeat_of=scratch / "early", progress=progress)
+    return TunedEncoder(early=early, final=InterestModel.load(scratch / "final"), measured=_measured(report))
+
+
+def tune_early_encoder(
+    items: pl.DataFrame,
+    texts: list[str],
+    interactions: pl.DataFrame,
+    impressions: pl.DataFrame,
+    scratch: Path,
+    config: EncoderConfig,
+    *,
+    examples_from: int,
+    until: datetime,
+    progress: Progress,
+) -> tuple[InterestModel, TrainingReport]:
+    """Tune on what lies before `examples_from` alone: the encoder that the ranker's examples meet."""
+    export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
     moment = EPOCH + timedelta(microseconds=examples_from)
     report = train_encoder(scratch / "data", scratch / "early", config, validate_from=moment, progress=progress)
-    train_encoder(scratch / "data", scratch / "final", config, repeat_of=scratch / "early", progress=progress)
-    return TunedEncoder(
-        early=InterestModel.load(scratch / "early"),
-        final=InterestModel.load(scratch / "final"),
-        measured=_measured(report),
-    )
+    return InterestModel.load(scratch / "early"), report
 
 
 def _measured(report: TrainingReport) -> dict[str, Any]:
