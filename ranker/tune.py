@@ -172,8 +172,8 @@ def _search(
     def suggest(trial: "optuna.Trial") -> dict[str, Any]:
         return {name: _suggest(trial, name, span, like=defaults[name]) for name, span in space.items()}
 
-    told = [examples.fingerprint, asdict(blend), {name: asdict(span) for name, span in space.items()}, asdict(search)]
-    told[-1].pop("trials")
+    how = {name: value for name, value in asdict(search).items() if name != "trials"}
+    told = [examples.fingerprint, asdict(blend), {name: asdict(span) for name, span in space.items()}, how]
     with study(workspace, f"recommend-{_short(told)}", search.random_trials) as trials:
         run(
             trials,
