@@ -209,7 +209,7 @@ def _stand_for(counts: npt.NDArray[np.int64], left_out: int) -> Floats:
     """Weigh the negatives kept, by query, so that they add up to all: their own query's and, evenly, those left out."""
     proposed, held = counts.T
     of_others = 1 + left_out / max(int(proposed[held > 0].sum()), 1)
-    return (proposed / np.maximum(held, 1) * of_others).astype(np.float32)
+    return np.asarray(proposed / np.maximum(held, 1) * of_others, np.float32)
 
 
 def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]:

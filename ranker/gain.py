@@ -83,4 +83,4 @@ def _dcg(
 ) -> npt.NDArray[np.float64]:
     place = np.arange(len(order)) - np.repeat(np.cumsum(groups) - groups, groups)
     gains = np.where(place < k, labels[order] / np.log2(place + 2), 0.0)
-    return np.bincount(query[order], gains, len(groups))
+    return np.asarray(np.bincount(query[order], gains, len(groups)), np.float64)

@@ -170,7 +170,7 @@ def train(
             settings=asdict(config),
             measured=measured,
             text_attributes=attributes,
-            tuned=used and asdict(used),
+            tuned=asdict(used) if used else None,
         )
     bundle.record(workspace, folder, "trained")
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)

@@ -261,10 +261,10 @@ def _judged(
 ) -> Best:
     """Train the best and the defaults as a training does, on all but the judge window, and compare them there."""
     ended, best = finished(trials), trials.best_trial
-    scores = [
+    ours, theirs = (
         fit(windows.train, windows.stop, as_trained(config)).trees.score(windows.judge.features)
         for config in (replace(blend, **best.params), defaults)
-    ]
+    )
     return Best(
         study=trials.study_name,
         trial=best.number,
@@ -272,7 +272,7 @@ def _judged(
         pruned=sum(trial.state.name == "PRUNED" for trial in ended),
         settings=dict(best.params),
         stop_value=trials.best_value,
-        judged=compare(windows.judge, *scores, seed=seed),
+        judged=compare(windows.judge, ours, theirs, seed=seed),
     )
 
 

@@ -157,17 +157,14 @@ def _fingerprint(frames: Frames, config: TrainConfig) -> str:
         "features": FEATURE_NAMES,
         "versions": {name: version(name) for name in ("readrank", "polars", "numpy")},
         "windows": SHARES,
-        "settings": {
-            name: asdict(section)
-            for name, section in {
-                "text": config.text,
-                "encoder": config.encoder,
-                "examples": config.examples,
-                "candidates": config.candidates,
-                "neighbours": config.neighbours,
-                "factors": config.factors,
-            }.items()
-        },
+        "settings": [
+            asdict(config.text),
+            asdict(config.encoder),
+            asdict(config.examples),
+            asdict(config.candidates),
+            asdict(config.neighbours),
+            asdict(config.factors),
+        ],
         "frames": [_digest(frame) for frame in (frames.catalogue.items, frames.interactions, frames.impressions)],
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
