@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from offline_eval.evaluate import Evaluation
     from ranker.rank import Ranker
     from ranker.refresh import Changes
+    from ranker.train import Trained
+    from ranker.tune import Best, Tuning
 
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
@@ -45,6 +47,7 @@ SECTIONS = {
     "neighbours": "ranker.neighbours:NeighboursConfig",
     "factors": "ranker.factors:FactorsConfig",
     "blend": "ranker.blend:BlendConfig",
+    "tune": "ranker.tune:TuneConfig",
     "rules": "ranker.rules:RulesConfig",
     "evaluation": "offline_eval.evaluate:EvaluationConfig",
     "baselines": "offline_eval.baselines:BaselinesConfig",
@@ -254,10 +257,51 @@ def train(
                 "bundle": trained.folder.name,
                 "live": promote,
                 "measured": trained.measured,
+                "tuned": trained.tuned and asdict(trained.tuned),
                 "retention": asdict(retained),
             },
-            "\n".join([*_training_lines(trained.folder, trained.measured, promote), *_retention_lines(retained)]),
+            "\n".join([*_training_lines(trained, promote), *_retention_lines(retained)]),
         )
+
+
+@app.command()
+def tune(
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials in all; what an earlier run has done counts. Default: readrank.toml."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Use nothing from this moment on (UTC).")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="Begin no trial after this time.")
+    ] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the settings of the blend that suit this log, for readrank train to use.
+
+    Encoder, sources and examples are made once and kept in tuning/, trials in tuning.sqlite: killed or out of time, the
+    same command goes on. A later window that no trial has seen compares the best with the defaults; only when it is
+    shown to be better are its settings left in tuned.toml. What readrank.toml sets under [blend] is kept.
+    """
+    from ingest.publish import publishing
+    from ranker.train import TrainConfig
+    from ranker.tune import TuneConfig
+    from ranker.tune import tune as tune_blend
+
+    space = _workspace()
+    search = space.section("tune", TuneConfig)
+    if trials is not None:
+        search = replace(search, trials=trials)
+    with publishing(space), _progress_bars() as progress:
+        tuning = tune_blend(
+            space,
+            TrainConfig.of(space),
+            search,
+            until=_moment("--until", until),
+            timeout=timeout,
+            progress=progress,
+        )
+    _print_result(asdict(tuning), "\n".join(_tuning_lines(tuning)))
 
 
 @app.command()
@@ -647,7 +691,8 @@ def _search_lines(searched: "Searched") -> Iterator[str]:
     yield f"  ({HOW_IT_DECIDES})"
 
 
-def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> Iterator[str]:
+def _training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
+    measured = trained.measured
     encoder, blend = measured["encoder"], measured["blend"]
     if n_changed := measured["catalogue"]["changed_later"]:
         yield f"{n_changed:,} items have changed at or after the cutoff: trained on what the catalogue said before it"
@@ -666,7 +711,61 @@ def _training_lines(folder: Path, measured: dict[str, Any], promoted: bool) -> I
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
-    yield _serves(folder, promoted)
+    yield from _settings_lines(trained)
+    for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
+        yield from _reliability_lines(title, part.get("calibration"))
+    yield _serves(trained.folder, promoted)
+
+
+def _settings_lines(trained: "Trained") -> Iterator[str]:
+    if found := trained.tuned:
+        yield (
+            f"settings from tuned.toml: {_spoken_settings(found.settings) or 'none, readrank.toml has others'}; "
+            f"NDCG@10 {found.value:.4f} on the judge window, defaults {found.defaults:.4f}, "
+            f"difference within [{found.low:+.4f}, {found.high:+.4f}]"
+        )
+    if left := trained.not_used:
+        yield f"tuned.toml is not used: it was found with what lies before {left.until}, later than --until"
+
+
+def _reliability_lines(title: str, measured: dict[str, Any] | None) -> Iterator[str]:
+    """Draw what was said and what happened, bin by bin."""
+    if measured is None:
+        return
+    if not measured["learned"]:
+        yield f"probability of being {title}: not learned: {measured['why']}"
+        return
+    yield (
+        f"probability of being {title}: calibration error {measured['error']:.5f} at a base rate of "
+        f"{measured['base_rate']:.5f} ({measured['uncalibrated_error']:.5f} uncalibrated); log loss for each taken "
+        f"{measured['log_loss']:.3f} ({measured['base_log_loss']:.3f} of the base rate)"
+    )
+    yield "  " + "  ".join(["predicted", " observed", f"{'candidates':>11}"])
+    for part in measured["bins"]:
+        yield f"  {part['predicted']:>9.5f}  {part['observed']:>9.5f}  {part['n']:>11,}"
+
+
+def _tuning_lines(tuning: "Tuning") -> Iterator[str]:
+    yield _best_line("recommendations", tuning.recommend)
+    if tuning.given:
+        yield _best_line("given items", tuning.given)
+    yield tuning.why
+    if tuning.settings:
+        yield f"tuned.toml for `readrank train`: {_spoken_settings(tuning.settings)}"
+
+
+def _best_line(title: str, best: "Best") -> str:
+    judged = best.judged
+    return (
+        f"{title}: {best.trials} trials, {best.pruned} pruned; best is {best.trial}: {_spoken_settings(best.settings)}"
+        f"\n  NDCG@10 on the judge window, {judged.queries:,} queries: {judged.value:.4f}, defaults "
+        f"{judged.baseline:.4f}; difference {judged.value - judged.baseline:+.4f} "
+        f"[{judged.low:+.4f}, {judged.high:+.4f}]"
+    )
+
+
+def _spoken_settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {value:.4g}" for name, value in settings.items())
 
 
 def _refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator[str]:

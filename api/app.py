@@ -202,6 +202,7 @@ def _answer(served: Served) -> Response:
                 "item_id": item.item_id,
                 "rank": item.rank,
                 "score": item.score,
+                "probability": item.probability,
                 "reasons": [
                     {"family": reason.family, "weight": reason.weight, "because": reason.because}
                     for reason in item.reasons

@@ -162,9 +162,14 @@ class ReasonOut(BaseModel):
 class RankedItemOut(BaseModel):
     """One item of an answer."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     item_id: str
     rank: int
     score: float
+    probability: float | None
+    """How likely a user who takes something new next takes this one, or, of given items, how likely it is clicked when
+    shown; never falls as the score rises. None where the bundle has learned no such thing, and in degraded answers."""
     reasons: Sequence[ReasonOut]
 
 
@@ -184,6 +189,7 @@ class AnswerOut(BaseModel):
                             "item_id": "i7",
                             "rank": 1,
                             "score": 1.42,
+                            "probability": 0.034,
                             "reasons": [{"family": "text interest", "weight": 0.81, "because": "i3"}],
                         }
                     ],

@@ -91,6 +91,21 @@ class Workspace:
         """Evaluation reports."""
         return self.root / "reports"
 
+    @property
+    def tuned_path(self) -> Path:
+        """Settings that a search found; trainings use them where `readrank.toml` leaves the default."""
+        return self.root / "tuned.toml"
+
+    @property
+    def tuning_path(self) -> Path:
+        """Examples that a search learns from, made once."""
+        return self.root / "tuning"
+
+    @property
+    def studies_path(self) -> Path:
+        """Trials of searches; one broken off goes on from here."""
+        return self.root / "tuning.sqlite"
+
     def section(self, name: str, cls: type[T]) -> T:
         """Read `[name]` of the settings as the config `cls`; an absent section gives the defaults."""
         values = read_toml(self.settings_path).get(name, {})

@@ -1,7 +1,7 @@
 """How do features become one score? LambdaRank over trees, or fusion of ranks with nothing to learn from."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from ranker.examples import Examples
 from ranker.history import Floats
-from ranker.registry import FEATURE_NAMES
+from ranker.registry import FEATURE_NAMES, FEATURES
 from ranker.sources import SOURCES
 
 FUSION_OFFSET = 60
+MIN_TREES = 10
+"""Fewer never serve, however early the later window is best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +42,17 @@ class BlendConfig:
     """Pairs below this rank teach nothing."""
     given_leaves: int = 7
     """Leaves of a tree of the blend for given items, which has fewer and noisier examples."""
+    monotone: bool = False
+    """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
+    which has few examples, is always held to that."""
     threads: int = 1
     """Threads of LightGBM. More are faster alone, but wait for each other by spinning where the cores are shared."""
     seed: int = 0
     """Seed of the samples."""
+
+    def for_given(self) -> "BlendConfig":
+        """Return how the blend for given items is trained."""
+        return replace(self, leaves=self.given_leaves, monotone=True)
 
 
 class Blend(Protocol):
@@ -95,28 +104,71 @@ class Fusion:
         return np.asarray(np.where(np.isnan(ranks).all(axis=1), fallback, score), np.float64)
 
 
-def fit(train: Examples, valid: Examples, config: BlendConfig) -> tuple[Trees, dict[str, float]]:
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What learning gives."""
+
+    trees: Trees
+    """Learned from all examples: what serves."""
+    before: Trees
+    """Of the same size, learned from the earlier examples alone: its scores of the later ones are as honest as in
+    service."""
+    measured: dict[str, float]
+
+
+def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
     """Learn LambdaRank (Burges, From RankNet to LambdaRank to LambdaMART, 2010), then refit on all with the best size.
 
     The number of trees is chosen by NDCG@10 on the later window; both sets together train the final model, because the
-    latest examples are the most like what is served next. Returns the model and what was measured.
+    latest examples are the most like what is served next.
     """
     import lightgbm
 
-    parameters = _parameters(config)
-    data, later = _dataset(train), _dataset(valid)
-    first = lightgbm.train(
-        parameters,
+    before, ndcg = grow(dataset(train), dataset(valid), config)
+    both = dataset(Examples.concatenate([train, valid]))
+    size = before.booster.best_iteration
+    booster = lightgbm.train(_parameters(config), both, size)
+    return Fitted(
+        trees=Trees(booster),
+        before=before,
+        measured={"trees": size, "valid_ndcg@10": ndcg, "rows": float(len(train.labels) + len(valid.labels))},
+    )
+
+
+def grow(
+    data: Any, later: Any, config: BlendConfig, watch: Callable[[int, float], None] | None = None
+) -> tuple[Trees, float]:
+    """Learn from the data set `data` until `later` has not gained for a while; return the model and its NDCG@10 there.
+
+    `watch` is told the number of trees and the NDCG@10 after each tree, and may raise to end it all.
+    """
+    import lightgbm
+
+    def tell(state: Any) -> None:
+        if watch is not None:
+            watch(state.iteration + 1, float(state.evaluation_result_list[0][2]))
+
+    booster = lightgbm.train(
+        _parameters(config),
         data,
         config.trees,
         valid_sets=[later],
-        callbacks=[lightgbm.early_stopping(config.patience, verbose=False)],
+        callbacks=[lightgbm.early_stopping(config.patience, verbose=False), tell],
+        keep_training_booster=True,  # otherwise trees after the best would be gone, and of MIN_TREES some are
     )
-    size = max(first.best_iteration, 10)
-    both = _dataset(Examples.concatenate([train, valid]))
-    booster = lightgbm.train(parameters, both, size)
-    ndcg = float(first.best_score["valid_0"]["ndcg@10"])
-    return Trees(booster), {"trees": size, "valid_ndcg@10": ndcg, "rows": float(len(train.labels) + len(valid.labels))}
+    ndcg = float(booster.best_score["valid_0"]["ndcg@10"])
+    booster.best_iteration = max(booster.best_iteration, min(MIN_TREES, config.trees))
+    return Trees(booster), ndcg
+
+
+def dataset(examples: Examples) -> Any:
+    """Return the examples as LightGBM reads them; one may serve many trainings, whatever their settings."""
+    import lightgbm
+
+    names = [name.replace("%", "_percent") for name in FEATURE_NAMES]
+    return lightgbm.Dataset(
+        examples.features, examples.labels, group=examples.groups, feature_name=names, free_raw_data=False
+    )
 
 
 def importance(trees: Trees) -> Sequence[tuple[str, float]]:
@@ -144,14 +196,7 @@ def _parameters(config: BlendConfig) -> dict[str, Any]:
         "seed": config.seed,
         "deterministic": True,
         "force_row_wise": True,
+        "feature_pre_filter": False,
+        "monotone_constraints": [int(feature.speaks_for) for feature in FEATURES] if config.monotone else None,
         "verbosity": -1,
     }
-
-
-def _dataset(examples: Examples) -> Any:
-    import lightgbm
-
-    names = [name.replace("%", "_percent") for name in FEATURE_NAMES]
-    return lightgbm.Dataset(
-        examples.features, examples.labels, group=examples.groups, feature_name=names, free_raw_data=False
-    )

@@ -42,6 +42,8 @@ class Manifest:
     """Attributes of items that its texts hold beside title, categories and description."""
     refreshed: dict[str, Any] | None = None
     """Of a bundle that was not trained but refreshed: from which version, and what was new in the catalogue."""
+    tuned: dict[str, Any] | None = None
+    """Settings that a search found, and how it judged them; among `settings` as well."""
 
 
 def write(
@@ -55,6 +57,7 @@ def write(
     measured: dict[str, Any],
     text_attributes: Sequence[str] = (),
     refreshed: dict[str, Any] | None = None,
+    tuned: dict[str, Any] | None = None,
 ) -> Path:
     """Let `fill` write a bundle into a temporary folder, add the manifest and rename it to its version.
 
@@ -82,6 +85,7 @@ def write(
             },
             text_attributes=list(text_attributes),
             refreshed=refreshed,
+            tuned=tuned,
         )
         (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
         os.replace(scratch, bundles / name)

@@ -17,3 +17,7 @@ class BundleError(RankerError):
 
 class QueryFileError(RankerError):
     """A file of queries or requests lacks columns or holds wrong types."""
+
+
+class TuningError(RankerError):
+    """A search cannot go on: its studies cannot be read, or another search is at work."""

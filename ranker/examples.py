@@ -69,6 +69,8 @@ class Examples:
     """Rows of each query."""
     as_of: Times
     """Moment of each query."""
+    negative_weight: Floats
+    """How many candidates that nobody took each of the kept ones stands for, by query."""
     retrieved: float
     """Share of what followed that the candidates held."""
 
@@ -83,6 +85,7 @@ class Examples:
             labels=self.labels[rows],
             groups=self.groups[queries],
             as_of=self.as_of[queries],
+            negative_weight=self.negative_weight[queries],
             retrieved=self.retrieved,
         )
 
@@ -95,6 +98,7 @@ class Examples:
             labels=np.concatenate([part.labels for part in parts]),
             groups=np.concatenate([part.groups for part in parts]),
             as_of=np.concatenate([part.as_of for part in parts]),
+            negative_weight=np.concatenate([part.negative_weight for part in parts]),
             retrieved=float(np.average([p.retrieved for p in parts], weights=weights)) if sum(weights) else 0.0,
         )
 
@@ -146,7 +150,7 @@ def make_examples(
     truth_key = truth.query.astype(np.int64) * n_items + truth.item
     order = np.argsort(truth_key)
     truth_key, truth_weight = truth_key[order], truth.weight[order]
-    parts, found = [], 0
+    parts, drawn, found = [], [], 0
     for block in blocks(len(truth.moments), n_items):
         situation = sources.situation(history, truth.moments.take(block))
         scores = sources.scores(situation, sources.everything)
@@ -158,6 +162,7 @@ def make_examples(
         weight = np.where(truth_key[place] == key, truth_weight[place], 0)
         found += int((weight > 0).sum())
         kept = _keep(pairs, weight > 0, config.negatives, rng)
+        drawn.append(_drawn(pairs.query, weight <= 0, kept))
         pairs, weight = pairs.take(kept), weight[kept]
         features = compute(situation, sources.everything, scores, pairs, sources)
         parts.append((features, labels_of(weight), np.unique(pairs.query, return_counts=True)))
@@ -170,6 +175,7 @@ def make_examples(
         labels=np.concatenate([part[1] for part in parts]),
         groups=np.concatenate([part[2][1] for part in parts]),
         as_of=np.concatenate(as_of),
+        negative_weight=_stand_for(np.concatenate([part[0] for part in drawn]), sum(part[1] for part in drawn)),
         retrieved=found / max(len(truth_key), 1),
     )
 
@@ -188,6 +194,22 @@ def _keep(pairs: Candidates, positive: npt.NDArray[np.bool_], negatives: int, rn
     n_positive = np.bincount(pairs.query[positive], minlength=int(pairs.query.max(initial=0)) + 1)
     kept = order[(within < negatives + n_positive[pairs.query[order]]) & hopeful[order]]
     return np.sort(kept)
+
+
+def _drawn(query: Rows, negative: npt.NDArray[np.bool_], kept: Rows) -> tuple[npt.NDArray[np.int64], int]:
+    """Count negatives of the queries kept, proposed and kept [q, 2], and those of the queries left out."""
+    n_queries = int(query.max(initial=-1)) + 1
+    proposed = np.bincount(query[negative], minlength=n_queries)
+    asked = np.unique(query[kept])
+    held = np.bincount(query[kept][negative[kept]], minlength=n_queries)
+    return np.stack([proposed, held], axis=1)[asked], int(proposed.sum() - proposed[asked].sum())
+
+
+def _stand_for(counts: npt.NDArray[np.int64], left_out: int) -> Floats:
+    """Weigh the negatives kept, by query, so that they add up to all: their own query's and, evenly, those left out."""
+    proposed, held = counts.T
+    of_others = 1 + left_out / max(int(proposed[held > 0].sum()), 1)
+    return np.asarray(proposed / np.maximum(held, 1) * of_others, np.float32)
 
 
 def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]:

@@ -67,16 +67,38 @@ def given_features(sources: Sources, history: History, requests: GivenRequests) 
     return out
 
 
-def impression_examples(sources: Sources, history: History, impressions: pl.DataFrame) -> Examples:
-    """Turn what a log says was shown into examples: clicked or not, for requests that have both."""
+def impression_examples(
+    sources: Sources, history: History, impressions: pl.DataFrame, *, since: int | None
+) -> Examples:
+    """Turn what a log says was shown at or after `since` into examples: clicked or not, for requests that have both.
+
+    `since` (microseconds) is the moment before which `sources` were fitted: of what was shown earlier they know the
+    outcome, and the blend would learn to believe them too much. None takes all.
+    """
     seen = impressions.filter(pl.col(c.CLICKED).is_not_null())
+    if since is not None:
+        seen = seen.filter(pl.col(c.OCCURRED_AT).dt.epoch("us") >= since)
     both = (pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()).over(c.REQUEST_ID)
-    seen = seen.filter(both)
+    return _shown(sources, history, seen.filter(both))
+
+
+def every_outcome(
+    sources: Sources, history: History, impressions: pl.DataFrame, *, since: int, max_requests: int, seed: int
+) -> Examples:
+    """Return what was shown at or after `since`, clicked or not, also of requests without a click: a seeded sample."""
+    seen = impressions.filter(pl.col(c.CLICKED).is_not_null() & (pl.col(c.OCCURRED_AT).dt.epoch("us") >= since))
+    requests = seen.select(c.REQUEST_ID).unique().sort(c.REQUEST_ID)
+    chosen = requests.sample(min(max_requests, requests.height), seed=seed)
+    return _shown(sources, history, seen.join(chosen, on=c.REQUEST_ID, how="semi", maintain_order="left"))
+
+
+def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:
     requests = GivenRequests.from_frame(seen, history, sources.catalogue)
     return Examples(
         features=given_features(sources, history, requests),
         labels=seen[c.CLICKED].to_numpy()[requests.order].astype(np.int32),
         groups=np.unique(requests.query, return_counts=True)[1],
         as_of=requests.moments.as_of,
+        negative_weight=np.ones(len(requests.moments), np.float32),
         retrieved=1.0,
     )

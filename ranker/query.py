@@ -55,6 +55,8 @@ class RankedItem:
     """1-based."""
     score: float
     """Higher is better within one answer, but for places kept for new items; no unit."""
+    probability: float | None = None
+    """How likely it is taken next (recommended), or clicked when shown (given); None where nothing was learned."""
     sources: tuple[str, ...] = ()
     """Candidate sources that proposed it; empty for given items."""
     reasons: tuple[Reason, ...] = ()

@@ -1,6 +1,6 @@
 """How is a question answered? The loaded bundle: candidates, features, score, rules, explanation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +15,8 @@ from ingest.outbox import OnlineEvent
 from ingest.progress import Progress, silent
 from ranker import bundle
 from ranker.blend import Blend, Fusion, Trees
+from ranker.calibrate import Calibration
+from ranker.calibrate import load as load_calibrations
 from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
@@ -44,6 +46,7 @@ class Ranker:
         rules: RulesConfig,
         text: TextConfig | None = None,
         *,
+        calibrations: Mapping[str, Calibration] | None = None,
         version: str,
         cutoff: datetime,
         outbox_seq: int = 0,
@@ -60,6 +63,7 @@ class Ranker:
         self._candidates = candidates
         self._rules = rules
         self._text = text or TextConfig()
+        self._calibrations = calibrations or {}
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -76,6 +80,7 @@ class Ranker:
             CandidatesConfig(**manifest.settings["candidates"]),
             RulesConfig(**manifest.settings["rules"]),
             TextConfig(**manifest.settings["text"]),
+            calibrations=load_calibrations(folder),
             version=manifest.version,
             cutoff=datetime.fromisoformat(manifest.cutoff),
             outbox_seq=manifest.outbox_seq,
@@ -117,11 +122,13 @@ class Ranker:
         ranked, _ = order_pairs(pairs, self._blend.score(features), query.k, self._rules.fresh_every)
         because = self._reasons(query, self._blend, features[ranked], pairs.take(ranked), situation, items)
         score = self._blend.score(features[ranked])
+        likely = self._probabilities("recommend", score)
         answer = [
             RankedItem(
                 item_id=self.catalogue.ids[pairs.item[row]],
                 rank=place + 1,
                 score=float(score[place]),
+                probability=likely[place],
                 sources=tuple(name for name, rank in zip(SOURCES, pairs.ranks[row], strict=True) if rank > 0),
                 reasons=because[place],
                 features=tuple(features[row].tolist()),
@@ -143,6 +150,7 @@ class Ranker:
         pairs = every_pair(1, len(items))
         features = self._features(situation, given, scores, pairs)
         score = self._blend_given.score(features)
+        likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
         because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
         return Answer(
@@ -151,6 +159,7 @@ class Ranker:
                     item_id=items[row].item_id,
                     rank=place + 1,
                     score=float(score[row]),
+                    probability=likely[row],
                     reasons=because[place],
                     features=tuple(features[row].tolist()),
                 )
@@ -236,6 +245,10 @@ class Ranker:
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
         return compute(situation, items, scores, pairs, self._sources)
+
+    def _probabilities(self, blend: str, score: npt.NDArray[np.float64]) -> Sequence[float | None]:
+        curve = self._calibrations.get(blend)
+        return curve.probability(score).tolist() if curve else [None] * len(score)
 
     def _reasons(
         self, query: Query, blend: Blend, features: Floats, pairs: Candidates, situation: Situation, items: ItemSet

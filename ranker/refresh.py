@@ -19,6 +19,7 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.alike import fit_alike
+from ranker.calibrate import CALIBRATION
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
@@ -28,8 +29,8 @@ from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
-END = np.iinfo(np.int64).max
-_MODELS = ("ranker.txt", "ranker_given.txt")
+_EVER = np.array(np.iinfo(np.int64).max)
+_MODELS = ("ranker.txt", "ranker_given.txt", CALIBRATION)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         measured=manifest.measured,
         text_attributes=manifest.text_attributes,
         refreshed=asdict(changes),
+        tuned=manifest.tuned,
     )
     bundle.record(workspace, written, "refreshed")
     log.info("refreshed version=%s changes=%s", written.name, changes)
@@ -146,7 +148,7 @@ def _moved(
         _moved_square(sources.together, now, len(catalogue)),
         _moved_square(sources.following, now, len(catalogue)),
         sources.factors.moved(before),
-        fit_alike(vectors.floats(), past.item_counts(np.arange(len(catalogue)), before=np.array(END))),
+        fit_alike(vectors.floats(), past.item_counts(np.arange(len(catalogue)), before=_EVER)),
     )
 
 

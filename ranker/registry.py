@@ -30,30 +30,32 @@ class Feature:
     unit: str
     as_of: str
     """What it may know."""
+    speaks_for: bool = False
+    """Whether more of it can only speak for an item: a blend may be held to that where examples are few."""
 
 
 def _text(name: str, meaning: str, unit: str = "none", as_of: str = FITTED) -> Feature:
-    return Feature(name=name, family="text interest", meaning=meaning, unit=unit, as_of=as_of)
+    return Feature(name=name, family="text interest", meaning=meaning, unit=unit, as_of=as_of, speaks_for=True)
 
 
-def _similarity(name: str, meaning: str) -> Feature:
-    return Feature(name=name, family="similarity", meaning=meaning, unit="cosine", as_of=FITTED)
+def _similarity(name: str, meaning: str, *, speaks_for: bool = False) -> Feature:
+    return Feature(name=name, family="similarity", meaning=meaning, unit="cosine", as_of=FITTED, speaks_for=speaks_for)
 
 
 def _collaborative(name: str, meaning: str) -> Feature:
-    return Feature(name=name, family="collaborative", meaning=meaning, unit="none", as_of=FITTED)
+    return Feature(name=name, family="collaborative", meaning=meaning, unit="none", as_of=FITTED, speaks_for=True)
 
 
-def _affinity(name: str, meaning: str, unit: str = "share") -> Feature:
-    return Feature(name=name, family="affinity", meaning=meaning, unit=unit, as_of=PAST)
+def _affinity(name: str, meaning: str, unit: str = "share", *, speaks_for: bool = False) -> Feature:
+    return Feature(name=name, family="affinity", meaning=meaning, unit=unit, as_of=PAST, speaks_for=speaks_for)
 
 
 def _source(name: str, meaning: str, unit: str) -> Feature:
     return Feature(name=name, family="sources", meaning=meaning, unit=unit, as_of=FITTED)
 
 
-def _popularity(name: str, meaning: str, unit: str = "log count") -> Feature:
-    return Feature(name=name, family="popularity", meaning=meaning, unit=unit, as_of=LOG)
+def _popularity(name: str, meaning: str, unit: str = "log count", *, speaks_for: bool = False) -> Feature:
+    return Feature(name=name, family="popularity", meaning=meaning, unit=unit, as_of=LOG, speaks_for=speaks_for)
 
 
 def _recency(name: str, meaning: str, unit: str = "log seconds", as_of: str = LOG) -> Feature:
@@ -76,11 +78,11 @@ FEATURES: Final = (
     _text("interest", "dot product of user and item by the tuned encoder"),
     _text("interest_gap", "interest minus the user's mean interest in the catalogue"),
     _text("words", "TF-IDF similarity of the item to the user's past, decayed", "cosine"),
-    _similarity("similar_last", "text vectors of the item and the user's last item"),
+    _similarity("similar_last", "text vectors of the item and the user's last item", speaks_for=True),
     _similarity("similar_2nd", "the same, with the last but one"),
     _similarity("similar_3rd", "the same, with the last but two"),
-    _similarity("similar_max", "largest with the user's last 10 items"),
-    _similarity("similar_mean", "mean with the user's last 10 items"),
+    _similarity("similar_max", "largest with the user's last 10 items", speaks_for=True),
+    _similarity("similar_mean", "mean with the user's last 10 items", speaks_for=True),
     _similarity("similar_session", "mean with those of them that belong to the present session"),
     _collaborative("together", "item-item weights from the user's past, decayed"),
     _collaborative("together_last", "item-item weight from the user's last item"),
@@ -88,7 +90,7 @@ FEATURES: Final = (
     _collaborative("following_last", "weight of what follows the user's last item"),
     _collaborative("factors", "dot product of collaborative factors"),
     _affinity("category", "the user's share in the item's categories x log popularity", "none"),
-    _affinity("category_share", "the user's decayed share in the item's categories"),
+    _affinity("category_share", "the user's decayed share in the item's categories", speaks_for=True),
     _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand"),
     *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),
     _source("rank_best", "best rank in any source", "log rank"),
@@ -102,7 +104,7 @@ FEATURES: Final = (
     _popularity("count_all", "all interactions"),
     _popularity("trend", "share in the latest 1 % by that in the latest 25 %", "log ratio"),
     _popularity("season", "interactions in the 30 days after this day a year ago"),
-    _popularity("click_rate", "clicks per impression, smoothed to the average", "share"),
+    _popularity("click_rate", "clicks per impression, smoothed to the average", "share", speaks_for=True),
     _popularity("shown", "impressions"),
     _popularity("alike_popular", "mean over the 20 items with the most similar texts, in the latest 5 % of the log"),
     _recency("age_first", "since the item's first interaction"),

@@ -27,20 +27,24 @@ from ingest.outbox import Outbox
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
-from ranker import bundle
+from ranker import bundle, calibrate
+from ranker import tuned as tuned_settings
 from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
+from ranker.calibrate import Calibration
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
-from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
+from ranker.examples import Examples, ExamplesConfig
 from ranker.factors import FactorsConfig
-from ranker.given import impression_examples
+from ranker.given import every_outcome, impression_examples
 from ranker.history import History, microseconds
 from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
+from ranker.slices import examples_begin, make_slices, window_bounds
 from ranker.sources import Sources
-from ranker.tune import tune_encoder
+from ranker.tuned import Tuned
+from ranker.tuned_encoder import tune_encoder
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ MIN_POSITIVES = 50
 """With fewer positive examples than this, fusion of ranks is safer than a learned blend."""
 LATER_SHARE = 0.25
 """Latest share of the examples that chooses the number of trees."""
+CALIBRATED_REQUESTS = 2_000
+"""Most shown requests of the later window, clicked or not, that tell how likely a click is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,10 @@ class Trained:
 
     folder: Path
     measured: dict[str, Any]
+    tuned: Tuned | None = None
+    """Settings that `readrank tune` had found and that were used."""
+    not_used: Tuned | None = None
+    """Settings that it had found with what lies after `until`: not to be used."""
 
 
 def train(
@@ -99,11 +109,15 @@ def train(
     """Train on everything before `until` (default: all there is) and write a bundle; nothing is promoted.
 
     Texts and availability are those of the catalogue as it was strictly before `until`, and stay so in the bundle.
-    Events accepted over HTTP are drained into the store first. Raises `NothingToLearnError` without items.
+    Events accepted over HTTP are drained into the store first. Where `config` leaves settings of the blend at their
+    defaults, those that `readrank tune` found are used. Raises `NothingToLearnError` without items.
     """
+    found = tuned_settings.read(workspace)
+    blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
+    config = replace(config, blend=blend_config)
     with Store.open(workspace.store_path) as store:
-        outbox_seq = _drain(workspace, store)
-        frames = _Frames.read(store, until)
+        outbox_seq = drain(workspace, store)
+        frames = Frames.read(store, until)
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
     history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
     attributes = attributes_read(frames.catalogue.items, config.text)
@@ -111,7 +125,7 @@ def train(
     cutoff = microseconds(frames.cutoff)
     t1 = examples_begin(history, cutoff, config.examples.share)
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
-    with _scratch(workspace) as scratch, threadpool_limits(1, "blas"):
+    with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
         tuned = tune_encoder(
             frames.catalogue.items,
             texts,
@@ -124,12 +138,12 @@ def train(
             progress=progress,
         )
         progress("fit sources", 0, 2)
-        early = _fit_sources(frames.catalogue, texts, tuned.early, history, t1 or cutoff, config)
+        early = fit_sources(frames.catalogue, texts, tuned.early, history, t1 or cutoff, config)
         progress("fit sources", 1, 2)
-        sources = _fit_sources(frames.catalogue, texts, tuned.final, history, cutoff, config)
+        sources = fit_sources(frames.catalogue, texts, tuned.final, history, cutoff, config)
         progress("fit sources", 2, 2)
-        blend, measured = _learn(early, history, t1, cutoff, config, progress)
-        given, measured_given = _learn_given(early, history, frames.impressions, config)
+        blend, likely, measured = _learn(early, history, t1, cutoff, config, progress)
+        given, likely_given, measured_given = _learn_given(early, history, frames.impressions, t1, config)
         measured = {
             "catalogue": {"items": len(frames.catalogue), "changed_later": frames.changed_later},
             "encoder": tuned.measured,
@@ -145,6 +159,7 @@ def train(
             for model, name in ((blend, "ranker.txt"), (given, "ranker_given.txt")):
                 if isinstance(model, Trees):
                     model.booster.save_model(str(folder / name))
+            calibrate.save({"recommend": likely, "given": likely_given}, folder)
 
         folder = bundle.write(
             workspace.bundles_path,
@@ -155,25 +170,16 @@ def train(
             settings=asdict(config),
             measured=measured,
             text_attributes=attributes,
+            tuned=asdict(used) if used else None,
         )
     bundle.record(workspace, folder, "trained")
-    return Trained(folder=folder, measured=measured)
-
-
-def examples_begin(history: History, cutoff: int, share: float) -> int | None:
-    """Return the moment at which the latest `share` of interactions begins; None when there is nothing before it."""
-    times = np.sort(history.events(before=cutoff)[3])
-    if not len(times):
-        return None
-    t1 = int(times[min(int(len(times) * (1 - share)), len(times) - 1)])
-    if t1 == times[0]:
-        later = times[times > t1]
-        return int(later[0]) if len(later) else None
-    return t1
+    return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Frames:
+class Frames:
+    """What the store holds before a moment."""
+
     catalogue: Catalogue
     interactions: pl.DataFrame
     impressions: pl.DataFrame
@@ -182,7 +188,8 @@ class _Frames:
     """Items that have changed at or after `until`: their later texts are not used."""
 
     @classmethod
-    def read(cls, store: Store, until: datetime | None) -> "_Frames":
+    def read(cls, store: Store, until: datetime | None) -> "Frames":
+        """Read everything before `until`; `NothingToLearnError` without items."""
         # Without `until` a bundle is for service, and shows the catalogue as it is, also where it changed after the
         # last event; the cutoff then speaks of behaviour alone.
         before = until or END_OF_TIME
@@ -204,9 +211,10 @@ class _Frames:
         )
 
 
-def _fit_sources(
+def fit_sources(
     catalogue: Catalogue, texts: list[str], interest: InterestModel, history: History, before: int, config: TrainConfig
 ) -> Sources:
+    """Fit the behavioural sources on what lies before a moment."""
     return Sources.fit(
         catalogue,
         texts,
@@ -222,67 +230,65 @@ def _fit_sources(
 
 def _learn(
     sources: Sources, history: History, t1: int | None, until: int, config: TrainConfig, progress: Progress
-) -> tuple[Blend, dict[str, Any]]:
+) -> tuple[Blend, Calibration | None, dict[str, Any]]:
     if t1 is None:
-        return Fusion(), {"learned": False, "why": "all interactions lie at one moment"}
-    t2 = _split(history, t1, until)
-    rng = np.random.default_rng(config.examples.seed)
-    made = []
-    for number, (start, end, share) in enumerate(((t1, t2, 1 - LATER_SHARE), (t2, until, LATER_SHARE))):
-        asked = [next_items(history, start, end), all_later(history, start, end)]
-        size = max(1, int(config.examples.max_queries * share))
-        parts = []
-        for half, truth in enumerate(asked):
-            progress("examples", number * 2 + half, 4)
-            if len(truth.moments):
-                sample = truth.sample(size, rng)
-                parts.append(make_examples(sources, history, sample, config.candidates, config.examples, rng))
-        made.append(parts)
-    progress("examples", 4, 4)
-    train_parts, later_parts = made
-    positives = [sum(int((part.labels > 0).sum()) for part in parts) for parts in made]
+        return Fusion(), None, {"learned": False, "why": "all interactions lie at one moment"}
+    shares = (1 - LATER_SHARE, LATER_SHARE)
+    between = window_bounds(history, t1, until, shares)
+    earlier, later = make_slices(sources, history, between, shares, config.candidates, config.examples, progress)
+    positives = [earlier.positives, later.positives]
     if min(positives) < MIN_POSITIVES:
-        return Fusion(), {"learned": False, "why": _too_few("positive examples", positives)}
-    trees, measured = fit(Examples.concatenate(train_parts), Examples.concatenate(later_parts), config.blend)
-    retrieved = Examples.concatenate(train_parts + later_parts).retrieved
-    return trees, {
-        "learned": True,
-        **measured,
-        "candidate_recall": round(retrieved, 4),
-        "importance": {name: round(share, 4) for name, share in importance(trees)[:20]},
-    }
+        return Fusion(), None, {"learned": False, "why": _too_few("positive examples", positives)}
+    fitted = fit(Examples.concatenate(earlier.parts), Examples.concatenate(later.parts), config.blend)
+    likely, measured = calibrate.calibrate(fitted.before, later.following)
+    retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
+    return (
+        fitted.trees,
+        likely,
+        {
+            "learned": True,
+            **fitted.measured,
+            "calibration": measured,
+            "candidate_recall": round(retrieved, 4),
+            "importance": {name: round(share, 4) for name, share in importance(fitted.trees)[:20]},
+        },
+    )
 
 
 def _learn_given(
-    sources: Sources, history: History, impressions: pl.DataFrame, config: TrainConfig
-) -> tuple[Blend | None, dict[str, Any]]:
+    sources: Sources, history: History, impressions: pl.DataFrame, t1: int | None, config: TrainConfig
+) -> tuple[Blend | None, Calibration | None, dict[str, Any]]:
     if impressions.is_empty():
-        return None, {"learned": False, "why": "no impressions"}
-    examples = impression_examples(sources, history, impressions)
+        return None, None, {"learned": False, "why": "no impressions"}
+    examples = impression_examples(sources, history, impressions, since=t1)
     later = np.quantile(examples.as_of, 1 - LATER_SHARE) if len(examples.as_of) else 0
     train_part, later_part = examples.split(examples.as_of < later)
     positives = [int((part.labels > 0).sum()) for part in (train_part, later_part)]
     if min(positives) < MIN_POSITIVES:
-        return None, {"learned": False, "why": _too_few("clicked impressions", positives)}
-    trees, measured = fit(train_part, later_part, replace(config.blend, leaves=config.blend.given_leaves))
-    return trees, {
-        "learned": True,
-        **measured,
-        "importance": {name: round(share, 4) for name, share in importance(trees)[:20]},
-    }
+        return None, None, {"learned": False, "why": _too_few("clicked impressions", positives)}
+    fitted = fit(train_part, later_part, config.blend.for_given())
+    shown = every_outcome(
+        sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=config.examples.seed
+    )
+    likely, measured = calibrate.calibrate(fitted.before, shown)
+    return (
+        fitted.trees,
+        likely,
+        {
+            "learned": True,
+            **fitted.measured,
+            "calibration": measured,
+            "importance": {name: round(share, 4) for name, share in importance(fitted.trees)[:20]},
+        },
+    )
 
 
 def _too_few(what: str, found: list[int]) -> str:
     return f"{' and '.join(map(str, found))} {what} in the earlier and later window, {MIN_POSITIVES} wanted in each"
 
 
-def _split(history: History, t1: int, until: int) -> int:
-    times = history.events(before=until)[3]
-    later = np.sort(times[times >= t1])
-    return max(int(later[int(len(later) * (1 - LATER_SHARE))]), t1 + 1)
-
-
-def _drain(workspace: Workspace, store: Store) -> int:
+def drain(workspace: Workspace, store: Store) -> int:
+    """Take what came over HTTP into the store; return the number of the last event taken."""
     if not workspace.outbox_path.exists():
         return 0
     with Outbox.open(workspace.outbox_path) as outbox:
@@ -291,6 +297,7 @@ def _drain(workspace: Workspace, store: Store) -> int:
 
 
 @contextmanager
-def _scratch(workspace: Workspace) -> Iterator[Path]:
+def scratch_folder(workspace: Workspace) -> Iterator[Path]:
+    """Give a folder for what training needs meanwhile; it is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.root) as folder:
         yield Path(folder)

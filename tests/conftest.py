@@ -8,6 +8,7 @@ from ingest.store import Store
 from ingest.workspace import Workspace
 from offline_eval.simulate import SimulationConfig, simulate
 from ranker.bundle import promote
+from ranker.examples import ExamplesConfig
 from ranker.rank import Ranker
 from ranker.train import TrainConfig, train
 
@@ -23,7 +24,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     # Pools of threads that wait for each other by spinning are slow on a busy machine, and this shop is tiny.
     torch.set_num_threads(1)
     with threadpool_limits(1):
-        trained = train(workspace, TrainConfig(encoder=encoder))
+        trained = train(workspace, TrainConfig(encoder=encoder, examples=ExamplesConfig(share=0.25)))
     promote(workspace.bundles_path, trained.folder.name)
     return workspace
 

@@ -12,7 +12,7 @@ import readrank
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("ingest", "encoders", "ranker", "api", "offline_eval")
-HEAVY = ("torch", "sentence_transformers", "transformers", "lightgbm", "duckdb", "fastapi", "sklearn")
+HEAVY = ("torch", "sentence_transformers", "transformers", "lightgbm", "duckdb", "fastapi", "sklearn", "optuna")
 
 
 def heavy_after(statement: str) -> list[str]:
@@ -32,7 +32,7 @@ def test_no_other_distribution_owns_our_names():
     [
         "import ingest, ingest.workspace, ingest.load, ingest.store",
         "import encoders.train, encoders.interest, encoders.text",
-        "import ranker.train, ranker.rank, ranker.batch",
+        "import ranker.train, ranker.rank, ranker.batch, ranker.tune",
         "import offline_eval.simulate",
         "import readrank\nreadrank.run(['--help'])",
     ],

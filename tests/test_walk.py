@@ -87,6 +87,34 @@ def test_a_second_training_promotes_and_promote_goes_back(walked, capsys):
     assert live.read_text().strip() == first
 
 
+def test_tune_compares_with_the_defaults_and_training_finds_what_it_left(walked, capsys):
+    shop, _ = walked
+    told = run_json(capsys, "tune", "--trials", "2", "--until", "2024-12-01", "-w", str(shop))
+    assert told["recommend"]["trials"] == 2
+    assert set(told["recommend"]["judged"]) == {"value", "baseline", "low", "high", "queries"}
+    assert (shop / "tuned.toml").exists() == bool(told["settings"])
+    (shop / "tuned.toml").write_text(
+        '[blend]\nleaves = 5\n[tuned]\nblend = "recommend"\nstudy = "s"\ntrial = 1\ntrials = 2\n'
+        'until = "2024-12-01 00:00:00"\nvalue = 0.3\ndefaults = 0.2\nlow = 0.05\nhigh = 0.15\n'
+    )
+    first = (shop / "bundles" / "live").read_text().strip()
+    trained = run_json(capsys, "train", "--until", "2024-12-01", "-w", str(shop))
+    manifest = json.loads((shop / "bundles" / trained["bundle"] / "manifest.json").read_text())
+    assert manifest["settings"]["blend"]["leaves"] == manifest["tuned"]["settings"]["leaves"] == 5
+    assert trained["tuned"]["value"] == manifest["tuned"]["value"] == 0.3
+    assert readrank.run(["train", "--until", "2024-11-30", "--no-promote", "-w", str(shop)]) == 0
+    said = capsys.readouterr().out
+    assert "tuned.toml is not used: it was found with what lies before 2024-12-01 00:00:00" in said
+    assert "probability of being taken next: calibration error" in said
+    (shop / "tuned.toml").unlink()
+    run_json(capsys, "promote", first, "-w", str(shop))
+
+
+def test_tune_without_a_log_is_one_sentence(tmp_path, capsys):
+    readrank.run(["init", str(tmp_path / "empty")])
+    assert "run `readrank ingest` first" in complaint(capsys, "tune", "-w", str(tmp_path / "empty"))
+
+
 def test_refresh_takes_new_items_in_and_serves_only_when_told(walked, tmp_path, capsys):
     shop, _ = walked
     live = shop / "bundles" / "live"

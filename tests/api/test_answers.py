@@ -6,7 +6,7 @@ from api.events import EventIn, EventsIn
 from api.schemas import RankingsIn, RecommendationsIn
 from ingest.store import Store
 
-ITEM_KEYS = {"item_id", "rank", "score", "reasons"}
+ITEM_KEYS = {"item_id", "rank", "score", "probability", "reasons"}
 
 
 def recommend(client, user_id, **ask):

@@ -37,7 +37,15 @@ def sources_of(*, newcomer: bool = True) -> Sources:
     model.encode = lambda asked: np.tile(vectors[TWIN], (len(asked), 1))
     kept = CatalogueVectors(ids=ITEMS.ids, texts=prints, stored=stored, scales=scales, encoder="")
     return Sources(
-        ITEMS, model, kept, words, words.matrix(texts), nothing, nothing, Factors(np.zeros((3, 2)), 1.0, 1.0)
+        ITEMS,
+        model,
+        kept,
+        words,
+        words.matrix(texts),
+        nothing,
+        nothing,
+        Factors(np.zeros((3, 2)), 1.0, 1.0),
+        np.full((3, 1), -1, np.int32),
     )
 
 

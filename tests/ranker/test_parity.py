@@ -38,7 +38,7 @@ def features_at(ranker: Ranker, history: History, asked: pl.DataFrame):
     scores = sources.scores(situation, sources.everything)
     allowed = allowed_items(history, moments, sources.catalogue)
     pairs = propose(situation, scores, allowed, CandidatesConfig())
-    return pairs, compute(situation, sources.everything, scores, pairs, sources.catalogue.published_at)
+    return pairs, compute(situation, sources.everything, scores, pairs, sources)
 
 
 def test_features_have_one_name_each():

@@ -1,0 +1,84 @@
+"""Into which windows of the later log do the ranker's examples fall, and what is asked in each?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ingest.progress import Progress, silent
+from ranker.candidates import CandidatesConfig
+from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
+from ranker.history import History
+from ranker.sources import Sources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """The examples of one window of time; None where nobody did anything new in it."""
+
+    following: Examples | None
+    """Asked at each interaction: what came next?"""
+    at_once: Examples | None
+    """Asked at the window's beginning: what came at all?"""
+
+    @property
+    def parts(self) -> list[Examples]:
+        """Both kinds, as far as there are any."""
+        return [part for part in (self.following, self.at_once) if part is not None]
+
+    @property
+    def positives(self) -> int:
+        """Candidates that were taken."""
+        return sum(int((part.labels > 0).sum()) for part in self.parts)
+
+
+def examples_begin(history: History, cutoff: int, share: float) -> int | None:
+    """Return the moment at which the latest `share` of interactions begins; None when there is nothing before it."""
+    times = np.sort(history.events(before=cutoff)[3])
+    if not len(times):
+        return None
+    t1 = int(times[min(int(len(times) * (1 - share)), len(times) - 1)])
+    if t1 == times[0]:
+        later = times[times > t1]
+        return int(later[0]) if len(later) else None
+    return t1
+
+
+def window_bounds(history: History, since: int, until: int, shares: Sequence[float]) -> list[int]:
+    """Return the moments between windows that hold these shares of the interactions in `since <= time < until`.
+
+    One more than there are shares: the first is `since`, the last is `until`, and none comes twice.
+    """
+    times = history.events(before=until)[3]
+    later = np.sort(times[times >= since])
+    found = [since]
+    for share in np.cumsum(shares)[:-1]:
+        found.append(max(int(later[min(int(len(later) * share), len(later) - 1)]), found[-1] + 1))
+    return [*found, until]
+
+
+def make_slices(
+    sources: Sources,
+    history: History,
+    between: Sequence[int],
+    shares: Sequence[float],
+    candidates: CandidatesConfig,
+    config: ExamplesConfig,
+    progress: Progress = silent,
+) -> list[Slice]:
+    """Make the examples of each window between two neighbours of `between`; each may have its share of the queries."""
+    rng = np.random.default_rng(config.seed)
+    found = []
+    for number, ((start, end), share) in enumerate(zip(pairwise(between), shares, strict=True)):
+        made: list[Examples | None] = []
+        for half, truth in enumerate([next_items(history, start, end), all_later(history, start, end)]):
+            progress("examples", number * 2 + half, len(shares) * 2)
+            if len(truth.moments):
+                sample = truth.sample(max(1, int(config.max_queries * share)), rng)
+                made.append(make_examples(sources, history, sample, candidates, config, rng))
+            else:
+                made.append(None)
+        found.append(Slice(following=made[0], at_once=made[1]))
+    progress("examples", len(shares) * 2, len(shares) * 2)
+    return found

@@ -1,0 +1,69 @@
+"""Learning stops by the later window, and the same seed gives the same model to the last character."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ranker.blend import MIN_TREES, BlendConfig, dataset, fit, grow
+from tests.ranker.test_gain import some_examples
+
+CONFIG = BlendConfig(trees=60, patience=15, min_rows=5, feature_share=0.2, leaves=7)
+
+
+def text_of(model) -> str:
+    return model.booster.model_to_string(num_iteration=-1)
+
+
+def test_same_seed_gives_the_same_model_text_and_another_seed_another():
+    train, later = some_examples(1), some_examples(2)
+    first, again, other = (fit(train, later, replace(CONFIG, seed=seed)) for seed in (0, 0, 1))
+    assert text_of(first.trees) == text_of(again.trees)
+    assert text_of(first.before) == text_of(again.before)
+    assert text_of(first.trees) != text_of(other.trees)
+
+
+def test_learning_stops_when_the_later_window_gains_no_more():
+    """What is learned does not hold later: labels there are of another feature."""
+    train, later = some_examples(1), some_examples(2)
+    turned = replace(later, features=later.features[:, ::-1].copy())
+    seen = []
+    model, ndcg = grow(dataset(train), dataset(turned), CONFIG, lambda trees, value: seen.append((trees, value)))
+    best = int(np.argmax([value for _, value in seen])) + 1
+    assert [trees for trees, _ in seen] == list(range(1, best + CONFIG.patience + 1))
+    assert len(seen) < CONFIG.trees
+    assert ndcg == max(value for _, value in seen)
+    assert model.booster.best_iteration == max(best, MIN_TREES)
+
+
+def test_the_later_window_alone_decides_the_size():
+    train, later = some_examples(1), some_examples(2)
+    turned = replace(later, features=later.features[:, ::-1].copy())
+    sizes = [fit(train, window, CONFIG).measured["trees"] for window in (later, turned)]
+    assert sizes == [pytest.approx(sizes[0]), MIN_TREES]
+    assert sizes[0] > MIN_TREES
+
+
+def test_final_model_has_the_chosen_size_and_learns_from_both_windows():
+    train, later = some_examples(1), some_examples(2)
+    fitted = fit(train, later, CONFIG)
+    assert fitted.trees.booster.num_trees() == fitted.measured["trees"]
+    assert fitted.before.booster.num_trees() > fitted.measured["trees"]
+    assert fitted.measured["rows"] == len(train.labels) + len(later.labels)
+    assert not np.allclose(fitted.trees.score(later.features), fitted.before.score(later.features))
+
+
+def test_scores_before_are_those_of_the_chosen_size():
+    train, later = some_examples(1), some_examples(2)
+    fitted = fit(train, later, CONFIG)
+    cut = fitted.before.booster.predict(later.features, num_iteration=int(fitted.measured["trees"]))
+    assert fitted.before.score(later.features).tolist() == pytest.approx(cut.tolist())
+
+
+def test_one_data_set_serves_trainings_of_any_settings():
+    train, later = some_examples(1), some_examples(2)
+    shared = dataset(train), dataset(later)
+    for config in (CONFIG, replace(CONFIG, min_rows=200, leaves=7), CONFIG):
+        model, _ = grow(*shared, config)
+        alone, _ = grow(dataset(train), dataset(later), config)
+        assert text_of(model) == text_of(alone)
