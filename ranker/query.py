@@ -20,8 +20,16 @@ class Query:
     """When not empty, only items with at least one of these categories are returned."""
     session: tuple[str, ...] = ()
     """Item ids looked at in this session, oldest first; they count as views at `as_of`."""
+    min_price: float | None = None
+    """When given, only items of a known price that is at least this are returned."""
+    max_price: float | None = None
+    """When given, only items of a known price that is at most this are returned."""
+    diversity: float | None = None
+    """How much the items shall differ, 0 to 1; None: as the settings say."""
     explain: bool = False
     """Whether each item comes with its reasons."""
+    request_id: str | None = None
+    """What the answer will be called; seeds exploration. None: nothing is explored, as nobody would log it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +62,11 @@ class RankedItem:
     rank: int
     """1-based."""
     score: float
-    """Higher is better within one answer, but for places kept for new items; no unit."""
+    """Higher is better within one answer, but where diversity, caps, new items or exploration decide; no unit."""
+    propensity: float = 1.0
+    """Probability with which it was shown at this place; 1 where nothing is drawn."""
     sources: tuple[str, ...] = ()
-    """Candidate sources that proposed it; empty for given items."""
+    """Candidate sources that proposed it, and `explore` if it was drawn; empty for given items."""
     reasons: tuple[Reason, ...] = ()
     """Strongest first; empty unless asked for."""
     features: tuple[float, ...] = ()
@@ -71,4 +81,5 @@ class Answer:
     degraded: bool = False
     """True when a part of the model could not be used and a simpler answer was given."""
     filtered: dict[str, int] = field(default_factory=dict)
-    """How many candidates each hard rule removed, by rule (`seen`, `excluded`, `unavailable`, `category`)."""
+    """How many items each hard rule held back, those before it aside: `unavailable`, `seen` (taken or hidden),
+    `excluded`, `category`, `price` and `price_unknown`."""

@@ -14,6 +14,8 @@ from ingest import columns as c
 from ingest.outbox import OnlineEvent
 from ingest.progress import Progress, silent
 from ranker import bundle
+from ranker.arrange import Arranger, Wish
+from ranker.attributes import numbers
 from ranker.blend import Blend, Fusion, Trees
 from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
 from ranker.catalogue import Catalogue
@@ -24,7 +26,6 @@ from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
 from ranker.query import Answer, GivenItem, Query, RankedItem
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
-from ranker.slots import order_pairs
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
 VIEW_WEIGHT = 1.0
@@ -58,6 +59,8 @@ class Ranker:
         self._blend_given = blend_given
         self._candidates = candidates
         self._rules = rules
+        self._arranger = Arranger(sources.catalogue, sources.everything.vectors, rules)
+        self._prices = numbers(sources.catalogue, rules.price_attribute)
         self._text = text or TextConfig()
 
     @classmethod
@@ -113,21 +116,29 @@ class Ranker:
         scores = self._sources.scores(situation, items)
         pairs = propose(situation, scores, allowed[None], self._candidates)
         features = self._features(situation, items, scores, pairs)
-        ranked, _ = order_pairs(pairs, self._blend.score(features), query.k, self._rules.fresh_every)
-        because = self._reasons(query, self._blend, features[ranked], pairs.take(ranked), situation, items)
-        score = self._blend.score(features[ranked])
+        wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
+        placed = self._arranger.arrange(pairs, self._blend.score(features), allowed[None], wish)
+        known = placed.pair[placed.pair >= 0]
+        because = dict(
+            zip(
+                known.tolist(),
+                self._reasons(query, self._blend, features[known], pairs.take(known), situation, items),
+                strict=True,
+            )
+        )
         answer = [
             RankedItem(
-                item_id=self.catalogue.ids[pairs.item[row]],
+                item_id=self.catalogue.ids[placed.item[place]],
                 rank=place + 1,
-                score=float(score[place]),
-                sources=tuple(name for name, rank in zip(SOURCES, pairs.ranks[row], strict=True) if rank > 0),
-                reasons=because[place],
-                features=tuple(features[row].tolist()),
+                score=float(placed.score[place]),
+                propensity=float(placed.propensity[place]),
+                sources=_sources(pairs, pair, bool(placed.explored[place])),
+                reasons=because.get(pair, ()),
+                features=tuple(features[pair].tolist()) if pair >= 0 else (),
             )
-            for place, row in enumerate(ranked.tolist())
+            for place, pair in enumerate(placed.pair.tolist())
         ]
-        return Answer(items=tuple(answer + self._filling(allowed, answer, query.k)), filtered=held_back)
+        return Answer(items=tuple(answer), filtered=held_back)
 
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
@@ -165,7 +176,8 @@ class Ranker:
         rows = np.arange(len(self.catalogue))
         recently = history.item_counts(rows, before=moments.as_of, since=history.since_share(0.05, moments.as_of))
         order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
-        best = order[allowed[order]][: query.k]
+        best = order[allowed[order]]
+        best = best[self._arranger.caps.tally(query.categories).fill(best, query.k)]
         answer = [
             RankedItem(
                 item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",)
@@ -188,8 +200,8 @@ class Ranker:
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(situation, scores, allowed, self._candidates)
             score = self._blend.score(self._features(situation, items, scores, pairs))
-            order, rank = order_pairs(pairs, score, k, self._rules.fresh_every)
-            parts.append((pairs.query[order] + block.start, pairs.item[order], rank, score[order]))
+            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k))
+            parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
         return pl.concat(
             [_answer_frame(queries, self.catalogue, *part) for part in parts]
@@ -231,7 +243,16 @@ class Ranker:
     ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
         allowed = allowed_items(history, moments, self.catalogue, self._rules)[0]
         offered = on_offer(self.catalogue, moments)[0]
-        return without(allowed, offered, self.catalogue, exclude=query.exclude, categories=query.categories)
+        return without(
+            allowed,
+            offered,
+            self.catalogue,
+            exclude=query.exclude,
+            categories=query.categories,
+            prices=self._prices,
+            min_price=query.min_price,
+            max_price=query.max_price,
+        )
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
         return compute(situation, items, scores, pairs, self.catalogue.published_at)
@@ -243,19 +264,6 @@ class Ranker:
             return [()] * len(features)
         return reasons(blend, features, pairs, situation, items, self._sources)
 
-    def _filling(self, allowed: npt.NDArray[np.bool_], answer: list[RankedItem], k: int) -> list[RankedItem]:
-        missing = k - len(answer)
-        if missing <= 0:
-            return []
-        shown = {item.item_id for item in answer}
-        newest = np.lexsort((np.arange(len(allowed)), ~self.catalogue.published_at))  # ~: the unknown, least, come last
-        rest = [row for row in newest[allowed[newest]].tolist() if self.catalogue.ids[row] not in shown][:missing]
-        lowest = min((item.score for item in answer), default=0.0)
-        return [
-            RankedItem(item_id=self.catalogue.ids[row], rank=len(answer) + n, score=lowest - n, sources=("newest",))
-            for n, row in enumerate(rest, start=1)
-        ]
-
 
 def checked_manifest(folder: Path) -> bundle.Manifest:
     """Check a bundle as `bundle.read_manifest` does, and that its models know the features that there are."""
@@ -265,6 +273,13 @@ def checked_manifest(folder: Path) -> bundle.Manifest:
             f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
         )
     return manifest
+
+
+def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:
+    if pair < 0:
+        return ("newest",)
+    proposed = tuple(name for name, rank in zip(SOURCES, pairs.ranks[pair], strict=True) if rank > 0)
+    return (*proposed, "explore") if explored else proposed
 
 
 def _answer_frame(
