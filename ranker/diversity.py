@@ -60,7 +60,7 @@ def _unit(score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _similarities(vectors: Floats) -> Floats:
     length = np.sqrt(np.einsum("md,md->m", vectors, vectors))
     silent = length == 0
-    unit: Floats = vectors / np.where(silent, np.float32(1), length)[:, None]
+    unit: Floats = vectors / np.where(silent, 1, length).astype(np.float32)[:, None]
     cosine: Floats = unit @ unit.T
     if silent.any():
         n_telling = int((~silent).sum())

@@ -28,6 +28,8 @@ class Query:
     """How much the items shall differ, 0 to 1; None: as the settings say."""
     explain: bool = False
     """Whether each item comes with its reasons."""
+    compare: tuple[str, str] | None = None
+    """Two items of which it shall be said why the first stands above the second, or below."""
     request_id: str | None = None
     """What the answer will be called; seeds exploration. None: nothing is explored, as nobody would log it."""
 
@@ -43,6 +45,17 @@ class GivenItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureWeight:
+    """What one feature adds to a score."""
+
+    name: str
+    value: float
+    """NaN = not defined for this item."""
+    weight: float
+    """SHAP value; no unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reason:
     """Why an item stands where it does."""
 
@@ -52,6 +65,43 @@ class Reason:
     """The family's SHAP value: how much it adds to the score; no unit."""
     because: str | None = None
     """Id of the item in the user's own history that speaks most for this one, if any does."""
+    features: tuple[FeatureWeight, ...] = ()
+    """The family's features that weigh most, for or against, strongest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureDifference:
+    """What one feature does for the first of two items rather than for the second."""
+
+    name: str
+    first: float
+    """Value for the first item; NaN = not defined."""
+    second: float
+    weight: float
+    """SHAP value of the first less that of the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyDifference:
+    """What one family does for the first of two items rather than for the second."""
+
+    family: str
+    weight: float
+    """Sum of the features' weights."""
+    features: tuple[FeatureDifference, ...]
+    """Strongest first; those that weigh the same in both are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Why one item stands above another by its score, or below."""
+
+    first: str
+    second: str
+    difference: float
+    """Score of the first less that of the second: the sum of the families' weights."""
+    families: tuple[FamilyDifference, ...]
+    """All families, strongest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +128,8 @@ class Answer:
     """What was shown, and what was held back."""
 
     items: tuple[RankedItem, ...]
+    comparison: Comparison | None = None
+    """Only when asked for; None also where an item was no candidate, or nothing learned gave the scores."""
     degraded: bool = False
     """True when a part of the model could not be used and a simpler answer was given."""
     filtered: dict[str, int] = field(default_factory=dict)

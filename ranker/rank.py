@@ -20,11 +20,11 @@ from ranker.blend import Blend, Fusion, Trees
 from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
-from ranker.explain import reasons
+from ranker.explain import compare, reasons
 from ranker.features import FEATURE_NAMES, compute
 from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
-from ranker.query import Answer, GivenItem, Query, RankedItem
+from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
@@ -138,7 +138,9 @@ class Ranker:
             )
             for place, pair in enumerate(placed.pair.tolist())
         ]
-        return Answer(items=tuple(answer), filtered=held_back)
+        asked = [np.flatnonzero(pairs.item == row) for row in self.catalogue.rows(query.compare or ())]
+        comparison = _comparison(query, self._blend, features, asked)
+        return Answer(items=tuple(answer), comparison=comparison, filtered=held_back)
 
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
@@ -155,7 +157,9 @@ class Ranker:
         score = self._blend_given.score(features)
         order = np.lexsort((np.arange(len(items)), -score))
         because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
+        asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
+            comparison=_comparison(query, self._blend_given, features, asked),
             items=tuple(
                 RankedItem(
                     item_id=items[row].item_id,
@@ -165,7 +169,7 @@ class Ranker:
                     features=tuple(features[row].tolist()),
                 )
                 for place, row in enumerate(order.tolist())
-            )
+            ),
         )
 
     def popular(self, query: Query, history: History | None = None) -> Answer:
@@ -273,6 +277,12 @@ def checked_manifest(folder: Path) -> bundle.Manifest:
             f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
         )
     return manifest
+
+
+def _comparison(query: Query, blend: Blend, features: Floats, asked: list[npt.NDArray[np.int64]]) -> Comparison | None:
+    if query.compare is None or not isinstance(blend, Trees) or not all(len(found) for found in asked):
+        return None
+    return compare(blend, features[[found[0] for found in asked]], *query.compare)
 
 
 def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:
