@@ -774,6 +774,8 @@ def _refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator
             f"{changes.new:,} items new, {changes.changed:,} changed, {changes.removed:,} gone: "
             f"{changes.encoded:,} texts encoded, every other vector taken over from {changes.source}"
         )
+        if changes.rules:
+            yield "[rules] are those of readrank.toml now"
         if changes.users_left_out:
             yield f"the past of {changes.users_left_out:,} users whom the store no longer knows is left out"
     else:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -109,10 +110,14 @@ def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]
             k=ask.k,
             exclude=frozenset(ask.exclude),
             categories=frozenset(ask.categories),
+            min_price=ask.min_price,
+            max_price=ask.max_price,
             session=tuple(ask.session),
+            diversity=ask.diversity,
             explain=ask.explain,
+            compare=_two(ask.compare),
         )
-        return _answer(await service.recommend(query))
+        return _answer(await service.recommend(query), compared=query.compare is not None)
 
     @app.post("/v1/rankings", response_model=AnswerOut, responses=PROBLEMS, tags=["answers"])
     async def rankings(
@@ -137,8 +142,9 @@ def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]
             k=len(items),
             session=tuple(ask.session),
             explain=ask.explain,
+            compare=_two(ask.compare),
         )
-        return _answer(await service.rank(query, items))
+        return _answer(await service.rank(query, items), compared=query.compare is not None)
 
 
 def _add_events(app: FastAPI, desk: Desk, outbox: Outbox) -> None:
@@ -191,7 +197,11 @@ def _add_health(app: FastAPI, live: Live, decisions: DecisionLog) -> None:
         return Response(ready.model_dump_json(), status_code=200 if ready.ready else 503, media_type="application/json")
 
 
-def _answer(served: Served) -> Response:
+def _two(ids: list[str] | None) -> tuple[str, str] | None:
+    return (ids[0], ids[1]) if ids else None
+
+
+def _answer(served: Served, *, compared: bool) -> Response:
     """Write an answer; by hand, because validating our own output cost more than ranking small requests."""
     answer = AnswerOut.model_construct(
         request_id=served.request_id,
@@ -204,14 +214,24 @@ def _answer(served: Served) -> Response:
                 "score": item.score,
                 "probability": item.probability,
                 "reasons": [
-                    {"family": reason.family, "weight": reason.weight, "because": reason.because}
+                    {
+                        "family": reason.family,
+                        "weight": reason.weight,
+                        "because": reason.because,
+                        "features": [
+                            {"name": feature.name, "value": feature.value, "weight": feature.weight}
+                            for feature in reason.features
+                        ],
+                    }
                     for reason in item.reasons
                 ],
             }
             for item in served.answer.items
         ],
+        comparison=asdict(served.answer.comparison) if served.answer.comparison else None,
     )
-    return Response(answer.model_dump_json(warnings=False), media_type="application/json")
+    told = answer.model_dump_json(warnings=False, exclude=None if compared else {"comparison"})
+    return Response(told, media_type="application/json")
 
 
 def _item(live: Live, item_id: str) -> ItemOut | None:

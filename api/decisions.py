@@ -1,6 +1,7 @@
 """How is what was answered written down without anyone waiting for it?"""
 
 import logging
+import math
 import queue
 import threading
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ingest import columns as c
-from ranker.query import Answer
+from ranker.query import Answer, Reason
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,31 @@ class Decision:
                 c.ITEM_ID: item.item_id,
                 c.POSITION: item.rank,
                 c.SCORE: item.score,
-                c.PROPENSITY: None,
+                c.PROPENSITY: item.propensity,
                 c.SOURCES: list(item.sources),
                 c.FEATURES: list(item.features),
                 c.OCCURRED_AT: self.occurred_at,
+                c.REASONS: [_reason(reason) for reason in item.reasons] or None,
             }
             for item in self.answer.items
         ]
+
+
+def _reason(reason: Reason) -> dict[str, Any]:
+    """Return a reason as JSON; six digits tell all that a weight can."""
+    return {
+        "family": reason.family,
+        "weight": _short(reason.weight),
+        "because": reason.because,
+        "features": [
+            {"name": feature.name, "value": _short(feature.value), "weight": _short(feature.weight)}
+            for feature in reason.features
+        ],
+    }
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 class Writes(Protocol):

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -51,6 +51,18 @@ Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE), ENC
 Description = Annotated[str, StringConstraints(strict=True, max_length=MAX_DESCRIPTION), ENCODABLE]
 
 
+Price = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+
+
+def _different(ids: list[str]) -> list[str]:
+    if ids[0] == ids[1]:
+        raise PydanticCustomError("same_item", "wanted two different items, got one twice; correct it")
+    return ids
+
+
+Two = Annotated[list[Id], Field(min_length=2, max_length=2), AfterValidator(_different)]
+
+
 class Request(BaseModel):
     """A request refuses what it does not know: an `exclude` mistyped and ignored would show excluded items."""
 
@@ -88,10 +100,28 @@ class RecommendationsIn(Request):
     """Items that must not come."""
     categories: Annotated[list[Label], Field(max_length=100)] = []
     """When not empty, only items in at least one of these categories come."""
+    min_price: Price | None = None
+    """When given, only items whose price is known and at least this come."""
+    max_price: Price | None = None
+    """When given, only items whose price is known and at most this come."""
     session: Annotated[list[Id], Field(max_length=1_000)] = []
     """Items looked at in this session, oldest first, sent as events or not."""
+    diversity: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
+    """How much the items shall differ from each other: 0 not at all, 1 above all; left out: as the settings say."""
     explain: StrictBool = False
     """Whether each item comes with its reasons."""
+    compare: Two | None = None
+    """Two items of which the answer says why the first stands above the second; they need not be shown."""
+
+    @validates(mode="after")
+    def _prices_in_order(self) -> Self:
+        if self.min_price is not None and self.max_price is not None and self.min_price > self.max_price:
+            raise PydanticCustomError(
+                "price_range",
+                "wanted min_price at most max_price, got {low} and {high}; correct them",
+                {"low": f"{self.min_price:g}", "high": f"{self.max_price:g}"},
+            )
+        return self
 
     examples: ClassVar[dict[str, Any]] = {
         "known user": {
@@ -106,6 +136,17 @@ class RecommendationsIn(Request):
                 "exclude": ["i9"],
                 "categories": ["Hair"],
                 "session": ["i3", "i4"],
+            },
+        },
+        "varied, in a price range": {
+            "summary": "Ten items that differ from each other, between 5 and 20, and why one stands above another",
+            "value": {
+                "user_id": "u1",
+                "k": 10,
+                "min_price": 5,
+                "max_price": 20,
+                "diversity": 0.3,
+                "compare": ["i7", "i4"],
             },
         },
     }
@@ -130,6 +171,20 @@ class RankingsIn(Request):
     """Items looked at in this session, oldest first, sent as events or not."""
     explain: StrictBool = False
     """Whether each item comes with its reasons."""
+    compare: Two | None = None
+    """Two of the items, of which the answer says why the first stands above the second."""
+
+    @validates(mode="after")
+    def _compares_given_items(self) -> Self:
+        given = {item.item_id for item in self.items}
+        for wanted in self.compare or ():
+            if wanted not in given:
+                raise PydanticCustomError(
+                    "not_given",
+                    "wanted two of the items to compare, got {item}; add it to them",
+                    {"item": repr(wanted)},
+                )
+        return self
 
     examples: ClassVar[dict[str, Any]] = {
         "known and new items": {
@@ -146,6 +201,18 @@ class RankingsIn(Request):
     }
 
 
+class FeatureWeightOut(BaseModel):
+    """What one feature adds to an item's score; docs/ranker.md lists what they mean."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    value: float | None
+    """null where the feature is not defined for this item."""
+    weight: float
+    """SHAP value."""
+
+
 class ReasonOut(BaseModel):
     """Why an item stands where it does."""
 
@@ -157,6 +224,41 @@ class ReasonOut(BaseModel):
     """What the family adds to the score; negative when it speaks against the item."""
     because: str | None
     """The item of the user's own history that speaks most for this one."""
+    features: Sequence[FeatureWeightOut]
+    """The features of the family that weigh most, for or against."""
+
+
+class FeatureDifferenceOut(BaseModel):
+    """What one feature does for the first item rather than for the second."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    name: str
+    first: float | None
+    """Value for the first item; null where not defined."""
+    second: float | None
+    weight: float
+    """SHAP value of the first less that of the second."""
+
+
+class FamilyDifferenceOut(BaseModel):
+    """What one family of features does for the first item rather than for the second."""
+
+    family: str
+    weight: float
+    features: Sequence[FeatureDifferenceOut]
+
+
+class ComparisonOut(BaseModel):
+    """Why one item stands above another by its score; below it where the difference is negative."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    first: str
+    second: str
+    difference: float
+    """Score of the first less that of the second: what the families' weights sum to."""
+    families: Sequence[FamilyDifferenceOut]
 
 
 class RankedItemOut(BaseModel):
@@ -190,7 +292,14 @@ class AnswerOut(BaseModel):
                             "rank": 1,
                             "score": 1.42,
                             "probability": 0.034,
-                            "reasons": [{"family": "text interest", "weight": 0.81, "because": "i3"}],
+                            "reasons": [
+                                {
+                                    "family": "text interest",
+                                    "weight": 0.81,
+                                    "because": "i3",
+                                    "features": [{"name": "interest", "value": 2.3, "weight": 0.78}],
+                                }
+                            ],
                         }
                     ],
                 }
@@ -205,6 +314,8 @@ class AnswerOut(BaseModel):
     degraded: bool
     """True when a part was broken or late and a simpler answer was given; the hard rules hold all the same."""
     items: Sequence[RankedItemOut]
+    comparison: ComparisonOut | None = None
+    """There when `compare` was asked; null where one of the two was no candidate or no learned model answered."""
 
 
 class RejectedOut(BaseModel):

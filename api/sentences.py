@@ -20,14 +20,14 @@ WANTED = {
     "model_type": "an object",
     "model_attributes_type": "an object",
     "string_too_short": "at least {min_length} character",
-    "too_short": "at least {min_length} entry",
+    "too_short": "at least {min_length}",
     "too_long": "at most {max_length:,} entries",
-    "greater_than_equal": "at least {ge}",
-    "less_than_equal": "at most {le}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
 }
 
 
-WHOLE_SENTENCES = {"unknown_field", "not_a_time"}
+WHOLE_SENTENCES = {"unknown_field", "not_a_time", "price_range", "same_item", "not_given"}
 """Our own validators, whose messages say it all."""
 
 WORDS = {None: "null", True: "true", False: "false"}
@@ -66,7 +66,10 @@ def _told(problem: Mapping[str, Any]) -> str:
     if kind == "string_too_long":
         return f"wanted at most {context['max_length']:,} characters, got {len(problem['input']):,}; shorten it"
     if kind in WANTED:
-        return f"wanted {WANTED[kind].format(**context)}, got {_came(kind, problem.get('input'), context)}; correct it"
+        wanted = WANTED[kind].format(**context)
+        if kind == "too_short":
+            wanted += " entry" if context["min_length"] == 1 else " entries"
+        return f"wanted {wanted}, got {_came(kind, problem.get('input'), context)}; correct it"
     if kind in WHOLE_SENTENCES:
         return str(problem["msg"])
     return f"{problem['msg']}, got {_printable(problem.get('input'))}; correct it"
@@ -79,7 +82,9 @@ def _no_body(problem: Mapping[str, Any]) -> str:
 def _came(kind: str, value: object, context: Mapping[str, Any]) -> str:
     if kind == "too_long":
         return f"{context['actual_length']:,}"
-    if kind.endswith("too_short"):
+    if kind == "too_short":
+        return f"{context['actual_length']:,}" if context["actual_length"] else "none"
+    if kind == "string_too_short":
         return "none"
     return _printable(value)
 

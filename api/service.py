@@ -53,6 +53,7 @@ class Service:
 
     async def recommend(self, query: Query) -> Served:
         """Choose items for a user."""
+        query = _named(query)
         return await self._answer(
             query,
             endpoint="recommendations",
@@ -64,6 +65,7 @@ class Service:
 
     async def rank(self, query: Query, items: Sequence[GivenItem]) -> Served:
         """Order given items for a user."""
+        query = _named(query)
         return await self._answer(
             query,
             endpoint="rankings",
@@ -94,7 +96,7 @@ class Service:
             made = self._live.peek() or self._live.now(), last
         moment, answer = made
         served = Served(
-            request_id=uuid.uuid4().hex,
+            request_id=str(query.request_id),
             model=moment.ranker.version,
             degraded=answer.degraded or moment.stale,
             answer=answer,
@@ -120,11 +122,17 @@ class Service:
         return None
 
 
+def _named(query: Query) -> Query:
+    """Say what the answer will be called: exploration draws by it."""
+    return replace(query, request_id=uuid.uuid4().hex)
+
+
 def by_popularity(moment: Moment, query: Query, items: Sequence[GivenItem]) -> Answer:
     """Order given items by popularity; those not known as popular follow in the order given."""
     popular = moment.ranker.popular(replace(query, k=POPULAR_KNOWN, explain=False), moment.history)
-    places = {item.item_id: item.rank for item in popular.items}
-    return _in_order(sorted(items, key=lambda item: places.get(item.item_id, math.inf)))
+    # By count, not by rank: caps decide on ranks, and a ranking of given items has none.
+    places = {item.item_id: (-item.score, item.rank) for item in popular.items}
+    return _in_order(sorted(items, key=lambda item: places.get(item.item_id, (math.inf, math.inf))))
 
 
 def _in_order(items: Sequence[GivenItem]) -> Answer:

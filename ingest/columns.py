@@ -34,6 +34,7 @@ SCORE = "score"
 RANK = "rank"
 SOURCES = "sources"
 FEATURES = "features"
+REASONS = "reasons"
 AS_OF = "as_of"
 
 # Quarantine

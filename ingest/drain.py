@@ -49,6 +49,7 @@ _IMPRESSION_SCHEMA: dict[str, Any] = {
     c.SOURCES: pl.List(pl.String),
     c.FEATURES: pl.List(pl.Float32),
     c.OCCURRED_AT: pl.Datetime("us"),
+    c.REASONS: pl.String,
 }
 
 

@@ -24,6 +24,7 @@ _STEPS = (
         UPDATE rejected_rows SET table_name = loads.table_name FROM loads WHERE loads.load_id = rejected_rows.load_id;
         """,
     ),
+    ("impressions", "reasons", "ALTER TABLE impressions ADD COLUMN reasons JSON"),
     # No earlier version wrote a receipt.
     ("erasures", "receipt_id", "DROP TABLE erasures"),
 )

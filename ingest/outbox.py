@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS impressions (
     sources TEXT,
     features BLOB,
     occurred_at INTEGER NOT NULL,
+    reasons TEXT,
     PRIMARY KEY (request_id, item_id)
 );
 CREATE TABLE IF NOT EXISTS watermarks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
@@ -125,6 +126,7 @@ class Outbox:
             self._connection = self._connect("FULL")
             try:
                 self._connection.executescript(_SCHEMA)
+                _bring_up_to_date(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -193,7 +195,8 @@ class Outbox:
                 [_stored(name, request.get(name)) for name in _REQUEST_COLUMNS],
             )
             cursor.executemany(
-                "INSERT OR IGNORE INTO impressions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR IGNORE INTO impressions ({', '.join(_IMPRESSION_COLUMNS)}) "
+                f"VALUES ({', '.join('?' * len(_IMPRESSION_COLUMNS))})",
                 [[_stored(name, row.get(name)) for name in _IMPRESSION_COLUMNS] for row in impressions],
             )
 
@@ -235,7 +238,11 @@ class Outbox:
                 return [], [], 0
             last = int(requests[-1][0])
             shown = self._answers.execute(
-                "SELECT * FROM impressions WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)",
+                f"""
+                SELECT {", ".join(_IMPRESSION_COLUMNS)}
+                FROM impressions
+                WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)
+                """,
                 (last,),
             ).fetchall()
         return (
@@ -299,7 +306,21 @@ _IMPRESSION_COLUMNS = (
     c.SOURCES,
     c.FEATURES,
     c.OCCURRED_AT,
+    c.REASONS,
 )
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add what a file of an earlier version lacks; several processes may open it at once."""
+    if _lacks_reasons(connection):
+        connection.execute("BEGIN IMMEDIATE")
+        if _lacks_reasons(connection):
+            connection.execute("ALTER TABLE impressions ADD COLUMN reasons TEXT")
+        connection.execute("COMMIT")
+
+
+def _lacks_reasons(connection: sqlite3.Connection) -> bool:
+    return c.REASONS not in [row[1] for row in connection.execute("PRAGMA table_info(impressions)")]
 
 
 def _event(row: tuple[Any, ...]) -> OnlineEvent:
@@ -323,7 +344,7 @@ def _stored(name: str, value: Any) -> Any:
         return _to_microseconds(value)
     if name == c.FEATURES:
         return array("f", value).tobytes()
-    if name == c.SOURCES:
+    if name in {c.SOURCES, c.REASONS}:
         return json.dumps(list(value))
     return value
 

@@ -111,7 +111,8 @@ CREATE TABLE IF NOT EXISTS impressions (
     features FLOAT[],
     occurred_at TIMESTAMP NOT NULL,
     clicked BOOLEAN,
-    load_id VARCHAR
+    load_id VARCHAR,
+    reasons JSON
 );
 COMMENT ON TABLE impressions IS 'Items shown, whether or not anything followed; one row an item of a request.';
 COMMENT ON COLUMN impressions.request_id IS 'The answer in which it was shown.';
@@ -119,12 +120,13 @@ COMMENT ON COLUMN impressions.user_id IS 'To whom.';
 COMMENT ON COLUMN impressions.item_id IS 'Which item.';
 COMMENT ON COLUMN impressions.position IS 'Place in the list, 1 first; NULL when not told.';
 COMMENT ON COLUMN impressions.score IS 'Score of the ranker, higher is better within one request.';
-COMMENT ON COLUMN impressions.propensity IS 'Probability with which it was shown there, if logged.';
+COMMENT ON COLUMN impressions.propensity IS 'Probability with which it was shown there, if logged; 1 where nothing is drawn.';
 COMMENT ON COLUMN impressions.sources IS 'Candidate sources that proposed it.';
 COMMENT ON COLUMN impressions.features IS 'Values that the ranker saw, in the order of bundles.feature_names.';
 COMMENT ON COLUMN impressions.occurred_at IS 'When it was shown, naive UTC.';
 COMMENT ON COLUMN impressions.clicked IS 'What the log says followed; NULL: look in interactions (view decisions does).';
 COMMENT ON COLUMN impressions.load_id IS 'The load that brought it; NULL when it came from the service.';
+COMMENT ON COLUMN impressions.reasons IS 'The explanation given: an array of {family, weight, because, features}; NULL when none was.';
 
 CREATE TABLE IF NOT EXISTS rejected_rows (
     load_id VARCHAR NOT NULL,

@@ -58,6 +58,7 @@ SELECT
     shown.propensity,
     shown.sources,
     shown.features,
+    shown.reasons,
     shown.occurred_at,
     asked.endpoint,
     asked.bundle_version,
@@ -82,6 +83,7 @@ COMMENT ON COLUMN decisions.score IS 'Score of the ranker.';
 COMMENT ON COLUMN decisions.propensity IS 'Probability with which it was shown there.';
 COMMENT ON COLUMN decisions.sources IS 'Candidate sources that proposed it.';
 COMMENT ON COLUMN decisions.features IS 'Values that the ranker saw, in the order of bundles.feature_names.';
+COMMENT ON COLUMN decisions.reasons IS 'The explanation given: an array of {family, weight, because, features}; NULL when none was.';
 COMMENT ON COLUMN decisions.occurred_at IS 'When it was shown, naive UTC.';
 COMMENT ON COLUMN decisions.endpoint IS 'What was asked; NULL for impressions from a log.';
 COMMENT ON COLUMN decisions.bundle_version IS 'The model that answered; NULL for impressions from a log.';

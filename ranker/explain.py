@@ -1,4 +1,4 @@
-"""Why does an item stand where it does? Exact SHAP values by family, and the past item that speaks most for it."""
+"""Why does an item stand where it does? Exact SHAP values by family and feature, and the past item behind them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,14 +6,18 @@ import numpy.typing as npt
 from ranker.blend import Trees
 from ranker.candidates import Candidates
 from ranker.history import Floats
-from ranker.query import Reason
-from ranker.registry import FAMILIES, FEATURES
+from ranker.query import Comparison, FamilyDifference, FeatureDifference, FeatureWeight, Reason
+from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
 from ranker.sources import ItemSet, Situation, Sources
 
-PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "category affinity"})
+PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "affinity"})
 REASONS = 3
+"""Families told of an item at most."""
+STRONGEST = 3
+"""Features told of a family at most."""
 
 _MEMBERSHIP = np.array([[feature.family == family for family in FAMILIES] for feature in FEATURES], float)
+_MEMBERS = [np.flatnonzero(_MEMBERSHIP[:, n]) for n in range(len(FAMILIES))]
 
 
 def family_weights(trees: Trees, features: Floats) -> npt.NDArray[np.float64]:
@@ -25,35 +29,101 @@ def family_weights(trees: Trees, features: Floats) -> npt.NDArray[np.float64]:
 def reasons(
     trees: Trees, features: Floats, candidates: Candidates, situation: Situation, items: ItemSet, sources: Sources
 ) -> list[tuple[Reason, ...]]:
-    """Return for each pair its strongest families that speak for it, personal ones with the past item behind them."""
-    weights = family_weights(trees, features)
+    """Return for each pair its strongest families that speak for it, personal ones with the past item behind them.
+
+    Each family comes with those of its features that weigh most, for or against.
+    """
+    weights = trees.contributions(features)[:, :-1]
+    families = weights @ _MEMBERSHIP
+    because = _speak_most(situation, items, sources, candidates)
     out = []
-    for n, row in enumerate(weights):
-        because = _speaks_most(situation, items, sources, int(candidates.query[n]), int(candidates.item[n]))
+    for row, past in enumerate(because):
         # Without a past a personal family can only say that there is none, which is no reason.
-        speaks = [f for f in range(len(FAMILIES)) if because is not None or FAMILIES[f] not in PERSONAL_FAMILIES]
-        order = [family for family in np.argsort(-row) if row[family] > 0 and family in speaks][:REASONS]
+        speaks = [f for f in np.argsort(-families[row]).tolist() if past is not None or not _is_personal(f)]
         out.append(
             tuple(
                 Reason(
                     family=FAMILIES[family],
-                    weight=float(row[family]),
-                    because=because if FAMILIES[family] in PERSONAL_FAMILIES else None,
+                    weight=float(families[row, family]),
+                    because=past if _is_personal(family) else None,
+                    features=_strongest(family, features[row], weights[row]),
                 )
-                for family in order
+                for family in speaks[:REASONS]
+                if families[row, family] > 0
             )
         )
     return out
 
 
-def _speaks_most(situation: Situation, items: ItemSet, sources: Sources, query: int, place: int) -> str | None:
-    past = situation.recent.items[query][situation.recent.mask[query]]
-    past = past[past != items.rows[place]]
-    if not len(past):
-        return None
-    likeness = sources.everything.vectors[past] @ items.vectors[place]
-    if items.rows[place] >= 0:
-        behaviour = np.asarray(sources.together[past][:, [items.rows[place]]].todense()).ravel()
-        likeness = likeness + behaviour / max(float(behaviour.max()), 1e-9)
-    strongest: str = sources.catalogue.ids[int(past[int(np.argmax(likeness))])]
-    return strongest
+def compare(trees: Trees, features: Floats, first: str, second: str) -> Comparison:
+    """Say why the first of two items scores higher than the second, or lower; features [2, n_features] in that order.
+
+    The weights are differences of SHAP values. Those of the features sum to that of their family, and those of the
+    families to the difference of the scores: both items share the expected score, which falls out.
+    """
+    both = trees.contributions(features)[:, :-1]
+    weight = both[0] - both[1]
+    summed = weight @ _MEMBERSHIP
+    return Comparison(
+        first=first,
+        second=second,
+        difference=float(summed.sum()),
+        families=tuple(
+            FamilyDifference(
+                family=FAMILIES[family],
+                weight=float(summed[family]),
+                features=tuple(
+                    FeatureDifference(
+                        name=FEATURE_NAMES[n],
+                        first=float(features[0, n]),
+                        second=float(features[1, n]),
+                        weight=float(weight[n]),
+                    )
+                    for n in _by_weight(_MEMBERS[family], weight)
+                ),
+            )
+            for family in np.argsort(-np.abs(summed)).tolist()
+        ),
+    )
+
+
+def _is_personal(family: int) -> bool:
+    return FAMILIES[family] in PERSONAL_FAMILIES
+
+
+def _strongest(family: int, values: Floats, weights: npt.NDArray[np.float64]) -> tuple[FeatureWeight, ...]:
+    return tuple(
+        FeatureWeight(name=FEATURE_NAMES[n], value=float(values[n]), weight=float(weights[n]))
+        for n in _by_weight(_MEMBERS[family], weights)[:STRONGEST]
+    )
+
+
+def _by_weight(members: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> list[int]:
+    """Order features by how much they weigh, for or against; those that weigh nothing are left out."""
+    order = members[np.argsort(-np.abs(weights[members]), kind="stable")]
+    return [n for n in order.tolist() if weights[n]]
+
+
+def _speak_most(situation: Situation, items: ItemSet, sources: Sources, candidates: Candidates) -> list[str | None]:
+    """Name for each pair the item of the user's past most like it in text and in who took it; None without a past."""
+    out: list[str | None] = []
+    for query in np.unique(candidates.query).tolist():
+        places = candidates.item[candidates.query == query]
+        past = np.unique(situation.recent.items[query][situation.recent.mask[query]])
+        rows = items.rows[places]
+        if not len(past):
+            out += [None] * len(places)
+            continue
+        likeness = sources.everything.vectors[past] @ items.vectors[places].T
+        known = rows >= 0
+        itself = past[:, None] == rows[None]
+        # One cut for all items: a cut of the sparse matrix for each took longer than all the rest.
+        behaviour = np.where(itself[:, known], 0, sources.together[past][:, rows[known]].toarray())
+        likeness[:, known] += behaviour / np.maximum(behaviour.max(axis=0), 1e-9)
+        likeness[itself] = -np.inf
+        best, most = likeness.argmax(axis=0), likeness.max(axis=0)
+        out += [
+            sources.catalogue.ids[int(past[row])] if value > -np.inf else None
+            for row, value in zip(best.tolist(), most.tolist(), strict=True)
+        ]
+    return out

@@ -20,8 +20,18 @@ class Query:
     """When not empty, only items with at least one of these categories are returned."""
     session: tuple[str, ...] = ()
     """Item ids looked at in this session, oldest first; they count as views at `as_of`."""
+    min_price: float | None = None
+    """When given, only items of a known price that is at least this are returned."""
+    max_price: float | None = None
+    """When given, only items of a known price that is at most this are returned."""
+    diversity: float | None = None
+    """How much the items shall differ, 0 to 1; None: as the settings say."""
     explain: bool = False
     """Whether each item comes with its reasons."""
+    compare: tuple[str, str] | None = None
+    """Two items of which it shall be said why the first stands above the second, or below."""
+    request_id: str | None = None
+    """What the answer will be called; seeds exploration. None: nothing is explored, as nobody would log it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +45,17 @@ class GivenItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeatureWeight:
+    """What one feature adds to a score."""
+
+    name: str
+    value: float
+    """NaN = not defined for this item."""
+    weight: float
+    """SHAP value; no unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reason:
     """Why an item stands where it does."""
 
@@ -44,6 +65,43 @@ class Reason:
     """The family's SHAP value: how much it adds to the score; no unit."""
     because: str | None = None
     """Id of the item in the user's own history that speaks most for this one, if any does."""
+    features: tuple[FeatureWeight, ...] = ()
+    """The family's features that weigh most, for or against, strongest first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureDifference:
+    """What one feature does for the first of two items rather than for the second."""
+
+    name: str
+    first: float
+    """Value for the first item; NaN = not defined."""
+    second: float
+    weight: float
+    """SHAP value of the first less that of the second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyDifference:
+    """What one family does for the first of two items rather than for the second."""
+
+    family: str
+    weight: float
+    """Sum of the features' weights."""
+    features: tuple[FeatureDifference, ...]
+    """Strongest first; those that weigh the same in both are left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Why one item stands above another by its score, or below."""
+
+    first: str
+    second: str
+    difference: float
+    """Score of the first less that of the second: the sum of the families' weights."""
+    families: tuple[FamilyDifference, ...]
+    """All families, strongest first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +112,13 @@ class RankedItem:
     rank: int
     """1-based."""
     score: float
-    """Higher is better within one answer, but for places kept for new items; no unit."""
+    """Higher is better within one answer, but where diversity, caps, new items or exploration decide; no unit."""
     probability: float | None = None
     """How likely it is taken next (recommended), or clicked when shown (given); None where nothing was learned."""
+    propensity: float = 1.0
+    """Probability with which it was shown at this place; 1 where nothing is drawn."""
     sources: tuple[str, ...] = ()
-    """Candidate sources that proposed it; empty for given items."""
+    """Candidate sources that proposed it, and `explore` if it was drawn; empty for given items."""
     reasons: tuple[Reason, ...] = ()
     """Strongest first; empty unless asked for."""
     features: tuple[float, ...] = ()
@@ -70,7 +130,10 @@ class Answer:
     """What was shown, and what was held back."""
 
     items: tuple[RankedItem, ...]
+    comparison: Comparison | None = None
+    """Only when asked for; None also where an item was no candidate, or nothing learned gave the scores."""
     degraded: bool = False
     """True when a part of the model could not be used and a simpler answer was given."""
     filtered: dict[str, int] = field(default_factory=dict)
-    """How many candidates each hard rule removed, by rule (`seen`, `excluded`, `unavailable`, `category`)."""
+    """How many items each hard rule held back, those before it aside: `unavailable`, `seen` (taken or hidden),
+    `excluded`, `category`, `price` and `price_unknown`."""

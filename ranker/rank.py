@@ -14,20 +14,21 @@ from ingest import columns as c
 from ingest.outbox import OnlineEvent
 from ingest.progress import Progress, silent
 from ranker import bundle
+from ranker.arrange import Arranger, Wish
+from ranker.attributes import numbers
 from ranker.blend import Blend, Fusion, Trees
 from ranker.calibrate import Calibration
 from ranker.calibrate import load as load_calibrations
 from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
-from ranker.explain import reasons
+from ranker.explain import compare, reasons
 from ranker.features import compute
 from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
-from ranker.query import Answer, GivenItem, Query, RankedItem
+from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
-from ranker.slots import order_pairs
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
 VIEW_WEIGHT = 1.0
@@ -62,6 +63,8 @@ class Ranker:
         self._blend_given = blend_given
         self._candidates = candidates
         self._rules = rules
+        self._arranger = Arranger(sources.catalogue, sources.everything.vectors, rules)
+        self._prices = numbers(sources.catalogue, rules.price_attribute)
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
 
@@ -119,23 +122,33 @@ class Ranker:
         scores = self._sources.scores(situation, items)
         pairs = propose(situation, scores, allowed[None], self._candidates)
         features = self._features(situation, items, scores, pairs)
-        ranked, _ = order_pairs(pairs, self._blend.score(features), query.k, self._rules.fresh_every)
-        because = self._reasons(query, self._blend, features[ranked], pairs.take(ranked), situation, items)
-        score = self._blend.score(features[ranked])
-        likely = self._probabilities("recommend", score)
+        wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
+        placed = self._arranger.arrange(pairs, self._blend.score(features), allowed[None], wish)
+        known = placed.pair[placed.pair >= 0]
+        because = dict(
+            zip(
+                known.tolist(),
+                self._reasons(query, self._blend, features[known], pairs.take(known), situation, items),
+                strict=True,
+            )
+        )
+        likely = self._probabilities("recommend", placed.score)
         answer = [
             RankedItem(
-                item_id=self.catalogue.ids[pairs.item[row]],
+                item_id=self.catalogue.ids[placed.item[place]],
                 rank=place + 1,
-                score=float(score[place]),
-                probability=likely[place],
-                sources=tuple(name for name, rank in zip(SOURCES, pairs.ranks[row], strict=True) if rank > 0),
-                reasons=because[place],
-                features=tuple(features[row].tolist()),
+                score=float(placed.score[place]),
+                probability=likely[place] if pair >= 0 else None,
+                propensity=float(placed.propensity[place]),
+                sources=_sources(pairs, pair, bool(placed.explored[place])),
+                reasons=because.get(pair, ()),
+                features=tuple(features[pair].tolist()) if pair >= 0 else (),
             )
-            for place, row in enumerate(ranked.tolist())
+            for place, pair in enumerate(placed.pair.tolist())
         ]
-        return Answer(items=tuple(answer + self._filling(allowed, answer, query.k)), filtered=held_back)
+        asked = [np.flatnonzero(pairs.item == row) for row in self.catalogue.rows(query.compare or ())]
+        comparison = _comparison(query, self._blend, features, asked)
+        return Answer(items=tuple(answer), comparison=comparison, filtered=held_back)
 
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
@@ -153,7 +166,9 @@ class Ranker:
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
         because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
+        asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
+            comparison=_comparison(query, self._blend_given, features, asked),
             items=tuple(
                 RankedItem(
                     item_id=items[row].item_id,
@@ -164,7 +179,7 @@ class Ranker:
                     features=tuple(features[row].tolist()),
                 )
                 for place, row in enumerate(order.tolist())
-            )
+            ),
         )
 
     def popular(self, query: Query, history: History | None = None) -> Answer:
@@ -175,7 +190,8 @@ class Ranker:
         rows = np.arange(len(self.catalogue))
         recently = history.item_counts(rows, before=moments.as_of, since=history.since_share(0.05, moments.as_of))
         order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
-        best = order[allowed[order]][: query.k]
+        best = order[allowed[order]]
+        best = best[self._arranger.caps.tally(query.categories).fill(best, query.k)]
         answer = [
             RankedItem(
                 item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",)
@@ -198,8 +214,8 @@ class Ranker:
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(situation, scores, allowed, self._candidates)
             score = self._blend.score(self._features(situation, items, scores, pairs))
-            order, rank = order_pairs(pairs, score, k, self._rules.fresh_every)
-            parts.append((pairs.query[order] + block.start, pairs.item[order], rank, score[order]))
+            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k))
+            parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
         return pl.concat(
             [_answer_frame(queries, self.catalogue, *part) for part in parts]
@@ -241,7 +257,16 @@ class Ranker:
     ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
         allowed = allowed_items(history, moments, self.catalogue, self._rules)[0]
         offered = on_offer(self.catalogue, moments)[0]
-        return without(allowed, offered, self.catalogue, exclude=query.exclude, categories=query.categories)
+        return without(
+            allowed,
+            offered,
+            self.catalogue,
+            exclude=query.exclude,
+            categories=query.categories,
+            prices=self._prices,
+            min_price=query.min_price,
+            max_price=query.max_price,
+        )
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
         return compute(situation, items, scores, pairs, self._sources)
@@ -257,19 +282,6 @@ class Ranker:
             return [()] * len(features)
         return reasons(blend, features, pairs, situation, items, self._sources)
 
-    def _filling(self, allowed: npt.NDArray[np.bool_], answer: list[RankedItem], k: int) -> list[RankedItem]:
-        missing = k - len(answer)
-        if missing <= 0:
-            return []
-        shown = {item.item_id for item in answer}
-        newest = np.lexsort((np.arange(len(allowed)), ~self.catalogue.published_at))  # ~: the unknown, least, come last
-        rest = [row for row in newest[allowed[newest]].tolist() if self.catalogue.ids[row] not in shown][:missing]
-        lowest = min((item.score for item in answer), default=0.0)
-        return [
-            RankedItem(item_id=self.catalogue.ids[row], rank=len(answer) + n, score=lowest - n, sources=("newest",))
-            for n, row in enumerate(rest, start=1)
-        ]
-
 
 def checked_manifest(folder: Path) -> bundle.Manifest:
     """Check a bundle as `bundle.read_manifest` does, and that its models know the features that there are."""
@@ -279,6 +291,19 @@ def checked_manifest(folder: Path) -> bundle.Manifest:
             f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
         )
     return manifest
+
+
+def _comparison(query: Query, blend: Blend, features: Floats, asked: list[npt.NDArray[np.int64]]) -> Comparison | None:
+    if query.compare is None or not isinstance(blend, Trees) or not all(len(found) for found in asked):
+        return None
+    return compare(blend, features[[found[0] for found in asked]], *query.compare)
+
+
+def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:
+    if pair < 0:
+        return ("newest",)
+    proposed = tuple(name for name, rank in zip(SOURCES, pairs.ranks[pair], strict=True) if rank > 0)
+    return (*proposed, "explore") if explored else proposed
 
 
 def _answer_frame(

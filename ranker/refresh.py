@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
 from ranker.history import History
 from ranker.rank import checked_manifest
+from ranker.rules import RulesConfig
 from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
@@ -49,16 +50,19 @@ class Changes:
     """Texts that went through the encoder; all others kept their vector bit by bit."""
     users_left_out: int
     """Users without an interaction left in the store, forgotten or too long ago: their past is left out."""
+    rules: bool = False
+    """Whether `[rules]` say something else."""
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.removed or self.changed or self.users_left_out)
+        return bool(self.new or self.removed or self.changed or self.users_left_out or self.rules)
 
 
 def refresh(workspace: Workspace, *, version: str | None = None, progress: Progress = silent) -> tuple[Path, Changes]:
     """Write a bundle of the same models over the store's catalogue as it is now; nothing is promoted.
 
     Only texts that the bundle (by default the one that serves) has no vector of are encoded, by its own encoder.
-    Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay; history, neighbours and factors
+    Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay, but for `[rules]`, which nothing
+    was learned from and which are those of the workspace now; history, neighbours and factors
     follow the items to their new rows, and a new item has none until the next training, but for events accepted over
     HTTP from now on. When nothing has changed there is no new bundle, and the folder is that of the old one.
     """
@@ -72,8 +76,12 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     text = TextConfig(**manifest.settings["text"])
     texts = item_texts(catalogue.items, text, manifest.text_attributes)
     vectors, encoded = sources.item_vectors.refresh(sources.interest, catalogue.ids, texts, progress)
+    rules = workspace.section("rules", RulesConfig)
     stays = pl.Series(history.user_ids, dtype=pl.String).is_in(pl.Series(known_users[c.USER_ID]).implode()).to_numpy()
-    changes = _compared(folder.name, old, catalogue, encoded.encoded, int((~stays).sum()))
+    changes = replace(
+        _compared(folder.name, old, catalogue, encoded.encoded, int((~stays).sum())),
+        rules=rules != RulesConfig(**manifest.settings["rules"]),
+    )
     if not changes:
         return folder, changes
     past = history.moved(catalogue.rows(old.ids), stays)
@@ -94,7 +102,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         cutoff=datetime.fromisoformat(manifest.cutoff),
         outbox_seq=manifest.outbox_seq,
         feature_names=manifest.feature_names,
-        settings=manifest.settings,
+        settings={**manifest.settings, "rules": asdict(rules)},
         measured=manifest.measured,
         text_attributes=manifest.text_attributes,
         refreshed=asdict(changes),

@@ -1,7 +1,7 @@
 """What must never be shown? Hard rules, whatever the score says."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,29 @@ class RulesConfig:
     """Whether items that the user already took may be recommended again."""
     fresh_every: int = 10
     """Of every so many places at least one goes to an item that hardly anyone has touched; 0 keeps no place."""
+    price_attribute: str = "price"
+    """Attribute of the catalogue that a query's min_price and max_price look at."""
+    diversity: float = 0.0
+    """How much the first hundred items shall differ from each other: 0 = the score alone, 1 = difference alone.
+    A query may ask for another value."""
+    caps: dict[str, int] = field(default_factory=dict)
+    """How many items of an answer may share a value: { category = 4, brand = 3 }. category means the categories,
+    but for those that a query asks for; other names are attributes of the catalogue. 0 caps nothing."""
+    explore_share: float = 0.0
+    """Probability with which the service gives a place, from the fourth on, to an item drawn at random; what that
+    costs is measured by what it logs. Files of queries are answered without."""
+    explore_top: int = 50
+    """Such an item is drawn, all alike, from so many candidates that stand next below the answer."""
+
+    def __post_init__(self) -> None:
+        for name in ("diversity", "explore_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: wanted a number from 0 to 1, got {getattr(self, name)}")
+        if self.explore_top < 1:
+            raise ValueError(f"explore_top: wanted at least 1, got {self.explore_top}; explore_share = 0 switches off")
+        for name, limit in self.caps.items():
+            if limit < 0:
+                raise ValueError(f"caps: wanted 0 or more for {name}, got {limit}; 0 caps nothing")
 
 
 def on_offer(catalogue: Catalogue, moments: Moments) -> npt.NDArray[np.bool_]:
@@ -48,17 +71,34 @@ def without(
     *,
     exclude: Iterable[str],
     categories: Iterable[str],
+    prices: npt.NDArray[np.float64],
+    min_price: float | None,
+    max_price: float | None,
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """Apply one query's own wishes to its row of `allowed` [n_items]; also say how many items each rule held back."""
+    """Apply one query's own wishes to its row of `allowed` [n_items]; also say how many items each rule held back.
+
+    Both bounds of the price belong to the range; where one is asked for, an item without a known price (NaN) is held
+    back as `price_unknown`.
+    """
     wanted = list(categories)
     excluded = np.zeros(len(catalogue), bool)
     rows = catalogue.rows(exclude)
     excluded[rows[rows >= 0]] = True
     elsewhere = ~catalogue.in_categories(wanted) if wanted else np.zeros(len(catalogue), bool)
-    held_back = {
-        "unavailable": int((~offered).sum()),
-        "seen": int((offered & ~allowed).sum()),
-        "excluded": int((allowed & excluded).sum()),
-        "category": int((allowed & ~excluded & elsewhere).sum()),
+    nothing = np.zeros(len(catalogue), bool)
+    ranged = min_price is not None or max_price is not None
+    lowest, highest = -np.inf if min_price is None else min_price, np.inf if max_price is None else max_price
+    rules = {
+        "unavailable": ~offered,
+        "seen": ~allowed,
+        "excluded": excluded,
+        "category": elsewhere,
+        "price": (prices < lowest) | (prices > highest) if ranged else nothing,
+        "price_unknown": np.isnan(prices) if ranged else nothing,
     }
-    return allowed & ~excluded & ~elsewhere, held_back
+    left = np.ones(len(catalogue), bool)
+    held_back = {}
+    for name, broken in rules.items():
+        held_back[name] = int((left & broken).sum())
+        left &= ~broken
+    return left, held_back

@@ -31,6 +31,9 @@ async function learn(ids) {
 
 const title = (id) => catalogue.get(id)?.title || id;
 
+// Left of 0 nothing is asked, and the settings decide.
+const diversity = () => { const value = Number($("diversity").value); return value < 0 ? {} : { diversity: value }; };
+
 async function recommend(because = "") {
   const user_id = $("user").value.trim();
   if (!user_id) return;
@@ -38,7 +41,7 @@ async function recommend(because = "") {
   const started = performance.now();
   try {
     const answer = await call("/v1/recommendations", {
-      user_id, k: Number($("k").value), categories: [...chosen], explain: $("explain").checked,
+      user_id, k: Number($("k").value), categories: [...chosen], explain: $("explain").checked, ...diversity(),
     });
     const took = performance.now() - started;
     await learn(answer.items.flatMap((item) => [item.item_id, ...item.reasons.map((r) => r.because).filter(Boolean)]));
@@ -106,7 +109,8 @@ function move(badge, item) {
 function reasonRow(reason, largest) {
   const name = document.createElement("dt");
   name.textContent = reason.family;
-  name.title = reason.family;
+  const told = (value) => value === null ? "none" : Number(value.toPrecision(3));
+  name.title = [reason.family, ...reason.features.map((f) => `${f.name} = ${told(f.value)}: ${signed(f.weight)}`)].join("\n");
   const cell = document.createElement("dd");
   const bar = document.createElement("span");
   bar.className = "bar";
@@ -119,10 +123,12 @@ function reasonRow(reason, largest) {
   bar.append(fill);
   const value = document.createElement("span");
   value.className = "value";
-  value.textContent = (reason.weight < 0 ? "−" : "+") + Math.abs(reason.weight).toFixed(2);
+  value.textContent = signed(reason.weight);
   cell.append(bar, value);
   return [name, cell];
 }
+
+const signed = (weight) => (weight < 0 ? "−" : "+") + Math.abs(weight).toFixed(2);
 
 function glide(element, from) {
   const to = element.getBoundingClientRect();
@@ -202,6 +208,8 @@ async function health() {
 $("ask").addEventListener("submit", (event) => { event.preventDefault(); recommend(); });
 $("k").addEventListener("input", () => { $("k-shown").textContent = $("k").value; });
 $("k").addEventListener("change", () => recommend());
+$("diversity").addEventListener("input", () => { $("diversity-shown").textContent = diversity().diversity ?? "as set"; });
+$("diversity").addEventListener("change", () => recommend());
 $("explain").addEventListener("change", () => recommend());
 $("another").addEventListener("click", () => {
   if (!known.length) return;

@@ -1,10 +1,14 @@
+import json
 import time
 
 import pytest
 
 from api.events import EventIn, EventsIn
 from api.schemas import RankingsIn, RecommendationsIn
+from ingest.outbox import Outbox
 from ingest.store import Store
+from ranker.rules import RulesConfig
+from tests.ranker.conftest import with_rules
 
 ITEM_KEYS = {"item_id", "rank", "score", "probability", "reasons"}
 
@@ -54,9 +58,54 @@ def test_recommendations_react_to_the_session(client):
 def test_reasons_come_when_asked_for(client, user):
     reasons = recommend(client, user, k=3, explain=True)["items"][0]["reasons"]
     assert reasons
-    assert all(set(reason) == {"family", "weight", "because"} for reason in reasons)
+    assert all(set(reason) == {"family", "weight", "because", "features"} for reason in reasons)
     sizes = [abs(reason["weight"]) for reason in reasons]
     assert sizes == sorted(sizes, reverse=True)
+    features = [feature for reason in reasons for feature in reason["features"]]
+    assert features
+    assert all(set(feature) == {"name", "value", "weight"} for feature in features)
+    assert all(feature["value"] is None or isinstance(feature["value"], float) for feature in features)
+
+
+def test_features_that_are_not_defined_are_null(client):
+    """A newcomer has no past: the ranks in personal sources are not defined, and JSON knows no NaN."""
+    answer = client.post("/v1/recommendations", json={"user_id": "nobody", "k": 20, "explain": True})
+    assert "NaN" not in answer.text
+    told = [feature for item in answer.json()["items"] for r in item["reasons"] for feature in r["features"]]
+    assert any(feature["value"] is None for feature in told)
+
+
+def test_comparison_says_why_one_stands_above_the_other(client, ranker, user):
+    items = recommend(client, user, k=20)["items"]
+    first, second = items[1], items[7]
+    told = recommend(client, user, k=3, compare=[first["item_id"], second["item_id"]])["comparison"]
+    assert (told["first"], told["second"]) == (first["item_id"], second["item_id"])
+    assert told["difference"] == pytest.approx(first["score"] - second["score"], abs=1e-9)
+    assert sum(family["weight"] for family in told["families"]) == pytest.approx(told["difference"], abs=1e-9)
+    given = {"user_id": user, "items": [{"item_id": item["item_id"]} for item in items]}
+    answer = client.post("/v1/rankings", json={**given, "compare": [second["item_id"], first["item_id"]]}).json()
+    scores = {item["item_id"]: item["score"] for item in answer["items"]}
+    expected = scores[second["item_id"]] - scores[first["item_id"]]
+    assert answer["comparison"]["difference"] == pytest.approx(expected, abs=1e-9)
+
+
+def test_comparison_is_null_for_what_was_no_candidate_and_absent_when_not_asked(client, ranker, user):
+    shown = ids(recommend(client, user, k=2))
+    assert recommend(client, user, compare=[shown[0], "unheard-of"])["comparison"] is None
+    assert recommend(client, user, compare=shown, exclude=[shown[1]])["comparison"] is None
+    assert "comparison" not in recommend(client, user)
+
+
+def test_prices_and_diversity_are_kept(client, ranker, user):
+    prices = {item: json.loads(ranker.item(item)["attributes"])["price"] for item in ranker.catalogue.ids}
+    low, high = sorted(prices.values())[40:100:59]
+    answer = recommend(client, user, k=200, min_price=low, max_price=high)
+    taken = set(ranker.last_items(user, 1_000))
+    assert sorted(ids(answer)) == sorted(i for i, price in prices.items() if low <= price <= high and i not in taken)
+    plain, varied = recommend(client, user, diversity=0), recommend(client, user, diversity=1)
+    assert ids(plain) == ids(recommend(client, user))
+    assert ids(plain)[0] == ids(varied)[0]
+    assert ids(plain) != ids(varied)
 
 
 @pytest.mark.parametrize("user_id", ["nobody", "", "日本 \"'🙂", "x" * 10_000, "a\x00b"])
@@ -99,6 +148,24 @@ def test_requests_that_do_not_fit_get_one_sentence(client):
         422,
         "request body: wanted a JSON object, got text; send it with the header Content-Type: application/json",
     )
+    asked = {"user_id": "u", "min_price": 9, "max_price": 5}
+    assert detail("/v1/recommendations", json=asked) == (
+        422,
+        "request body: wanted min_price at most max_price, got 9 and 5; correct them",
+    )
+    for ask, said in (
+        ({"min_price": -1}, "min_price: wanted at least 0, got -1; correct it"),
+        ({"max_price": "9"}, "max_price: wanted a number, got '9'; correct it"),
+        ({"diversity": 2}, "diversity: wanted at most 1, got 2; correct it"),
+        ({"compare": ["a"]}, "compare: wanted at least 2 entries, got 1; correct it"),
+        ({"compare": ["a", "a"]}, "compare: wanted two different items, got one twice; correct it"),
+    ):
+        assert detail("/v1/recommendations", json={"user_id": "u", **ask}) == (422, said)
+    given = {"user_id": "u", "items": [{"item_id": "a"}], "compare": ["a", "b"]}
+    assert detail("/v1/rankings", json=given) == (
+        422,
+        "request body: wanted two of the items to compare, got 'b'; add it to them",
+    )
     assert detail("/v1/recommendations")[0] == 422
     assert detail("/v1/nothing")[0] == 404
 
@@ -136,6 +203,32 @@ def test_openapi_examples_are_valid(client):
             model.model_validate(example["value"])
             for event in example["value"].get("events", []):
                 EventIn.model_validate(event)
+
+
+def test_propensities_and_reasons_arrive_in_the_store(make_client, workspace, ranker, user):
+    client = make_client(load=lambda folder: with_rules(ranker, RulesConfig(explore_share=0.5)))
+    answer, plain = recommend(client, user, k=20, explain=True), recommend(client, user, k=2)
+    client.__exit__(None, None, None)
+    client.__enter__ = client.__exit__ = lambda *ignored: None
+    with Outbox.open(workspace.outbox_path) as outbox, Store.open(workspace.store_path) as store:
+        outbox.drain(store)
+        rows = store.connection.execute(
+            "SELECT request_id, item_id, propensity, sources, reasons FROM impressions WHERE request_id IN (?, ?) "
+            "ORDER BY request_id = ?, position",
+            [answer["request_id"], plain["request_id"], plain["request_id"]],
+        ).fetchall()
+    assert [row[1] for row in rows] == ids(answer) + ids(plain)
+    for place, (request_id, _, propensity, sources, reasons) in enumerate(rows):
+        if request_id == plain["request_id"]:
+            assert (propensity, reasons) == (1, None)
+            continue
+        assert propensity in ({1} if place < 3 else {0.5 / 50} if "explore" in sources else {1, 1 - 0.5})
+        told = answer["items"][place]["reasons"]
+        assert [reason["family"] for reason in json.loads(reasons or "[]")] == [reason["family"] for reason in told]
+        for stored, given in zip(json.loads(reasons or "[]"), told, strict=True):
+            assert stored["because"] == given["because"]
+            assert stored["weight"] == pytest.approx(given["weight"], rel=1e-5)
+    assert any("explore" in row[3] for row in rows)
 
 
 def test_answers_and_their_events_meet_in_the_store(make_client, workspace, user):

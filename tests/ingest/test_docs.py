@@ -1,3 +1,4 @@
+import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,7 +38,9 @@ ANSWERS = {
         ("later.csv", "1 of 1 new rows name items that the catalogue does not hold"),
     ],
     "Which titles did people see?": [("r0", 1, "Apple"), ("r0", 2, "Loaf"), ("r1", 1, "Apple"), ("r1", 2, "Bread")],
-    "Which sources propose what is clicked?": [("words", 1, 1 / 1), ("popular", 2, 1 / 2)],
+    "Which sources propose what is clicked?": [("words", 1, 1 / 1), ("popular", 2, 1 / 2), ("explore", 1, 0 / 1)],
+    "How good is a place given away?": [(1, 0, 1 / 0.8 / 1, None), (2, 1, None, 0 / 1)],
+    "Why were items shown?": [("popularity", 2, (0.5 + 0.1) / 2), ("text interest", 1, 0.7)],
     "Is the model that was judged last better than each baseline?": [
         ("all", "ndcg over popular", 0.3 - 0.2, 0.05, 0.15, True),
         ("cold users", "ndcg over popular", 0.2 - 0.2, -0.05, 0.05, False),
@@ -68,13 +71,20 @@ def filled(store, load):
     store.connection.execute(
         "INSERT INTO requests (request_id, user_id, occurred_at, bundle_version) VALUES ('r1', 'u2', ?, 'b1')", [moment]
     )
-    for position, (item_id, sources) in enumerate([("a", ["words", "popular"]), ("b", ["popular"])], 1):
+    interest, popularity = {"family": "text interest", "weight": 0.7}, {"family": "popularity", "weight": 0.5}
+    for position, (item_id, sources, propensity, reasons) in enumerate(
+        [
+            ("a", ["words", "popular"], 0.8, [interest, popularity]),
+            ("b", ["popular", "explore"], 0.01, [{**popularity, "weight": 0.1}]),
+        ],
+        1,
+    ):
         store.connection.execute(
             """
-            INSERT INTO impressions (request_id, user_id, item_id, position, sources, occurred_at)
-            VALUES ('r1', 'u2', ?, ?, ?, ?)
+            INSERT INTO impressions (request_id, user_id, item_id, position, sources, occurred_at, propensity, reasons)
+            VALUES ('r1', 'u2', ?, ?, ?, ?, ?, ?)
             """,
-            [item_id, position, sources, moment],
+            [item_id, position, sources, moment, propensity, json.dumps(reasons)],
         )
     judge(store, "run1", moment, [("all", -0.1, -0.2, 0.0)])
     judge(store, "run2", moment + timedelta(days=1), [("cold users", 0.0, -0.05, 0.05), ("all", 0.3 - 0.2, 0.05, 0.15)])

@@ -23,6 +23,13 @@ CREATE TABLE rejected_rows (
     load_id VARCHAR NOT NULL, source VARCHAR NOT NULL, line BIGINT, reason_code VARCHAR NOT NULL, detail VARCHAR,
     raw VARCHAR
 );
+CREATE TABLE impressions (
+    request_id VARCHAR NOT NULL, user_id VARCHAR NOT NULL, item_id VARCHAR NOT NULL, position INTEGER, score DOUBLE,
+    propensity DOUBLE, sources VARCHAR[], features FLOAT[], occurred_at TIMESTAMP NOT NULL, clicked BOOLEAN,
+    load_id VARCHAR
+);
+CREATE VIEW decisions AS SELECT request_id, features FROM impressions;
+INSERT INTO impressions VALUES ('r', 'u', 'i', 1, 0.5, NULL, ['popular'], [1], '2024-01-01', TRUE, NULL);
 CREATE TABLE erasures (user_sha256 VARCHAR NOT NULL, erased_at TIMESTAMP NOT NULL, rows_erased BIGINT NOT NULL);
 INSERT INTO items VALUES ('i', 'Ink', NULL, NULL, NULL, NULL, TRUE, '2024-05-01');
 INSERT INTO interactions VALUES
@@ -45,6 +52,8 @@ def test_a_store_of_an_earlier_version_opens_with_all_that_it_held(tmp_path):
             keys = store.connection.sql("SELECT count(*) FROM interactions WHERE event_key = hash(event_id)")
             assert keys.fetchall() == [(2,)]
             assert store.connection.sql("SELECT count(*) FROM item_versions").fetchall() == [(1,)]
+            shown = store.connection.sql("SELECT request_id, score, clicked, reasons FROM decisions").fetchall()
+            assert shown == [("r", 0.5, True, None)]
 
 
 def test_keys_of_another_hash_are_made_anew(tmp_path):

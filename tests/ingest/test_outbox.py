@@ -1,5 +1,8 @@
+import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import datetime, timedelta
 from math import isnan, nan
 from pathlib import Path
@@ -32,7 +35,15 @@ def answer(request_id):
     request |= {"endpoint": "recommendations", "bundle_version": "b1", "variant": None, "latency_ms": 2.5}
     row = {"request_id": request_id, "user_id": "u", "occurred_at": START, "score": 0.5, "propensity": None}
     return request, [
-        {**row, "item_id": "a", "position": 1, "sources": ["popular"], "features": [1.0, nan]},
+        {
+            **row,
+            "item_id": "a",
+            "position": 1,
+            "propensity": 0.25,
+            "sources": ["popular"],
+            "features": [1.0, nan],
+            "reasons": [{"family": "popularity", "weight": 0.5}],
+        },
         {**row, "item_id": "b", "position": 2, "sources": [], "features": []},
     ]
 
@@ -85,6 +96,11 @@ def test_drain_moves_events_and_answers_once_and_keeps_events_until_purge(outbox
         ("a", True, "b1"),
         ("b", False, "b1"),
     ]
+    told = store.connection.sql("SELECT propensity, reasons FROM decisions ORDER BY position").fetchall()
+    assert [(propensity, json.loads(reasons or "null")) for propensity, reasons in told] == [
+        (0.25, [{"family": "popularity", "weight": 0.5}]),
+        (None, None),
+    ]
     assert shown[0][2][0] == 1.0
     assert isnan(shown[0][2][1])
     outbox.append([event(3)])
@@ -92,6 +108,25 @@ def test_drain_moves_events_and_answers_once_and_keeps_events_until_purge(outbox
     assert outbox.purge(datetime(2030, 1, 1)) == 1
     # Not drained, so not forgotten.
     assert outbox.events_after(0)[0] == [event(3)]
+
+
+def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store):
+    path = tmp_path / "earlier.sqlite"
+    Outbox.open(path).close()
+    with closing(sqlite3.connect(path)) as earlier:
+        earlier.execute("ALTER TABLE impressions DROP COLUMN reasons")
+        earlier.execute("INSERT INTO requests (request_id, user_id, occurred_at) VALUES ('r0', 'u', 0)")
+        earlier.execute(
+            "INSERT INTO impressions (request_id, user_id, item_id, occurred_at) VALUES ('r0', 'u', 'i', 0)"
+        )
+        earlier.commit()
+    for _ in range(2):
+        Outbox.open(path).close()
+    with Outbox.open(path) as outbox:
+        outbox.log_answer(*answer("r1"))
+        assert outbox.drain(store) == Drained(events=0, duplicates=0, requests=2, impressions=3)
+    told = store.connection.sql("SELECT item_id FROM impressions WHERE reasons IS NOT NULL").fetchall()
+    assert told == [("a",)]
 
 
 @pytest.mark.parametrize("dies_in", ["events_drained", "answers_drained"])

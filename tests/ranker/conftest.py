@@ -1,3 +1,6 @@
+import copy
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,6 +8,8 @@ import pytest
 from ingest import columns as c
 from ranker.catalogue import Catalogue
 from ranker.history import History
+from ranker.rank import Ranker
+from ranker.rules import RulesConfig
 
 DAY = 86_400_000_000
 
@@ -33,3 +38,40 @@ def small() -> tuple[Catalogue, History]:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+def with_rules(ranker: Ranker, rules: RulesConfig, items: pl.DataFrame | None = None) -> Ranker:
+    """The same models under other rules, over a catalogue that says other things of the same items."""
+    sources = copy.copy(ranker._sources)
+    if items is not None:
+        sources.catalogue = Catalogue(items)
+    return Ranker(
+        sources,
+        ranker.history,
+        ranker._blend,
+        ranker._blend_given,
+        ranker._candidates,
+        rules,
+        version=ranker.version,
+        cutoff=ranker.cutoff,
+    )
+
+
+@pytest.fixture(scope="session")
+def shelves(ranker: Ranker) -> pl.DataFrame:
+    """The shop's catalogue with brands, items without a price, items sold out and items yet to come."""
+    items = ranker.catalogue.items
+    row = np.arange(len(items))
+    attributes = [
+        json.dumps({"brand": f"b{n % 5}"} | ({} if n % 7 == 0 else {"price": str(n)} if n % 2 else {"price": n}))
+        for n in row.tolist()
+    ]
+    return items.with_columns(
+        pl.Series(c.ATTRIBUTES, attributes),
+        pl.Series(c.AVAILABLE, row % 11 > 0),
+        pl.when(pl.Series(row % 13 == 0))
+        .then(pl.lit(ranker.cutoff.replace(year=ranker.cutoff.year + 5)))
+        .otherwise(pl.col(c.PUBLISHED_AT))
+        .cast(pl.Datetime("us"))
+        .alias(c.PUBLISHED_AT),
+    )

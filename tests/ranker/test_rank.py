@@ -49,7 +49,8 @@ def test_hard_rules_hold_whatever_is_asked(ranker, data):
 def test_answer_says_how_many_each_rule_held_back(ranker):
     excluded = frozenset(ranker.catalogue.ids[:3])
     answer = ranker.recommend(Query(user_id="never-seen", as_of=ranker.cutoff, exclude=excluded))
-    assert answer.filtered == {"unavailable": 0, "seen": 0, "excluded": 3, "category": 0}
+    nothing = {"unavailable": 0, "seen": 0, "category": 0, "price": 0, "price_unknown": 0}
+    assert answer.filtered == nothing | {"excluded": 3}
 
 
 def test_asking_for_all_gives_all_that_is_allowed(ranker):
@@ -111,7 +112,7 @@ def test_newcomers_get_no_personal_reasons(ranker):
     query = Query(user_id="never-seen", as_of=ranker.cutoff, explain=True, k=5)
     families = {reason.family for item in ranker.recommend(query).items for reason in item.reasons}
     assert families
-    assert not families & {"text interest", "similarity", "collaborative", "category affinity"}
+    assert not families & {"text interest", "similarity", "collaborative", "affinity"}
 
 
 def test_shap_values_add_up_to_the_score(ranker):

@@ -20,7 +20,7 @@ from ranker.history import History, Moments, microseconds
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
-from tests.ranker.conftest import DAY, catalogue, log
+from tests.ranker.conftest import DAY, catalogue, log, with_rules
 
 
 @pytest.fixture
@@ -183,3 +183,18 @@ def test_catalogue_of_the_new_bundle_is_the_stores(changed):
     with Store.open(workspace.store_path, read_only=True) as store:
         now = Catalogue.from_store(store.items(before=END_OF_TIME), pl.DataFrame())
     assert Catalogue.load(folder).items.equals(now.items)
+
+
+def test_rules_are_those_of_the_workspace_now(copied):
+    settings = copied.settings_path
+    settings.write_text(settings.read_text() + "\n[rules]\ndiversity = 1.0\ncaps = { category = 2 }\n")
+    workspace = Workspace.open(copied.root)
+    folder, changes = refresh(workspace)
+    assert (changes.rules, changes.new, changes.changed, changes.encoded) == (True, 0, 0, 0)
+    old, new = Ranker.load(bundle.live_folder(copied.bundles_path)), Ranker.load(folder)
+    query = Query(user_id=old.history.user_ids[0], as_of=old.cutoff)
+    before, after = ([item.item_id for item in ranker.recommend(query).items] for ranker in (old, new))
+    assert before != after
+    assert before == [item.item_id for item in with_rules(new, old._rules).recommend(query).items]
+    bundle.promote(copied.bundles_path, folder.name)
+    assert not refresh(workspace)[1]

@@ -1,0 +1,39 @@
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ingest import columns as c
+from ranker.attributes import numbers, values
+from ranker.catalogue import Catalogue
+
+
+def told(*attributes: str | None) -> Catalogue:
+    return Catalogue(
+        Catalogue.from_store(
+            pl.DataFrame({c.ITEM_ID: [f"i{n}" for n in range(len(attributes))]}), pl.DataFrame()
+        ).items.with_columns(pl.Series(c.ATTRIBUTES, attributes, pl.String))
+    )
+
+
+def test_numbers_come_from_numbers_and_from_text():
+    items = told('{"price": 12.5}', '{"price": "13"}', '{"price": "free"}', '{"price": null}', "{}", None, "no JSON")
+    np.testing.assert_array_equal(numbers(items, "price"), [12.5, 13, *[np.nan] * 5])
+
+
+def test_numbers_are_finite_or_not_known():
+    items = told('{"price": "NaN"}', '{"price": "inf"}', '{"price": true}', '{"price": [1]}', '{"price": -1}')
+    np.testing.assert_array_equal(numbers(items, "price"), [*[np.nan] * 4, -1])
+
+
+@pytest.mark.parametrize("name", ["price", "list price", "price.net", "Preis/Stück", "it's"])
+def test_attributes_of_any_name_are_found(name):
+    items = told(json.dumps({name: 3, "other": 4}))
+    assert numbers(items, name).tolist() == [3]
+    assert values(items, name) == [["3"]]
+
+
+def test_values_are_one_or_several():
+    items = told('{"by": "Ann"}', '{"by": ["Ann", "Bob", "Ann", null, ""]}', '{"by": ""}', "{}", '{"by": "[sic"}', None)
+    assert values(items, "by") == [["Ann"], ["Ann", "Bob"], [], [], ["[sic"], []]
