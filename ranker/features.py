@@ -1,6 +1,7 @@
 """What is known of a query and an item, in numbers? The one function behind training, evaluation and service."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -86,8 +87,8 @@ def compute(
     """
     query, place = candidates.query, candidates.item
     rows = items.rows[place]
-    columns = {name: scores[name][query, place] for name in ("interest", "words", "together", "following", "factors")}
-    columns["category"] = scores["category"][query, place]
+    columns = {name: scores[name][query, place] for name in ("words", "together", "following", "category")}
+    columns |= _products(situation, items, candidates)
     columns |= _similarity(situation, items, candidates)
     columns |= {f"rank_{name}": np.log(candidates.ranks[:, n]) for n, name in enumerate(SOURCES)}
     proposed = np.isfinite(candidates.ranks).sum(axis=1)
@@ -97,6 +98,16 @@ def compute(
     columns |= _habits(situation, rows, query)
     columns["popular_gap"] = columns["count_all"] - columns["user_popular"]
     return np.stack([np.asarray(columns[name], np.float32) for name in FEATURE_NAMES], axis=1)
+
+
+def _products(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:
+    interest, factors = np.zeros((2, len(candidates)), np.float32)
+    bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
+    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
+        place = candidates.item[start:end]
+        interest[start:end] = situation.interest_in(number, items.rows[place], items.vectors[place])
+        factors[start:end] = situation.factors_in(number, items.rows[place])
+    return {"interest": interest, "factors": factors}
 
 
 def _similarity(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, npt.NDArray[np.floating]]:
@@ -114,17 +125,18 @@ def _similarity(situation: Situation, items: ItemSet, candidates: Candidates) ->
 
 def _popularity(history: History, rows: Rows, as_of: Times, query: Rows) -> dict[str, npt.NDArray[np.floating]]:
     before = as_of[query]
+    year_ago = before - 365 * DAY
+    since = [*(before - window for window in _WINDOWS.values())]
+    since += [history.since_share(share, as_of)[query] for share in _SHARES.values()]
+    counts = history.item_counts(rows, before=before, since=np.stack(since))
     out: dict[str, npt.NDArray[np.floating]] = {}
-    for name, window in _WINDOWS.items():
-        out[f"count_{name}"] = np.log1p(history.item_counts(rows, before=before, since=before - window))
+    out |= {f"count_{name}": np.log1p(count) for name, count in zip(_WINDOWS, counts, strict=False)}
     total = history.log_counts(as_of)
-    for name, share in _SHARES.items():
-        counts = history.item_counts(rows, before=before, since=history.since_share(share, as_of)[query])
-        out[f"share_{name}"] = 1e4 * counts / np.maximum(total * share, 1)[query]
+    for (name, share), count in zip(_SHARES.items(), counts[len(_WINDOWS) :], strict=True):
+        out[f"share_{name}"] = 1e4 * count / np.maximum(total * share, 1)[query]
     everything = history.item_counts(rows, before=before)
     out["count_all"] = np.log1p(everything)
     out["trend"] = np.log((out["share_1%"] + 1) / (out["share_25%"] + 1))
-    year_ago = before - 365 * DAY
     out["season"] = np.log1p(history.item_counts(rows, before=year_ago + 30 * DAY, since=year_ago))
     shown, clicked = history.exposure(rows, before=before)
     all_shown, all_clicked = history.exposure_total(as_of)

@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from encoders.interest import InterestModel
+from encoders.lexical import Words
 from encoders.text import TextConfig, attributes_read, item_texts
 from encoders.train import EncoderConfig
 from ingest import columns as c
@@ -124,9 +126,10 @@ def train(
             progress=progress,
         )
         progress("fit sources", 0, 2)
-        early = _fit_sources(frames.catalogue, texts, tuned.early, history, t1 or cutoff, config)
+        words = Words.fit_rows(texts)
+        early = _fit_sources(frames.catalogue, texts, words, tuned.early, history, t1 or cutoff, config)
         progress("fit sources", 1, 2)
-        sources = _fit_sources(frames.catalogue, texts, tuned.final, history, cutoff, config)
+        sources = _fit_sources(frames.catalogue, texts, words, tuned.final, history, cutoff, config)
         progress("fit sources", 2, 2)
         blend, measured = _learn(early, history, t1, cutoff, config, progress)
         given, measured_given = _learn_given(early, history, frames.impressions, config)
@@ -205,7 +208,13 @@ class _Frames:
 
 
 def _fit_sources(
-    catalogue: Catalogue, texts: list[str], interest: InterestModel, history: History, before: int, config: TrainConfig
+    catalogue: Catalogue,
+    texts: list[str],
+    words: tuple[Words, csr_matrix],
+    interest: InterestModel,
+    history: History,
+    before: int,
+    config: TrainConfig,
 ) -> Sources:
     return Sources.fit(
         catalogue,
@@ -217,6 +226,7 @@ def _fit_sources(
         config.factors,
         vectors=config.encoder.vectors,
         serve_dim=config.encoder.serve_dim,
+        words=words,
     )
 
 
