@@ -123,7 +123,9 @@ def test_windows_by_share_hold_live_events_like_those_of_a_log(hours, n_live, so
     popular = [history.popular([0.05, 0.25, 1.0], 2, as_of)[0].tolist() for history in (live, whole)]
     assert popular[0] == popular[1]
     since = whole.since_share(0.25, as_of)
-    counted = [whole.item_counts(np.array([0, 1]), before=b, since=s).tolist() for b, s in zip(as_of, since, strict=True)]
+    counted = [
+        whole.item_counts(np.array([0, 1]), before=b, since=s).tolist() for b, s in zip(as_of, since, strict=True)
+    ]
     assert [row[1] for row in popular[1]] == counted
 
 
