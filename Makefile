@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench bench-ingest clean
+.PHONY: help demo test check format bench bench-ingest bench-ranker clean
 
 help:
 	@echo "make demo    simulate a shop, train, evaluate, serve and ask it, in an environment of its own"
@@ -12,6 +12,7 @@ help:
 	@echo "make format  write the formatting"
 	@echo "make bench   measure quality on real cases: DATA=folder of data sets JUDGE=folder of the judge"
 	@echo "make bench-ingest  measure ingest up to 50 million events: needs 25 GB of disk, no data, and up to an hour"
+	@echo "make bench-ranker  measure parity and speed of the ranker on a simulated shop of 100,000 items"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +41,9 @@ bench: $(VENV)/.installed
 
 bench-ingest: $(VENV)/.installed
 	$(BIN)/python benchmarks/ingest.py --out benchmarks/ingest.json
+
+bench-ranker: $(VENV)/.installed
+	$(BIN)/python benchmarks/ranker.py --out benchmarks/ranker.json
 
 clean:
 	rm -rf $(VENV) demo-shop

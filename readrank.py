@@ -233,6 +233,10 @@ def train(
         str | None, typer.Option(metavar="KIND", help="static (CPU) or transformer (GPU); default: readrank.toml.")
     ] = None,
     promote: Annotated[bool, typer.Option(help="Let the new bundle serve.")] = True,
+    without_text: Annotated[
+        bool,
+        typer.Option("--without-text", help="Behaviour alone: read nothing of what items say."),
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -248,7 +252,9 @@ def train(
         config = replace(config, encoder=replace(config.encoder, kind=encoder))
     with publishing(space):
         with _progress_bars() as progress:
-            trained = train_bundle(space, config, until=_moment("--until", until), progress=progress)
+            trained = train_bundle(
+                space, config, until=_moment("--until", until), without_text=without_text, progress=progress
+            )
         if promote:
             bundle.promote(space.bundles_path, trained.folder.name)
         retained = _apply_retention(space)
@@ -711,10 +717,25 @@ def _training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
+    yield from _source_lines(measured["sources"], measured["fresh_places"])
     yield from _settings_lines(trained)
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
         yield from _reliability_lines(title, part.get("calibration"))
     yield _serves(trained.folder, promoted)
+
+
+def _source_lines(sources: dict[str, Any], places: dict[str, Any]) -> Iterator[str]:
+    if sources and sources["taken"]:
+        recall = ", ".join(f"{name} {share:.3f}" for name, share in sources["recall@500"].items())
+        yield f"recall@500 of the sources: {recall}; proposed together {sources['union']:.3f}"
+        if idle := sources["adds_nothing"]:
+            yield f"found nothing that no other source found: {', '.join(idle)}"
+    if tried := places.get("tried"):
+        costs = "; ".join(
+            f"{f'1 in {every}' if every != '0' else 'none'}: {cost['ndcg@10']:.4f}, {cost['fresh_recall@10']:.4f}"
+            for every, cost in tried.items()
+        )
+        yield f"places for new items: 1 in {places['every']} (NDCG@10, recall@10 of new items by places: {costs})"
 
 
 def _settings_lines(trained: "Trained") -> Iterator[str]:

@@ -40,22 +40,22 @@ class Case:
 
 
 CASES = (
-    Case(name="amazon_beauty", data="amazon_beauty", peer=0.0274, bar=0.040),
+    Case(name="amazon_beauty", data="amazon_beauty", peer=0.0274, bar=0.050),
     Case(
         name="online_retail_2y",
         data="online_retail_2y",
         arguments=("--event", "purchase"),
         peer=0.0998,
-        bar=round(0.0998 * 1.1, 4),
+        bar=round(0.0998 * 1.25, 4),
     ),
     Case(
         name="movielens_small",
         data="movielens_small",
         arguments=("--event", "rating", "--min-weight", "4", "--protocol", "replay"),
         peer=0.0485,
-        bar=round(0.0485 * 1.2, 4),
+        bar=round(0.0485 * 1.6, 4),
     ),
-    Case(name="mind_ctr_lite", data="mind_ctr_lite", peer=0.632, bar=0.65, ranking=True),
+    Case(name="mind_ctr_lite", data="mind_ctr_lite", peer=0.632, bar=0.68, ranking=True),
 )
 COLD_ITEMS_PEER = {"amazon_beauty": 0.0112, "online_retail_2y": 0.0599, "movielens_small": 0.0440}
 
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True, help="folder with case.py, score.py and score_rank.py")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="default: all")
     parser.add_argument("--encoder", choices=("static", "transformer"), default="static")
+    parser.add_argument("--without-text", action="store_true", help="also train on behaviour alone, and compare")
     parser.add_argument("--work", type=Path, help="keep workspaces here; default: a temporary folder")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     given = parser.parse_args()
@@ -75,14 +76,19 @@ def main() -> None:
         for case in CASES:
             if given.case is None or case.name in given.case:
                 work = (given.work or Path(scratch)) / case.name
-                results.append(run_case(case, given.data / case.data, given.judge, work, given.encoder))
+                results.append(
+                    run_case(case, given.data / case.data, given.judge, work, given.encoder, blind=given.without_text)
+                )
                 Console(width=150).print(_table(results))
     if given.out:
         given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str) -> dict[str, Any]:
-    """Walk one case from raw files to the judge's figures; seconds and peak memory of our own commands beside them."""
+def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str, *, blind: bool = False) -> dict[str, Any]:
+    """Walk one case from raw files to the judge's figures; seconds and peak memory of our own commands beside them.
+
+    `blind` also trains without text, and has the judge compare.
+    """
     work.mkdir(parents=True, exist_ok=True)
     workspace = work / "workspace"
     _run([*READRANK, "init", str(workspace)])
@@ -107,11 +113,26 @@ def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str) -> d
         steps["recommend"] = [*READRANK, "recommend", "--queries", str(queries), "-k", "50", "--out", str(out), *at]
         judged = [sys.executable, str(judge / "score.py"), str(work / "case"), str(out)]
     spent = {name: _measured(command) for name, command in steps.items()}
+    unread = _without_text(steps, judged, work) if blind else None
     return {"case": case.name, "encoder": encoder, "peer": case.peer, "bar": case.bar} | {
         "judged": _judged(_run(judged)),
+        "without_text": unread,
         "seconds": {name: seconds for name, (seconds, _) in spent.items()},
         "peak_mib": {name: mib for name, (_, mib) in spent.items()},
     }
+
+
+def _without_text(steps: dict[str, list[str]], judged: list[str], work: Path) -> dict[str, Any]:
+    """Train on behaviour alone and answer again; `against` is the judge's line, with text minus without."""
+    out, answers = work / "answers_without_text.parquet", str(work / "answers.parquet")
+    _run([*steps["train"], "--without-text"])
+    ask = next(step for name, step in steps.items() if name in {"rank", "recommend"})
+    _run([str(out) if part == answers else part for part in ask])
+    found = _judged(_run([str(out) if part == answers else part for part in judged]))
+    if "rank" in steps:  # the judge of rankings compares nothing
+        return found
+    against = _run([*judged, "--against", str(out)]).splitlines()[-1]
+    return {**found, "against": against}
 
 
 def _judged(printed: str) -> dict[str, Any]:

@@ -54,14 +54,20 @@ class Words:
     @classmethod
     def fit(cls, texts: Sequence[str], config: WordsConfig | None = None) -> Words:
         """Learn vocabulary and document frequencies; texts without a word give an empty vocabulary, not an error."""
-        from sklearn.feature_extraction.text import CountVectorizer
+        return cls.fit_rows(texts, config)[0]
+
+    @classmethod
+    def fit_rows(cls, texts: Sequence[str], config: WordsConfig | None = None) -> tuple[Words, csr_matrix]:
+        """Fit, and return the texts' own rows as well, as `matrix` would make them by reading the texts once more."""
+        from scipy.sparse import csr_matrix
+        from sklearn.feature_extraction.text import CountVectorizer, TfidfTransformer
 
         config = config or WordsConfig()
         counter = CountVectorizer(ngram_range=(1, config.longest), dtype=np.float32, **_AS_TERMS)
         try:
             counts = counter.fit_transform(texts)
         except ValueError:  # scikit-learn's word for an empty vocabulary
-            return cls({}, np.zeros(0), config.longest)
+            return (empty := cls({}, np.zeros(0), config.longest)), empty.matrix(texts)
         terms = counter.get_feature_names_out()
         held = np.asarray((counts > 0).sum(axis=0)).ravel()
         single = np.array([" " not in term for term in terms])
@@ -69,7 +75,11 @@ class Words:
         best = useful[np.argsort(-held[useful], kind="stable")[: config.max_words]]
         vocabulary = {str(terms[column]): place for place, column in enumerate(np.sort(best))}
         idf = np.log((1 + len(texts)) / (1 + held[np.sort(best)])) + 1
-        return cls(vocabulary, idf.astype(np.float64), config.longest)
+        words = cls(vocabulary, idf.astype(np.float64), config.longest)
+        weigh = TfidfTransformer(sublinear_tf=True)
+        weigh.idf_ = words.idf.astype(np.float32)
+        rows = weigh.transform(counts[:, np.sort(best)], copy=False)
+        return words, csr_matrix(rows, dtype=np.float32)
 
     def matrix(self, texts: Sequence[str]) -> csr_matrix:
         """Return sparse float32 rows [n, words]: sublinear term frequency times IDF, unit length or zeros."""

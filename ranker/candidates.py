@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.counter import Rows
 from ranker.history import Floats
-from ranker.sources import PERSONAL, SOURCES, Situation
+from ranker.sources import POPULAR_SHARES, SOURCES, Situation
+
+EDGE: Final = 1e-5
+"""By how much of the lengths of two vectors their product may be off in single precision."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,24 +69,31 @@ def propose(
     interest and fresh aside, whose scores have no natural zero.
     """
     warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
+    near_interest = EDGE * np.linalg.norm(situation.interest, axis=1)
+    near_factors = EDGE * np.linalg.norm(situation.factors, axis=1) * situation.longest_factors
     n_items = allowed.shape[1]
-    pairs: list[npt.NDArray[np.int64]] = []
-    found: list[tuple[int, npt.NDArray[np.integer]]] = []
-    for column, name in enumerate(SOURCES):
-        size = min(getattr(config, name), n_items)
-        if not size:
-            continue
-        asked = warm if name in (*PERSONAL, "fresh") else np.ones_like(warm)
-        score = np.where(allowed & asked[:, None], scores[name], -np.inf)
-        if name not in {"interest", "fresh"}:
-            score = np.where(score > 0, score, -np.inf)
-        top = np.argpartition(-score, size - 1, axis=1)[:, :size]
-        values = np.take_along_axis(score, top, axis=1)
-        order = np.lexsort((top, -values), axis=1)
-        top, values = np.take_along_axis(top, order, axis=1), np.take_along_axis(values, order, axis=1)
-        query, place = np.nonzero(np.isfinite(values))
-        pairs.append(query.astype(np.int64) * n_items + top[query, place])
-        found.append((column, place + 1))
+    pairs = [np.empty(0, np.int64)]
+    found: list[tuple[int, npt.NDArray[np.integer]]] = [(0, np.empty(0, np.int64))]
+    for query, its_own in enumerate(allowed):
+        for column, name in enumerate(SOURCES):
+            size = getattr(config, name)
+            if not size or not (warm[query] or name in POPULAR_SHARES):
+                continue
+            score = scores[name][query]
+            # Sums in single precision depend on what else is in the batch: who is near the edge is decided exactly.
+            if name in {"interest", "fresh"}:
+                top = _best(score, its_own & (score > -np.inf), size, near_interest[query])
+                values = situation.interest_in(query, top, situation.vectors[top])
+            elif name == "factors":
+                top = _best(score, its_own & (score > -near_factors[query]), size, near_factors[query])
+                values = situation.factors_in(query, top)
+                top, values = top[values > 0], values[values > 0]
+            else:
+                top = _best(score, its_own & (score > 0), size)
+                values = score[top]
+            top = top[np.lexsort((top, -values))][:size]
+            pairs.append(query * n_items + top)
+            found.append((column, np.arange(1, len(top) + 1)))
     return _union(pairs, found, n_items)
 
 
@@ -98,6 +109,22 @@ def blocks(n_queries: int, n_items: int, cells: int = 4_000_000) -> Iterator[sli
     size = max(1, cells // max(n_items, 1))
     for start in range(0, n_queries, size):
         yield slice(start, min(start + size, n_queries))
+
+
+def _best(score: Floats, allowed: npt.NDArray[np.bool_], size: int, slack: float = 0) -> npt.NDArray[np.int64]:
+    """Return the places of the `size` greatest allowed scores in no order, of equal ones the first.
+
+    With `slack`, also of all that come so close to the least of them.
+    """
+    places = np.flatnonzero(allowed)
+    if len(places) <= size:
+        return places
+    values = score[places]
+    least = np.partition(values, len(values) - size)[len(values) - size]
+    if slack:
+        return places[values >= least - slack]
+    above, level = places[values > least], places[values == least]
+    return np.concatenate([above, level[: size - len(above)]])
 
 
 def _union(

@@ -27,6 +27,7 @@ class AsOfCounter:
         self._moments = moments
         self._base = len(moments) + 1
         self._order: Times | None = None
+        self._starts: Times | None = None
 
     @classmethod
     def from_events(cls, rows: npt.NDArray[np.integer], times: npt.NDArray[np.integer]) -> Self:
@@ -46,7 +47,11 @@ class AsOfCounter:
 
     def start(self, rows: npt.NDArray[np.integer]) -> Times:
         """Return where in row order the events of `rows` begin."""
-        return self._first_at(np.asarray(rows, np.int64) * self._base)
+        if self._starts is None:
+            n_rows = int(self._keys[-1] // self._base) + 1 if len(self._keys) else 0
+            self._starts = self._first_at(np.arange(n_rows + 1, dtype=np.int64) * self._base)
+        begins: Times = self._starts[np.clip(rows, 0, len(self._starts) - 1)]
+        return begins
 
     def count(
         self,
@@ -75,15 +80,16 @@ class AsOfCounter:
         taken: Times = self._moments[self._keys[np.clip(positions, 0, len(self._keys) - 1)] % self._base]
         return taken
 
-    def age_of_first(
+    def ages(
         self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.float32]:
-        """Seconds from each row's first event to `before`; NaN where it has none yet."""
-        return self._age(self.start(rows), rows, before)
-
-    def age_of_last(self, rows: npt.NDArray[np.integer], *, before: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-        """Seconds from each row's last event before `before` to `before`; NaN where it has none yet."""
-        return self._age(self.position(rows, before) - 1, rows, before)
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Seconds from each row's first event, and from its last one, to `before`; NaN where it has none yet."""
+        first, end = self.start(rows), self.position(rows, before)
+        known = end > first
+        moment = np.asarray(before, np.int64)
+        ages = (np.where(known, (moment - self.time_at(place)) / 1e6, np.nan) for place in (first, end - 1))
+        to_first, to_last = (age.astype(np.float32) for age in ages)
+        return to_first, to_last
 
     def rows(self) -> Rows:
         """Return the row of each event, in row order."""
@@ -112,10 +118,3 @@ class AsOfCounter:
     def _first_at(self, keys: Times) -> Times:
         found: Times = np.searchsorted(self._keys, keys)
         return found
-
-    def _age(
-        self, positions: Times, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.float32]:
-        known = self.count(rows, before=before) > 0
-        seconds = (np.asarray(before, np.int64) - self.time_at(positions)) / 1e6
-        return np.where(known, seconds, np.nan).astype(np.float32)

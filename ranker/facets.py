@@ -38,9 +38,10 @@ def facet_matrix(attributes: Sequence[str | None]) -> sparse.csr_matrix:
 
 
 def _values(text: str | None) -> list[Value]:
-    if not text:
+    try:
+        parsed = json.loads(text or "{}")
+    except ValueError:  # told by somebody else's file: no JSON says nothing
         return []
-    parsed = json.loads(text)
     if not isinstance(parsed, dict):
         return []
     found: dict[Value, None] = {}

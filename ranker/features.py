@@ -1,5 +1,6 @@
 """What is known of a query and an item, in numbers? The one function behind training, evaluation and service."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
 FUSION_OFFSET = 60
-_AT_PAIRS = ("interest", "words", "together", "following", "factors", "category", "category_share")
+_AT_PAIRS = ("words", "together", "following", "category", "category_share")
 
 
 def compute(
@@ -29,6 +30,7 @@ def compute(
     query, place = candidates.query, candidates.item
     rows = items.rows[place]
     columns: dict[str, npt.NDArray[Any]] = {name: scores[name][query, place] for name in _AT_PAIRS}
+    columns |= _products(situation, items, candidates)
     columns["interest_gap"] = columns["interest"] - situation.typical[query]
     columns |= likeness(situation, items, candidates)
     columns["together_last"] = _at(situation.last @ sources.together, query, rows)
@@ -39,10 +41,21 @@ def compute(
     columns["age_published"] = published(rows, situation.moments.as_of[query], sources.catalogue.published_at)
     columns |= habits(situation, rows, query)
     columns["popular_gap"] = columns["count_all"] - columns["user_popular"]
+    columns |= _prices(situation, sources, query, rows)
     columns["n_categories"] = np.diff(items.categories.indptr)[place]
     columns["n_words"] = np.log1p(np.diff(items.words.indptr)[place])
     columns |= context(situation, query)
     return np.stack([np.asarray(columns[name], np.float32) for name in FEATURE_NAMES], axis=1)
+
+
+def _products(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:
+    interest, factors = np.zeros((2, len(candidates)), np.float32)
+    bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
+    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
+        place = candidates.item[start:end]
+        interest[start:end] = situation.interest_in(number, items.rows[place], items.vectors[place])
+        factors[start:end] = situation.factors_in(number, items.rows[place])
+    return {"interest": interest, "factors": factors}
 
 
 def _ranks(candidates: Candidates) -> dict[str, npt.NDArray[Any]]:
@@ -57,6 +70,17 @@ def _ranks(candidates: Candidates) -> dict[str, npt.NDArray[Any]]:
         "n_sources": n_sources,
         "given": n_sources == 0,
     }
+
+
+def _prices(situation: Situation, sources: Sources, query: Rows, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    price = np.log1p(np.where(sources.prices >= 0, sources.prices, np.nan))
+    recent = situation.recent
+    paid = np.where(recent.mask, price[recent.items], np.nan)
+    known = np.isfinite(paid)
+    n_known = known.sum(axis=1)
+    level = np.where(n_known > 0, np.where(known, paid, 0).sum(axis=1) / np.maximum(n_known, 1), np.nan)[query]
+    own = np.where(rows >= 0, price[rows], np.nan)
+    return {"price": own, "user_price": level, "price_gap": own - level}
 
 
 def _facet_share(situation: Situation, sources: Sources, query: Rows, rows: Rows) -> npt.NDArray[np.floating[Any]]:

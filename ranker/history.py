@@ -21,7 +21,7 @@ from ranker.counter import AsOfCounter, Rows, Times
 Floats = npt.NDArray[np.float32]
 EPOCH = datetime(1970, 1, 1)
 HOUR = 3_600_000_000
-HOURS_KEPT = 512
+HOURS_KEPT = 256
 
 
 def microseconds(moment: datetime) -> int:
@@ -80,8 +80,9 @@ class History:
         shown: AsOfCounter,
         clicked: AsOfCounter,
         log_times: Times,
+        log_items: Rows,
         live: "History | None" = None,
-        hourly: "dict[int, Floats] | None" = None,
+        hourly: "dict[tuple[int, int], Floats] | None" = None,
     ):
         self._users = users
         self._by_user = by_user
@@ -91,11 +92,20 @@ class History:
         self._shown = shown
         self._clicked = clicked
         self._log_times = log_times
+        self._log_items = log_items
         self._live = live
-        self._hourly: dict[int, Floats] = {} if hourly is None else hourly
+        self._live_places = (
+            None
+            if live is None
+            else np.searchsorted(log_times, live._log_times, side="right") + np.arange(len(live._log_times))
+        )
+        self._hourly: dict[tuple[int, int], Floats] = {} if hourly is None else hourly
+        self._hour_seen = -1, 0
+        self._counted: tuple[int, Times] | None = None
         self._live_events: tuple[list[str], Rows, Times, Floats] | None = None
         self._root: History | None = None
         self._first_touches: Times | None = None
+        self._first_times: Times | None = None
 
     @classmethod
     def from_frames(
@@ -122,8 +132,9 @@ class History:
         shown: AsOfCounter,
         clicked: AsOfCounter,
     ) -> Self:
-        order = np.lexsort((np.arange(len(times)), times, user_rows))
-        liked = weights > 0
+        order = np.lexsort((times, user_rows))  # stable: of one instant, the order of the log
+        liked = np.flatnonzero(weights > 0)
+        log = liked[np.argsort(times[liked], kind="stable")]
         return cls(
             users,
             AsOfCounter.from_events(user_rows, times),
@@ -132,7 +143,8 @@ class History:
             AsOfCounter.from_events(items[liked], times[liked]),
             shown,
             clicked,
-            np.sort(times[liked]).astype(np.int64),
+            times[log].astype(np.int64),
+            items[log].astype(np.int32),
         )
 
     def with_events(
@@ -170,6 +182,7 @@ class History:
             self._shown,
             self._clicked,
             self._log_times,
+            self._log_items,
             live,
             self._hourly,
         )
@@ -249,8 +262,7 @@ class History:
 
     def item_ages(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Floats, Floats]:
         """Seconds since each item's first and last interaction before the moment; NaN for a cold item."""
-        first = self._by_item.age_of_first(items, before=before)
-        last = self._by_item.age_of_last(items, before=before)
+        first, last = self._by_item.ages(items, before=before)
         if self._live is not None:
             live_first, live_last = self._live.item_ages(items, before=before)
             first, last = np.fmax(first, live_first), np.fmin(last, live_last)
@@ -258,10 +270,11 @@ class History:
 
     def first_times(self, n_items: int) -> Times:
         """Return the time of each item's first interaction, the largest int64 where it has none; live events aside."""
-        rows = np.arange(n_items)
-        never = np.full(n_items, np.iinfo(np.int64).max)
-        touched = self._by_item.count(rows, before=never) > 0
-        return np.where(touched, self._by_item.time_at(self._by_item.start(rows)), never)
+        if self._first_times is None:
+            rows = np.arange(n_items)
+            first, end = self._by_item.start(rows), self._by_item.start(rows + 1)
+            self._first_times = np.where(end > first, self._by_item.time_at(first), np.iinfo(np.int64).max)
+        return self._first_times
 
     def first_touches(self, n_items: int) -> Times:
         """Return the time of each item's first interaction of whatever weight, live ones too; else the largest int64.
@@ -273,7 +286,7 @@ class History:
                 first = self._root.first_touches(n_items).copy()
                 _, items, times, _ = self._live_events
             else:
-                first = self.first_times(n_items)  # also those of users who have lost their past
+                first = self.first_times(n_items).copy()  # also those of users who have lost their past
                 items, times = self._user_items, self._by_user.time_at(np.arange(len(self._user_items)))
             known = items >= 0
             np.minimum.at(first, items[known], times[known])
@@ -298,22 +311,18 @@ class History:
 
         A window that adapts to the pace of the log: 1 % may be an hour of a busy shop or a year of a quiet one.
         """
-        if not len(self._log_times):
-            return np.zeros(np.shape(before), np.int64)
-        n_before = np.searchsorted(self._log_times, before, side="left")
-        position = np.minimum(n_before - (n_before * share).astype(np.int64), len(self._log_times) - 1)
-        since: Times = self._log_times[position]
-        return since
+        n_before = self.log_counts(before)
+        return self._log_time(n_before - (n_before * share).astype(np.int64))
 
     def popular(self, share: Sequence[float], n_items: int, as_of: Times) -> tuple[Floats, Times]:
         """Count every item's interactions in windows that end at the last full hour before each moment.
 
         Returns counts [n_hours, len(share), n_items] and, for each moment, its hour's place there. The hour keeps the
-        counts worth remembering: a service computes them once an hour.
+        counts worth remembering: a service computes them once an hour, and anew when an event of an earlier hour comes.
         """
         hours, place = np.unique(as_of // HOUR * HOUR, return_inverse=True)
         counts = [self._counts_of_hour(hour, share, n_items) for hour in hours.tolist()]
-        return np.stack(counts), place
+        return counts[0][None] if len(counts) == 1 else np.stack(counts), place
 
     def events(self, *, before: int) -> tuple[Times, Rows, Floats, Times]:
         """Return user rows, item rows, weights and times before a moment, by user and time; without live events."""
@@ -342,7 +351,7 @@ class History:
             by_item,
             self._shown.moved(items[self._shown.rows()]),
             self._clicked.moved(items[self._clicked.rows()]),
-            np.sort(by_item.time_at(np.arange(len(by_item)))),
+            *_by_time(by_item),
         )
 
     def save(self, folder: Path) -> None:
@@ -354,31 +363,75 @@ class History:
         np.save(folder / "user_items.npy", self._user_items)
         np.save(folder / "user_weights.npy", self._user_weights)
         np.save(folder / "log_times.npy", self._log_times)
+        np.save(folder / "log_items.npy", self._log_items)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Memory-map what `save` wrote."""
         users = pl.read_parquet(folder / "users.parquet")[c.USER_ID].to_list()
+        by_item, log_items = AsOfCounter.load(folder, "by_item"), folder / "log_items.npy"
         return cls(
             {user: row for row, user in enumerate(users)},
             AsOfCounter.load(folder, "by_user"),
             np.load(folder / "user_items.npy", mmap_mode="r"),
             np.load(folder / "user_weights.npy", mmap_mode="r"),
-            AsOfCounter.load(folder, "by_item"),
+            by_item,
             AsOfCounter.load(folder, "shown"),
             AsOfCounter.load(folder, "clicked"),
             np.load(folder / "log_times.npy", mmap_mode="r"),
+            np.load(log_items, mmap_mode="r") if log_items.is_file() else _by_time(by_item)[1],
         )
 
+    def _log_time(self, positions: Times) -> Times:
+        """Return the times at these places of the whole log in order of time, at most those of its last; 0 without."""
+        own, live = self._log_times, self._live._log_times if self._live is not None else self._log_times[:0]
+        if not len(own) + len(live):
+            return np.zeros(np.shape(positions), np.int64)
+        positions = np.minimum(positions, len(own) + len(live) - 1)
+        if self._live_places is None or not len(live):
+            return np.asarray(own[positions], np.int64)
+        earlier = np.searchsorted(self._live_places, positions)
+        at = np.minimum(earlier, len(live) - 1)
+        if not len(own):
+            return np.asarray(live[at], np.int64)
+        times = own[np.clip(positions - earlier, 0, len(own) - 1)]
+        return np.where(self._live_places[at] == positions, live[at], times)
+
     def _counts_of_hour(self, hour: int, share: Sequence[float], n_items: int) -> Floats:
-        if hour not in self._hourly:
+        key = (hour, self._live_before(hour))
+        if key not in self._hourly:
             if len(self._hourly) >= HOURS_KEPT:
                 self._hourly.clear()
-            before = np.asarray([hour])
-            since = [self.since_share(part, before) for part in share]
-            counts = [self.item_counts(np.arange(n_items), before=before, since=start) for start in since]
-            self._hourly[hour] = np.stack(counts).astype(np.float32)
-        return self._hourly[hour]
+            since = [int(self.since_share(part, np.asarray([hour]))[0]) for part in share]
+            self._hourly[key] = np.stack([self._counts(n_items, start, hour) for start in since]).astype(np.float32)
+        return self._hourly[key]
+
+    def _live_before(self, hour: int) -> int:
+        """Return a number that tells apart what live events there are before an hour; 0 for none."""
+        if self._live is None:
+            return 0
+        if self._hour_seen[0] != hour:
+            n_before = int(np.searchsorted(self._live._log_times, hour))
+            events = (self._live._log_times[:n_before].tobytes(), self._live._log_items[:n_before].tobytes())
+            self._hour_seen = hour, hash(events) if n_before else 0
+        return self._hour_seen[1]
+
+    def _counts(self, n_items: int, since: int, before: int) -> Times:
+        """Count every item's interactions in `since <= time < before`, as `item_counts` does, from the log in order."""
+        start, end = np.searchsorted(self._log_times, [since, before])
+        counts = self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
+        return counts if self._live is None else counts + self._live._counts(n_items, since, before)
+
+    def _counts_to(self, n_items: int, end: int) -> Times:
+        """Count all up to a place in the log, from the place counted last: neighbouring hours lie close together."""
+        at, counts = self._counted or (0, np.zeros(n_items, np.int64))
+        between = self._counts_within(n_items, min(at, end), max(at, end))
+        counts = counts + between if end >= at else counts - between
+        self._counted = end, counts
+        return counts
+
+    def _counts_within(self, n_items: int, start: int, end: int) -> Times:
+        return np.bincount(self._log_items[start:end], minlength=n_items)
 
     def _counters(self) -> dict[str, AsOfCounter]:
         return {"by_user": self._by_user, "by_item": self._by_item, "shown": self._shown, "clicked": self._clicked}
@@ -395,6 +448,13 @@ class History:
         items = np.where(inside, self._user_items[position], -1).astype(np.int32)
         weights = np.where(inside, self._user_weights[position], 0).astype(np.float32)
         return items, weights, np.where(inside, self._by_user.time_at(position), 0)
+
+
+def _by_time(by_item: AsOfCounter) -> tuple[Times, Rows]:
+    """Return times and items of all events in order of time."""
+    times = by_item.time_at(np.arange(len(by_item)))
+    order = np.argsort(times, kind="stable")
+    return times[order], by_item.rows()[order]
 
 
 def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:

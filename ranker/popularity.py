@@ -20,13 +20,13 @@ def popularity(situation: Situation, rows: Rows, query: Rows, sources: Sources) 
     """Count what happened with each pair's item before its query's moment; rows of -1 were never touched."""
     history, as_of = situation.history, situation.moments.as_of
     before = as_of[query]
-    out: Columns = {}
-    for name, window in WINDOWS.items():
-        out[f"count_{name}"] = np.log1p(history.item_counts(rows, before=before, since=before - window))
+    since = [before - window for window in WINDOWS.values()]
+    since += [history.since_share(share, as_of)[query] for share in SHARES.values()]
+    counts = history.item_counts(rows, before=before, since=np.stack(since))
+    out: Columns = {f"count_{name}": np.log1p(count) for name, count in zip(WINDOWS, counts, strict=False)}
     total = history.log_counts(as_of)
-    for name, share in SHARES.items():
-        counts = history.item_counts(rows, before=before, since=history.since_share(share, as_of)[query])
-        out[f"share_{name}"] = 1e4 * counts / np.maximum(total * share, 1)[query]
+    for (name, share), count in zip(SHARES.items(), counts[len(WINDOWS) :], strict=True):
+        out[f"share_{name}"] = 1e4 * count / np.maximum(total * share, 1)[query]
     everything = history.item_counts(rows, before=before)
     out["count_all"] = np.log1p(everything)
     out["trend"] = np.log((out["share_1%"] + 1) / (out["share_25%"] + 1))

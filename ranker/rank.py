@@ -24,6 +24,7 @@ from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.explain import compare, reasons
 from ranker.features import compute
+from ranker.fresh_places import with_places
 from ranker.given import GivenRequests, given_features
 from ranker.history import Floats, History, Moments, microseconds
 from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
@@ -81,7 +82,7 @@ class Ranker:
             blend,
             Trees.load(given) if given.is_file() else blend,
             CandidatesConfig(**manifest.settings["candidates"]),
-            RulesConfig(**manifest.settings["rules"]),
+            with_places(RulesConfig(**manifest.settings["rules"]), manifest.measured),
             TextConfig(**manifest.settings["text"]),
             calibrations=load_calibrations(folder),
             version=manifest.version,

@@ -68,6 +68,11 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     """
     folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
     manifest = checked_manifest(folder)
+    if manifest.measured.get("without_text"):
+        raise NothingToLearnError(
+            f"{folder.name}: wanted a bundle that reads texts, got one trained without; "
+            "train again, or name another with --version"
+        )
     old = Catalogue.load(folder)
     with Store.open(workspace.store_path) as store:
         catalogue = _catalogue_now(store)
@@ -141,7 +146,7 @@ def _moved(
 ) -> Sources:
     """Let everything with an item axis follow the items to their new rows; new items get empty ones.
 
-    Neighbours by text are found anew: they are all that a new item has.
+    Neighbours by text are found for new and changed texts: they are all that a new item has.
     """
     old = sources.catalogue
     before, now = old.rows(catalogue.ids), catalogue.rows(old.ids)
@@ -156,8 +161,23 @@ def _moved(
         _moved_square(sources.together, now, len(catalogue)),
         _moved_square(sources.following, now, len(catalogue)),
         sources.factors.moved(before),
-        fit_alike(vectors.floats(), past.item_counts(np.arange(len(catalogue)), before=_EVER)),
+        _alike(sources, vectors, now, np.where(same, before, -1), past),
+        sources.mean_vector,
     )
+
+
+def _alike(
+    sources: Sources, vectors: CatalogueVectors, now: Rows, before: npt.NDArray[np.integer], past: History
+) -> Rows:
+    kept = np.flatnonzero(before >= 0)
+    unread = np.flatnonzero(before < 0)
+    out = np.full((len(before), sources.alike.shape[1]), -1, np.int32)
+    old = sources.alike[before[kept]]
+    moved = np.where(old >= 0, now[old], -1)
+    out[kept] = np.take_along_axis(moved, np.argsort(moved < 0, axis=1, kind="stable"), axis=1)
+    counts = past.item_counts(np.arange(len(before)), before=_EVER)
+    out[unread] = fit_alike(vectors.floats(), counts, unread)
+    return out
 
 
 def _words(sources: Sources, texts: list[str], before: npt.NDArray[np.integer]) -> sparse.csr_matrix:

@@ -5,6 +5,7 @@ evaluation and service read the same numbers.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,8 +17,9 @@ from encoders.interest import InterestModel
 from encoders.lexical import Words
 from encoders.vectors import CatalogueVectors
 from ranker.alike import fit_alike
+from ranker.attributes import numbers
 from ranker.catalogue import Catalogue
-from ranker.counter import Rows
+from ranker.counter import Rows, Times
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import Floats, History, Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
@@ -49,6 +51,16 @@ class ItemSet:
     categories: sparse.csr_matrix
     """Multi-hot [n, n_categories]."""
 
+    @cached_property
+    def speaks(self) -> npt.NDArray[np.bool_]:
+        """True where an item has a text vector."""
+        return np.asarray(self.vectors.any(axis=1))
+
+    @cached_property
+    def in_categories(self) -> Floats:
+        """Square root of each item's number of categories, at least 1."""
+        return np.sqrt(np.maximum(np.diff(self.categories.indptr), 1)).astype(np.float32)
+
     def __len__(self) -> int:
         return len(self.rows)
 
@@ -70,8 +82,33 @@ class Situation:
     """1 for each query's latest item [q, n_items]."""
     vectors: Floats
     """Text vectors of the catalogue [n_items, d]."""
-    typical: Floats
-    """Each user's mean interest in the catalogue [q]."""
+    typical: npt.NDArray[np.float64]
+    """Each user's mean interest in the catalogue, as it was at the training [q]."""
+    newcomers: Floats
+    """What interest gains in an item that nobody had touched [q]."""
+    item_factors: npt.NDArray[np.float64]
+    """Collaborative factors of the catalogue [n_items, f]."""
+    longest_factors: float
+    """Greatest length of an item's factors."""
+    new_from: Times
+    """An item first touched at or after this moment counts as touched by nobody [q]."""
+
+    def interest_in(self, query: int, rows: Rows, vectors: Floats) -> Floats:
+        """Return one query's interest in items given by row (-1: outside the catalogue) and vector.
+
+        In double precision, so that it is the same number for one item as among all of them.
+        """
+        interest = vectors.astype(np.float64) @ self.interest[query].astype(np.float64)
+        if self.newcomers[query]:
+            first = self.history.first_touches(len(self.vectors))
+            new = ((rows < 0) | (first[rows] >= self.new_from[query])) & vectors.any(axis=1)
+            interest += np.where(new, self.newcomers[query], 0)
+        return interest.astype(np.float32)
+
+    def factors_in(self, query: int, rows: Rows) -> Floats:
+        """Return one query's product with the collaborative factors of items given by row, in double precision."""
+        products = self.item_factors[rows] @ self.factors[query]
+        return np.where(rows >= 0, products, 0).astype(np.float32)
 
     def past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
         """Return the text vectors of catalogue rows."""
@@ -95,6 +132,9 @@ class Sources:
         following: sparse.csr_matrix,
         factors: Factors,
         alike: Rows,
+        mean_vector: npt.NDArray[np.float64],
+        *,
+        price_attribute: str = "price",
     ):
         """Hold what was fitted; `item_vectors` are whole, an `interest` cut to fewer numbers scores items by these."""
         self.catalogue = catalogue
@@ -105,16 +145,14 @@ class Sources:
         self.together = together
         self.following = following
         self.alike = alike
+        self.prices = numbers(catalogue, price_attribute)
         self.everything = ItemSet(
             rows=np.arange(len(catalogue), dtype=np.int32),
             vectors=item_vectors.floats(interest.dim),
             words=item_words,
             categories=catalogue.categories,
         )
-        self._speaks = self.everything.vectors.any(axis=1)
-        self._mean_vector = (
-            self.everything.vectors.mean(axis=0) if len(catalogue) else np.zeros(interest.dim, np.float32)
-        )
+        self.mean_vector = mean_vector
 
     @classmethod
     def fit(
@@ -129,46 +167,50 @@ class Sources:
         *,
         vectors: str = "float16",
         serve_dim: int = 0,
+        words: tuple[Words, sparse.csr_matrix] | None = None,
     ) -> Self:
         """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained.
 
         `vectors` is the form that item vectors are kept in, `serve_dim` the length that they are cut to for scoring (0:
-        whole): what is learned from them knows them as they will serve.
+        whole): what is learned from them knows them as they will serve. `words` are those of `texts`, where known.
         """
         users, items, weights, times = history.events(before=before)
         liked = weights > 0
         users, items, times = users[liked], items[liked], times[liked]
         n_items = len(catalogue)
-        words = Words.fit(texts)
+        vocabulary, item_words = words or Words.fit_rows(texts)
         item_vectors = CatalogueVectors.encode(interest, catalogue.ids, texts, vectors)
         return cls(
             catalogue,
             interest.cut(serve_dim or interest.dim),
             item_vectors,
-            words,
-            words.matrix(texts),
+            vocabulary,
+            item_words,
             fit_together(users, items, times, n_items, neighbours),
             fit_following(users, items, times, n_items, neighbours),
             Factors.fit(users, items, n_items, factors),
             fit_alike(item_vectors.floats(), np.bincount(items, minlength=n_items)),
+            item_vectors.floats().sum(axis=0, dtype=np.float64) / max(n_items, 1),
         )
 
     def situation(self, history: History, moments: Moments) -> Situation:
         """Look up each query's past and turn it into user vectors."""
         recent = history.recent(moments, HISTORY_LENGTH)
-        interest = self.interest.user_vectors(
-            self._past_vectors(recent.items), recent.weights, recent.ages, recent.mask
-        )
+        users = self._users(recent)
         return Situation(
             moments=moments,
             history=history,
             recent=recent,
-            interest=interest,
+            interest=users,
             factors=self.factors.user_vectors(recent),
             past=history_weights(recent, len(self.catalogue), DECAY),
             last=last_items(recent, len(self.catalogue)),
             vectors=self.everything.vectors,
-            typical=interest @ self._mean_vector,
+            typical=users @ self.mean_vector[: users.shape[1]],
+            newcomers=self.interest.newcomers(users),
+            item_factors=self.factors.items,
+            longest_factors=self.factors.longest,
+            new_from=np.minimum(moments.as_of, self.interest.trained_before),
         )
 
     def scores(self, situation: Situation, items: ItemSet) -> dict[str, Floats]:
@@ -176,23 +218,25 @@ class Sources:
 
         `fresh` is the interest in items that hardly anyone has touched, and -inf for all others. `category_share`
         proposes nothing by itself: it is what `category` has before popularity.
+
+        Interest, fresh and factors are sums in single precision, whose last digits depend on what else is computed with
+        them; the `Situation` has them exactly for the items that matter.
         """
-        inside = items.rows >= 0
+        whole = items is self.everything
         interest = self.text_interest(situation.interest, items, situation.history, situation.moments)
-        profile = situation.past @ self.everything.words
         taste = (situation.past @ self.everything.categories).toarray()
-        norm = np.sqrt(np.maximum(np.asarray(items.categories.sum(axis=1)).ravel(), 1)).astype(np.float32)
         counts, hour = situation.history.popular(
             list(POPULAR_SHARES.values()), len(self.catalogue), situation.moments.as_of
         )
-        counts = np.where(inside, counts[:, :, items.rows], 0)
+        if not whole:
+            counts = np.where(items.rows >= 0, counts[:, :, items.rows], 0)
         out = {
             "interest": interest,
-            "words": (profile @ items.words.T).toarray(),
-            "together": _columns((situation.past @ self.together).toarray(), items.rows),
-            "following": _columns((situation.past @ self.following).toarray(), items.rows),
-            "factors": np.where(inside, situation.factors @ self.factors.items[items.rows].T, 0),
-            "category": (taste @ items.categories.T) / norm,
+            "words": (items.words @ (situation.past @ self.everything.words).toarray().T).T,
+            "together": _columns((situation.past @ self.together).toarray(), items.rows, whole),
+            "following": _columns((situation.past @ self.following).toarray(), items.rows, whole),
+            "factors": self._likeness(situation.factors, items, whole),
+            "category": (items.categories @ taste.T).T / items.in_categories,
         }
         popular = list(POPULAR_SHARES).index("popular")
         out["category_share"] = out["category"]
@@ -200,8 +244,8 @@ class Sources:
         for n, name in enumerate(POPULAR_SHARES):
             out[name] = counts[:, n][hour]
         touched = counts[:, list(POPULAR_SHARES).index("evergreen")][hour] >= FRESH_BELOW
-        out["fresh"] = np.where(touched, -np.inf, interest)
-        return {name: np.asarray(out[name], np.float32) for name in (*SOURCES, "category_share")}
+        out["fresh"] = np.where(touched, np.float32(-np.inf), interest)
+        return {name: np.ascontiguousarray(out[name], np.float32) for name in (*SOURCES, "category_share")}
 
     def text_interest(self, users: Floats, items: ItemSet, history: History, moments: Moments) -> Floats:
         """Return each user vector's interest in each item at the query's moment [q, n_items].
@@ -213,9 +257,10 @@ class Sources:
         added = self.interest.newcomers(users)
         if added.any():
             first = history.first_touches(len(self.catalogue))
-            first = np.where(items.rows >= 0, first[items.rows], np.iinfo(np.int64).max)
+            if items is not self.everything:
+                first = np.where(items.rows >= 0, first[items.rows], np.iinfo(np.int64).max)
             new = first[None] >= np.minimum(moments.as_of, self.interest.trained_before)[:, None]
-            new &= self._speaks if items is self.everything else items.vectors.any(axis=1)
+            new &= items.speaks
             np.add(interest, added[:, None], out=interest, where=new)
         return interest
 
@@ -233,6 +278,19 @@ class Sources:
             in_categories[new] = self.catalogue.category_rows([categories[place] for place in new])
         return ItemSet(rows=rows, vectors=vectors, words=words.tocsr(), categories=in_categories.tocsr())
 
+    def _users(self, recent: Recent) -> Floats:
+        """Return user vectors [q, d]; each is computed alone, so that it is the same in a batch, bit by bit."""
+        past = self._past_vectors(recent.items)
+        alone = (slice(n, n + 1) for n in range(len(recent.items)))
+        parts = [self.interest.user_vectors(past[n], recent.weights[n], recent.ages[n], recent.mask[n]) for n in alone]
+        return np.concatenate(parts) if parts else np.zeros((0, self.interest.dim), np.float32)
+
+    def _likeness(self, users: npt.NDArray[np.float64], items: ItemSet, whole: bool) -> Floats:
+        short, factors = users.astype(np.float32), self.factors.single
+        if whole:
+            return short @ factors.T
+        return np.where(items.rows >= 0, short @ factors[items.rows].T, 0)
+
     def _past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
         """Return whole vectors, which say more of a history than the cut ones that score the catalogue."""
         held = self.everything.vectors
@@ -249,6 +307,7 @@ class Sources:
         sparse.save_npz(neighbours / "following.npz", self.following)
         self.factors.save(neighbours / "factors.npz")
         np.save(neighbours / "alike.npy", self.alike)
+        np.save(neighbours / "mean_vector.npy", self.mean_vector)
 
     @classmethod
     def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0) -> Self:
@@ -264,8 +323,9 @@ class Sources:
             sparse.load_npz(neighbours / "following.npz").tocsr(),
             Factors.load(neighbours / "factors.npz"),
             np.load(neighbours / "alike.npy", allow_pickle=False),
+            np.load(neighbours / "mean_vector.npy", allow_pickle=False),
         )
 
 
-def _columns(scores: Floats, rows: npt.NDArray[np.int32]) -> Floats:
-    return scores if len(rows) == scores.shape[1] and (rows >= 0).all() else np.where(rows >= 0, scores[:, rows], 0)
+def _columns(scores: Floats, rows: npt.NDArray[np.int32], whole: bool) -> Floats:
+    return scores if whole else np.where(rows >= 0, scores[:, rows], 0)

@@ -15,11 +15,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from encoders.interest import InterestModel
+from encoders.lexical import Words
 from encoders.text import TextConfig, attributes_read, item_texts
 from encoders.train import EncoderConfig
 from ingest import columns as c
@@ -29,31 +30,23 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
-from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
-from ranker.calibrate import Calibration
+from ranker.blend import BlendConfig, Trees
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
-from ranker.examples import Examples, ExamplesConfig
+from ranker.examples import ExamplesConfig
 from ranker.factors import FactorsConfig
-from ranker.given import every_outcome, impression_examples
 from ranker.history import History, microseconds
+from ranker.learn import learn, learn_given
 from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
-from ranker.slices import examples_begin, make_slices, window_bounds
+from ranker.slices import examples_begin
 from ranker.sources import Sources
 from ranker.tuned import Tuned
 from ranker.tuned_encoder import tune_encoder
 
 log = logging.getLogger(__name__)
-
-MIN_POSITIVES = 50
-"""With fewer positive examples than this, fusion of ranks is safer than a learned blend."""
-LATER_SHARE = 0.25
-"""Latest share of the examples that chooses the number of trees."""
-CALIBRATED_REQUESTS = 2_000
-"""Most shown requests of the later window, clicked or not, that tell how likely a click is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +97,7 @@ def train(
     config: TrainConfig,
     *,
     until: datetime | None = None,
+    without_text: bool = False,
     progress: Progress = silent,
 ) -> Trained:
     """Train on everything before `until` (default: all there is) and write a bundle; nothing is promoted.
@@ -111,6 +105,9 @@ def train(
     Texts and availability are those of the catalogue as it was strictly before `until`, and stay so in the bundle.
     Events accepted over HTTP are drained into the store first. Where `config` leaves settings of the blend at their
     defaults, those that `readrank tune` found are used. Raises `NothingToLearnError` without items.
+
+    `without_text` trains on behaviour alone: titles, descriptions, categories and attributes are not read. Beside a
+    bundle that reads, such a one tells what reading is worth.
     """
     found = tuned_settings.read(workspace)
     blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
@@ -118,6 +115,9 @@ def train(
     with Store.open(workspace.store_path) as store:
         outbox_seq = drain(workspace, store)
         frames = Frames.read(store, until)
+    if without_text:
+        frames = replace(frames, catalogue=frames.catalogue.without_text())
+        config = replace(config, encoder=replace(config.encoder, base="catalogue", kind="static", epochs=1))
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
     history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
     attributes = attributes_read(frames.catalogue.items, config.text)
@@ -138,17 +138,23 @@ def train(
             progress=progress,
         )
         progress("fit sources", 0, 2)
-        early = fit_sources(frames.catalogue, texts, tuned.early, history, t1 or cutoff, config)
+        words = Words.fit_rows(texts)
+        early = fit_sources(frames.catalogue, texts, words, tuned.early, history, t1 or cutoff, config)
         progress("fit sources", 1, 2)
-        sources = fit_sources(frames.catalogue, texts, tuned.final, history, cutoff, config)
+        sources = fit_sources(frames.catalogue, texts, words, tuned.final, history, cutoff, config)
         progress("fit sources", 2, 2)
-        blend, likely, measured = _learn(early, history, t1, cutoff, config, progress)
-        given, likely_given, measured_given = _learn_given(early, history, frames.impressions, t1, config)
+        asked = learn(
+            early, history, t1, cutoff, config.candidates, config.examples, config.blend, config.rules, progress
+        )
+        given = learn_given(early, history, frames.impressions, t1, config.blend, config.examples)
         measured = {
             "catalogue": {"items": len(frames.catalogue), "changed_later": frames.changed_later},
+            "without_text": without_text,
             "encoder": tuned.measured,
-            "blend": measured,
-            "given": measured_given,
+            "blend": asked.measured,
+            "sources": asked.sources,
+            "fresh_places": asked.places,
+            "given": given.measured,
         }
 
         def fill(folder: Path) -> None:
@@ -156,10 +162,10 @@ def train(
             history.save(folder / "history")
             sources.save(folder)
             tuned.copy_into(folder / "encoder")
-            for model, name in ((blend, "ranker.txt"), (given, "ranker_given.txt")):
+            for model, name in ((asked.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
                 if isinstance(model, Trees):
                     model.booster.save_model(str(folder / name))
-            calibrate.save({"recommend": likely, "given": likely_given}, folder)
+            calibrate.save({"recommend": asked.likely, "given": given.likely}, folder)
 
         folder = bundle.write(
             workspace.bundles_path,
@@ -212,7 +218,13 @@ class Frames:
 
 
 def fit_sources(
-    catalogue: Catalogue, texts: list[str], interest: InterestModel, history: History, before: int, config: TrainConfig
+    catalogue: Catalogue,
+    texts: list[str],
+    words: tuple[Words, csr_matrix],
+    interest: InterestModel,
+    history: History,
+    before: int,
+    config: TrainConfig,
 ) -> Sources:
     """Fit the behavioural sources on what lies before a moment."""
     return Sources.fit(
@@ -225,66 +237,8 @@ def fit_sources(
         config.factors,
         vectors=config.encoder.vectors,
         serve_dim=config.encoder.serve_dim,
+        words=words,
     )
-
-
-def _learn(
-    sources: Sources, history: History, t1: int | None, until: int, config: TrainConfig, progress: Progress
-) -> tuple[Blend, Calibration | None, dict[str, Any]]:
-    if t1 is None:
-        return Fusion(), None, {"learned": False, "why": "all interactions lie at one moment"}
-    shares = (1 - LATER_SHARE, LATER_SHARE)
-    between = window_bounds(history, t1, until, shares)
-    earlier, later = make_slices(sources, history, between, shares, config.candidates, config.examples, progress)
-    positives = [earlier.positives, later.positives]
-    if min(positives) < MIN_POSITIVES:
-        return Fusion(), None, {"learned": False, "why": _too_few("positive examples", positives)}
-    fitted = fit(Examples.concatenate(earlier.parts), Examples.concatenate(later.parts), config.blend)
-    likely, measured = calibrate.calibrate(fitted.before, later.following)
-    retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
-    return (
-        fitted.trees,
-        likely,
-        {
-            "learned": True,
-            **fitted.measured,
-            "calibration": measured,
-            "candidate_recall": round(retrieved, 4),
-            "importance": {name: round(share, 4) for name, share in importance(fitted.trees)[:20]},
-        },
-    )
-
-
-def _learn_given(
-    sources: Sources, history: History, impressions: pl.DataFrame, t1: int | None, config: TrainConfig
-) -> tuple[Blend | None, Calibration | None, dict[str, Any]]:
-    if impressions.is_empty():
-        return None, None, {"learned": False, "why": "no impressions"}
-    examples = impression_examples(sources, history, impressions, since=t1)
-    later = np.quantile(examples.as_of, 1 - LATER_SHARE) if len(examples.as_of) else 0
-    train_part, later_part = examples.split(examples.as_of < later)
-    positives = [int((part.labels > 0).sum()) for part in (train_part, later_part)]
-    if min(positives) < MIN_POSITIVES:
-        return None, None, {"learned": False, "why": _too_few("clicked impressions", positives)}
-    fitted = fit(train_part, later_part, config.blend.for_given())
-    shown = every_outcome(
-        sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=config.examples.seed
-    )
-    likely, measured = calibrate.calibrate(fitted.before, shown)
-    return (
-        fitted.trees,
-        likely,
-        {
-            "learned": True,
-            **fitted.measured,
-            "calibration": measured,
-            "importance": {name: round(share, 4) for name, share in importance(fitted.trees)[:20]},
-        },
-    )
-
-
-def _too_few(what: str, found: list[int]) -> str:
-    return f"{' and '.join(map(str, found))} {what} in the earlier and later window, {MIN_POSITIVES} wanted in each"
 
 
 def drain(workspace: Workspace, store: Store) -> int:

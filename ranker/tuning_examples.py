@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from encoders.lexical import Words
 from encoders.text import attributes_read, item_texts
 from ingest.progress import Progress, silent
 from ingest.store import Store
@@ -24,9 +25,10 @@ from ranker.errors import NothingToLearnError
 from ranker.examples import Examples
 from ranker.given import impression_examples
 from ranker.history import History, microseconds
+from ranker.learn import MIN_POSITIVES
 from ranker.registry import FEATURE_NAMES
 from ranker.slices import Slice, examples_begin, make_slices, window_bounds
-from ranker.train import MIN_POSITIVES, Frames, TrainConfig, drain, fit_sources, scratch_folder
+from ranker.train import Frames, TrainConfig, drain, fit_sources, scratch_folder
 from ranker.tuned_encoder import tune_early_encoder
 
 log = logging.getLogger(__name__)
@@ -112,7 +114,7 @@ def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: P
             progress=progress,
         )
         progress("fit sources", 0, 1)
-        sources = fit_sources(frames.catalogue, texts, encoder, history, t1, config)
+        sources = fit_sources(frames.catalogue, texts, Words.fit_rows(texts), encoder, history, t1, config)
         progress("fit sources", 1, 1)
         between = window_bounds(history, t1, cutoff, SHARES)
         made = make_slices(sources, history, between, SHARES, config.candidates, config.examples, progress)

@@ -24,6 +24,14 @@ def test_words_come_back_from_their_folder(tmp_path):
     assert not list(tmp_path.glob("*.pkl"))
 
 
+def test_words_fitted_with_their_rows_are_those_of_reading_again():
+    texts = ["red shoe red", "blue shoe", "", "green hat with red band", "shoe shoe hat with", "hat with"]
+    words, rows = Words.fit_rows(texts)
+    assert words.vocabulary == Words.fit(texts).vocabulary
+    assert (rows != words.matrix(texts)).nnz == 0
+    assert Words.fit_rows([""])[1].nnz == 0
+
+
 def test_words_of_nothing_are_zeros():
     assert Words.fit(["", ""]).matrix(["a", "b"]).shape == (2, 1)
     assert Words.fit([]).matrix([]).shape == (0, 1)

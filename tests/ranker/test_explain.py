@@ -5,9 +5,9 @@ import pytest
 
 from ranker.blend import Fusion, Trees
 from ranker.explain import STRONGEST, _speak_most, compare, family_weights
-from ranker.features import FAMILIES, FEATURE_NAMES, FEATURES
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
+from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
 from ranker.rules import RulesConfig
 from tests.ranker.conftest import with_rules
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from ingest import columns as c
 from ranker.counter import AsOfCounter
-from ranker.history import History, Moments
+from ranker.history import HOUR, History, Moments
 from tests.ranker.conftest import DAY, catalogue, log
 
 
@@ -90,6 +90,60 @@ def test_popular_counts_end_at_the_last_full_hour():
     history = History.from_frames(items, frame)
     counts, place = history.popular([1.0], 1, np.array([noon + 60_000_000, noon - 1]))
     assert counts[place, 0, 0].tolist() == [1, 0]
+
+
+def whole_and_live(hours: list[tuple[int, int]], n_live: int) -> tuple[History, History]:
+    """The same log twice: all of it, and its last events on top of the rest; rows are (item, hour), sorted by hour."""
+    items = catalogue("a", "b")
+    frame = log(*(("ann", "ab"[item], 0) for item, _ in hours)).with_columns(
+        pl.Series(c.OCCURRED_AT, [hour * HOUR for _, hour in hours], pl.Int64).cast(pl.Datetime("us"))
+    )
+    early, late = frame[: len(frame) - n_live], frame[len(frame) - n_live :]
+    live = History.from_frames(items, early).with_events(
+        late[c.USER_ID].to_list(),
+        items.rows(late[c.ITEM_ID]),
+        late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
+        late[c.WEIGHT].to_numpy(),
+    )
+    return History.from_frames(items, frame), live
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hours=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 30)), min_size=1, max_size=40),
+    n_live=st.integers(0, 40),
+    sorted_by_time=st.booleans(),
+)
+def test_windows_by_share_hold_live_events_like_those_of_a_log(hours, n_live, sorted_by_time):
+    hours = sorted(hours, key=lambda row: row[1]) if sorted_by_time else hours
+    whole, live = whole_and_live(hours, min(n_live, len(hours)))
+    as_of = np.arange(0, 33) * HOUR
+    for share in (0.05, 0.25, 1.0):
+        assert live.since_share(share, as_of).tolist() == whole.since_share(share, as_of).tolist()
+    popular = [history.popular([0.05, 0.25, 1.0], 2, as_of)[0].tolist() for history in (live, whole)]
+    assert popular[0] == popular[1]
+    since = whole.since_share(0.25, as_of)
+    counted = [
+        whole.item_counts(np.array([0, 1]), before=b, since=s).tolist() for b, s in zip(as_of, since, strict=True)
+    ]
+    assert [row[1] for row in popular[1]] == counted
+
+
+def test_popular_counts_a_live_event_that_comes_after_its_hour_was_counted(small):
+    items, history = small
+    asked = np.array([10 * DAY])
+    on_time = history.with_events(["eve"], items.rows(["z"]), [9 * DAY], [1.0])
+    assert on_time.popular([1.0], 3, asked)[0].tolist() == [[[3, 1, 1]]]
+    late = history.with_events(["eve", "eve"], items.rows(["z", "z"]), [9 * DAY, 9 * DAY + 1], [1.0, 1.0])
+    assert late.popular([1.0], 3, asked)[0].tolist() == [[[3, 1, 2]]]
+    assert history.popular([1.0], 3, asked)[0].tolist() == [[[3, 1, 0]]]
+
+
+def test_a_bundle_without_the_log_in_order_makes_it(small, tmp_path):
+    _, history = small
+    history.save(tmp_path)
+    (tmp_path / "log_items.npy").unlink()
+    assert History.load(tmp_path).popular([1.0], 3, np.array([10 * DAY]))[0].tolist() == [[[3, 1, 0]]]
 
 
 @settings(max_examples=60, deadline=None)

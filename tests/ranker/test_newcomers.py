@@ -46,6 +46,7 @@ def sources_of(*, newcomer: bool = True) -> Sources:
         nothing,
         Factors(np.zeros((3, 2)), 1.0, 1.0),
         np.full((3, 1), -1, np.int32),
+        np.zeros(DIM),
     )
 
 

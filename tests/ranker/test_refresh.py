@@ -20,6 +20,7 @@ from ranker.history import History, Moments, microseconds
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
+from ranker.registry import FEATURE_NAMES
 from tests.ranker.conftest import DAY, catalogue, log, with_rules
 
 
@@ -77,11 +78,12 @@ def test_vectors_of_all_others_are_the_same_bits(changed):
 
 
 def test_scores_of_unchanged_items_stay(changed):
-    """For whoever has not taken the item that now says something else."""
+    """For whoever has not taken an item that now says something else, or has lost its price."""
     old, folder, *_ = changed
     new = Ranker.load(folder)
     items = [GivenItem(item_id=item) for item in old.catalogue.ids[6:60]]
-    users = [user for user in old.history.user_ids[:40] if old.catalogue.ids[3] not in old.last_items(user, 999)]
+    differ = {old.catalogue.ids[3], old.catalogue.ids[5]}
+    users = [user for user in old.history.user_ids[:60] if differ.isdisjoint(old.last_items(user, 999))]
     assert len(users) > 10
     for user in [*users, "nobody"]:
         query = Query(user_id=user, as_of=old.cutoff)
@@ -100,7 +102,7 @@ def test_new_item_is_ranked_and_recommended_and_an_unavailable_one_is_not(change
     assert "0-new" in recommended
     assert old.catalogue.ids[5] not in recommended
     asked = [GivenItem(item_id=item) for item in ("0-new", "0-unknown")]
-    words = {item.item_id: item.features[1] for item in ranker.rank(query, asked).items}
+    words = {item.item_id: item.features[FEATURE_NAMES.index("words")] for item in ranker.rank(query, asked).items}
     assert words["0-new"] > words["0-unknown"] == 0
 
 

@@ -15,6 +15,7 @@ from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import NothingToLearnError
+from ranker.examples import ExamplesConfig
 from ranker.history import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
@@ -119,7 +120,7 @@ def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
     """Train the shop once more: scores agree."""
     encoder = EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000)
     with threadpool_limits(1):
-        again = Ranker.load(train(shop, TrainConfig(encoder=encoder)).folder)
+        again = Ranker.load(train(shop, TrainConfig(encoder=encoder, examples=ExamplesConfig(share=0.25))).folder)
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)
     scores = [[item.score for item in model.recommend(query).items] for model in (ranker, again)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)

@@ -1,0 +1,123 @@
+"""How do past questions become blends? One for what the sources propose, one for what somebody else chose."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ingest.progress import Progress
+from ranker import calibrate
+from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
+from ranker.calibrate import Calibration
+from ranker.candidates import CandidatesConfig
+from ranker.examples import Examples, ExamplesConfig, all_later, make_examples
+from ranker.fresh_places import choose_places
+from ranker.given import every_outcome, impression_examples
+from ranker.history import History
+from ranker.rules import RulesConfig
+from ranker.slices import make_slices, window_bounds
+from ranker.source_recall import QUESTIONS, recall_of_sources
+from ranker.sources import Sources
+
+MIN_POSITIVES = 50
+"""With fewer positive examples than this, fusion of ranks is safer than a learned blend."""
+LATER_SHARE = 0.25
+"""Latest share of the examples that chooses the number of trees."""
+CALIBRATED_REQUESTS = 2_000
+"""Most shown requests of the later window, clicked or not, that tell how likely a click is."""
+PLACES_QUESTIONS = 1_500
+"""So many questions of the later window, with all their candidates, tell what places for new items cost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """A blend and what was measured of it on the later window."""
+
+    blend: Blend | None
+    """None where the other blend serves."""
+    likely: Calibration | None = None
+    measured: dict[str, Any]
+    sources: dict[str, Any] = field(default_factory=dict)
+    """What each source finds."""
+    places: dict[str, Any] = field(default_factory=dict)
+    """How many places new items have, and what each number of them costs."""
+
+
+def learn(
+    sources: Sources,
+    history: History,
+    t1: int | None,
+    until: int,
+    candidates: CandidatesConfig,
+    examples: ExamplesConfig,
+    config: BlendConfig,
+    rules: RulesConfig,
+    progress: Progress,
+) -> Learned:
+    """Learn to order what the sources propose, from questions in `t1 <= time < until`; fused ranks with too few."""
+    if t1 is None:
+        return Learned(blend=Fusion(), measured={"learned": False, "why": "all interactions lie at one moment"})
+    shares = (1 - LATER_SHARE, LATER_SHARE)
+    between = window_bounds(history, t1, until, shares)
+    earlier, later = make_slices(sources, history, between, shares, candidates, examples, progress)
+    rng = np.random.default_rng(examples.seed)
+    taken = all_later(history, between[1], until)
+    found = recall_of_sources(sources, history, taken.sample(QUESTIONS, rng), candidates).as_json()
+    positives = [earlier.positives, later.positives]
+    if min(positives) < MIN_POSITIVES:
+        why = {"learned": False, "why": _too_few("positive examples", positives)}
+        return Learned(blend=Fusion(), measured=why, sources=found)
+    fitted = fit(Examples.concatenate(earlier.parts), Examples.concatenate(later.parts), config)
+    likely, measured = calibrate.calibrate(fitted.before, later.following)
+    every = ExamplesConfig(negatives=len(sources.catalogue))
+    whole = make_examples(sources, history, taken.sample(PLACES_QUESTIONS, rng), candidates, every, rng)
+    retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
+    return Learned(
+        blend=fitted.trees,
+        likely=likely,
+        measured={
+            "learned": True,
+            **fitted.measured,
+            "calibration": measured,
+            "candidate_recall": round(retrieved, 4),
+            "importance": _importance(fitted.trees),
+        },
+        sources=found,
+        places=choose_places(fitted.before, whole, rules),
+    )
+
+
+def learn_given(
+    sources: Sources,
+    history: History,
+    impressions: pl.DataFrame,
+    t1: int | None,
+    config: BlendConfig,
+    examples: ExamplesConfig,
+) -> Learned:
+    """Learn to order given items from what was shown since `t1`, clicked or not; None with too few of them."""
+    if impressions.is_empty():
+        return Learned(blend=None, measured={"learned": False, "why": "no impressions"})
+    shown = impression_examples(sources, history, impressions, since=t1)
+    later = np.quantile(shown.as_of, 1 - LATER_SHARE) if len(shown.as_of) else 0
+    earlier_part, later_part = shown.split(shown.as_of < later)
+    positives = [int((part.labels > 0).sum()) for part in (earlier_part, later_part)]
+    if min(positives) < MIN_POSITIVES:
+        why = {"learned": False, "why": _too_few("clicked impressions", positives)}
+        return Learned(blend=None, measured=why)
+    fitted = fit(earlier_part, later_part, config.for_given())
+    outcomes = every_outcome(
+        sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=examples.seed
+    )
+    likely, measured = calibrate.calibrate(fitted.before, outcomes)
+    figures = {"learned": True, **fitted.measured, "calibration": measured, "importance": _importance(fitted.trees)}
+    return Learned(blend=fitted.trees, likely=likely, measured=figures)
+
+
+def _importance(trees: Trees) -> dict[str, float]:
+    return {name: round(share, 4) for name, share in importance(trees)[:20]}
+
+
+def _too_few(what: str, found: list[int]) -> str:
+    return f"{' and '.join(map(str, found))} {what} in the earlier and later window, {MIN_POSITIVES} wanted in each"

@@ -1,0 +1,99 @@
+"""Which candidate source finds what users take next, and which adds nothing to the others?"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.candidates import CandidatesConfig, blocks, propose
+from ranker.examples import Truth, known_items
+from ranker.history import Floats, History
+from ranker.rules import allowed_items
+from ranker.sources import PERSONAL, SOURCES, Sources
+
+AT: Final = 500
+QUESTIONS: Final = 500
+"""So many questions of the later window are asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRecall:
+    """What the sources find of all that was taken."""
+
+    recall: dict[str, float]
+    """Recall@500 of each source alone, however few it may propose."""
+    alone: dict[str, float]
+    """Share of what was taken that this source proposed and no other did."""
+    union: float
+    """Share of what was taken that any source proposed."""
+    taken: int
+
+    @property
+    def idle(self) -> list[str]:
+        """Sources without which nothing would be missed."""
+        return [name for name, share in self.alone.items() if share == 0]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures for the manifest."""
+        rounded = {
+            part: {name: round(share, 4) for name, share in shares.items()}
+            for part, shares in (("recall@500", self.recall), ("found_by_no_other", self.alone))
+        }
+        return {**rounded, "union": round(self.union, 4), "taken": self.taken, "adds_nothing": self.idle}
+
+
+def recall_of_sources(sources: Sources, history: History, truth: Truth, config: CandidatesConfig) -> SourceRecall:
+    """Ask as service does and look where what followed stands in each source, and in which proposals.
+
+    >>> SourceRecall(recall={"words": 0.3}, alone={"words": 0.0}, union=0.5, taken=10).idle
+    ['words']
+    """
+    n_items = len(sources.catalogue)
+    found = np.zeros(len(SOURCES))
+    alone = np.zeros(len(SOURCES))
+    union = 0
+    bounds = np.argsort(truth.query, kind="stable")
+    for block in blocks(len(truth.moments), n_items):
+        inside = bounds[(truth.query[bounds] >= block.start) & (truth.query[bounds] < block.stop)]
+        query, item = truth.query[inside] - block.start, truth.item[inside]
+        situation = sources.situation(history, truth.moments.take(block))
+        scores = sources.scores(situation, sources.everything)
+        allowed = allowed_items(history, situation.moments, sources.catalogue)
+        allowed &= known_items(history, sources.catalogue, truth.known_by[block])
+        warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
+        for column, name in enumerate(SOURCES):
+            speaks = warm[query] if name in (*PERSONAL, "fresh") else np.ones(len(query), bool)
+            found[column] += int((speaks & _within(scores[name], allowed, query, item, name)).sum())
+        pairs = propose(situation, scores, allowed, config)
+        key = pairs.query.astype(np.int64) * n_items + pairs.item
+        place = np.minimum(np.searchsorted(key, query.astype(np.int64) * n_items + item), max(len(key) - 1, 0))
+        if not len(key):
+            continue
+        hit = key[place] == query.astype(np.int64) * n_items + item
+        by = np.isfinite(pairs.ranks[place[hit]])
+        union += int(hit.sum())
+        alone += by[by.sum(axis=1) == 1].sum(axis=0)
+    total = max(len(truth.item), 1)
+    return SourceRecall(
+        recall=dict(zip(SOURCES, (found / total).tolist(), strict=True)),
+        alone=dict(zip(SOURCES, (alone / total).tolist(), strict=True)),
+        union=union / total,
+        taken=len(truth.item),
+    )
+
+
+def _within(
+    score: Floats, allowed: npt.NDArray[np.bool_], query: npt.NDArray[Any], item: npt.NDArray[Any], name: str
+) -> npt.NDArray[np.bool_]:
+    """Mark the items that stand among the first 500 allowed ones of a source."""
+    own = score[query, item]
+    speaks = allowed[query, item] & np.isfinite(own)
+    if name not in {"interest", "fresh"}:
+        speaks &= own > 0
+    better = np.zeros(len(query), np.int64)
+    for number in np.unique(query):
+        of_query = np.flatnonzero(query == number)
+        ordered = np.sort(score[number][allowed[number]])
+        better[of_query] = len(ordered) - np.searchsorted(ordered, own[of_query], side="right")
+    return np.asarray(speaks & (better < AT))
