@@ -227,6 +227,7 @@ class Parts:
                 cost = act(turn)
                 costs[what].append(cost)
                 figures = f"{cost['rows_read'] / cost['seconds']:,.0f} events/s, {cost['peak_bytes'] / MIB:,.0f} MiB"
+                figures += f", {cost['cpu_seconds']:.1f} s of processor"
                 say(f"{name}, {what.replace('_', ' ')}, {turn + 1} of {n_times}: {figures}")
         self.details.setdefault("runs", {})[name] = costs
         return tuple(costs.values())

@@ -8,7 +8,7 @@ import polars as pl
 from ingest import columns as c
 from ingest.mapping import Table
 from ingest.times import NAIVE_UTC, parse_times
-from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, is_plain
+from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, is_absent, is_plain
 
 REJECTED_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
 
@@ -253,7 +253,7 @@ class _Judge:
 
     def _absent(self, name: str) -> pl.Expr:
         """Whether the file itself has nothing there, as opposed to something unreadable."""
-        return pl.lit(as_text(_Columns(self.rows)[name]).is_null())
+        return pl.lit(is_absent(_Columns(self.rows)[name]))
 
 
 def _readable(text: pl.Series) -> pl.Series:

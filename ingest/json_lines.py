@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from ingest import columns as c
 from ingest.batches import BROKEN_SCHEMA, none_broken
 
+CACHED_BYTES = 1 << 17
+"""How much text is looked through at once."""
+
 _BLANK = b" \t\r"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -39,7 +42,7 @@ def object_lines(chunk: bytes, *, first_line: int) -> tuple[ObjectLines, int]:
     if not chunk.endswith(b"\n"):
         chunk += b"\n"
     octets = np.frombuffer(chunk, dtype=np.uint8)
-    ends = np.flatnonzero(octets == ord("\n"))
+    ends = _line_ends(octets)
     starts = np.concatenate([[0], ends[:-1] + 1])
     numbers = np.arange(first_line, first_line + len(ends))
     last = octets[np.maximum(ends - 1, 0)]
@@ -109,6 +112,12 @@ def object_keys(lines: ObjectLines) -> tuple[list[str], ObjectLines]:
 def line_texts(lines: ObjectLines) -> pl.DataFrame:
     """Return one row a line, in the column `raw`."""
     return pl.DataFrame({c.RAW: lines.text.decode("utf-8").removesuffix("\n").split("\n") if lines.text else []})
+
+
+def _line_ends(octets: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Find the line breaks, block by block: what is compared stays in the processor's cache."""
+    blocks = range(0, len(octets), CACHED_BYTES)
+    return np.concatenate([np.flatnonzero(octets[at : at + CACHED_BYTES] == ord("\n")) + at for at in blocks])
 
 
 def _joined(chunk: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64], kept: NDArray[np.bool]) -> bytes:

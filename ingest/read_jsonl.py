@@ -9,7 +9,7 @@ import polars as pl
 from ingest import columns as c
 from ingest.batches import Batch
 from ingest.errors import InputFileError
-from ingest.json_lines import ObjectLines, line_texts, object_keys, object_lines, parsed_objects
+from ingest.json_lines import CACHED_BYTES, ObjectLines, line_texts, object_keys, object_lines, parsed_objects
 from ingest.mapping import ColumnsConfig, Layout, columns_of, layout
 from ingest.sources import Source
 
@@ -61,16 +61,18 @@ def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
     A colon after white space may belong to a key, too; then there is no proof.
     """
     octets = np.frombuffer(text, dtype=np.uint8)
-    colons = np.flatnonzero(octets == ord(":"))
-    before = octets[colons - 1]
-    if (before <= ord(" ")).any():
-        return False
-    after_key = colons[before == ord('"')] + 1
-    follower = octets[after_key]
-    n_nulls = np.count_nonzero(follower == ord("n"))
-    n_nulls += np.count_nonzero(octets[after_key[follower == ord(" ")] + 1] == ord("n"))
-    n_values = values.height * values.width - sum(values.null_count().row(0))
-    return bool(len(after_key) == n_values + n_nulls)
+    n_left = values.height * values.width - sum(values.null_count().row(0))
+    # Two octets after each colon are looked at: lines end with a bracket and a line break.
+    for at in range(0, max(len(octets) - 3, 0), CACHED_BYTES):
+        before, here, after, next_after = (octets[at + n : at + n + CACHED_BYTES] for n in range(4))
+        n = len(next_after)
+        colons = here[:n] == ord(":")
+        if (colons & (before[:n] <= ord(" "))).any():
+            return False
+        after_key = colons & (before[:n] == ord('"'))
+        nulls = (after[:n] == ord("n")) | ((after[:n] == ord(" ")) & (next_after == ord("n")))
+        n_left += np.count_nonzero(after_key & nulls) - np.count_nonzero(after_key)
+    return bool(n_left == 0)
 
 
 def _rest(lines: ObjectLines, here: Layout) -> pl.Series:

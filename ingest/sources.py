@@ -137,12 +137,13 @@ class Source:
             if first:
                 block = self._text_start(block)
                 first = False
-            rest += block
-            cut = rest.rfind(b"\n") + 1
+            cut = block.rfind(b"\n") + 1
             if cut:
-                yield rest[:cut]
-                rest = rest[cut:]
-            elif len(rest) > MAX_LINE_BYTES:
+                yield b"".join((rest, memoryview(block)[:cut]))
+                rest = block[cut:]
+                continue
+            rest += block
+            if len(rest) > MAX_LINE_BYTES:
                 raise InputFileError(
                     f"{self.path}: wanted lines, got one of over {MAX_LINE_BYTES >> 20} MiB; write one row a line"
                 )

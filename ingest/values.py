@@ -23,6 +23,17 @@ def as_text(values: pl.Series) -> pl.Series:
     return text
 
 
+def is_absent(values: pl.Series) -> pl.Series:
+    """Tell where `as_text` would give null, without writing out numbers and times as text.
+
+    >>> is_absent(pl.Series(["", "x", None])).to_list(), is_absent(pl.Series([0.0, None])).to_list()
+    ([True, False, True], [False, True])
+    """
+    if values.dtype.is_numeric() or values.dtype.is_temporal():
+        return values.is_null()
+    return as_text(values).is_null()
+
+
 def as_kind(values: pl.Series) -> pl.Series:
     """Turn a column of event kinds into lower case without blanks around; absent ones are clicks.
 

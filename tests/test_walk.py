@@ -17,6 +17,9 @@ heads = 2
 epochs = 1
 continue_epochs = 1
 pairs_per_epoch = 1000
+
+[examples]
+share = 0.3
 """
 
 

@@ -120,3 +120,20 @@ def test_a_name_that_comes_late_does_not_hide_another_in_later_chunks(tmp_path, 
     # Only a chunk that has both names takes one of them alone.
     assert sum(column.null_count() for column in times) < 100
     assert times[-1].null_count() == 0
+
+
+@pytest.mark.parametrize("cached", [1, 2, 3, 7])
+def test_where_the_text_is_cut_into_blocks_changes_nothing(tmp_path, monkeypatch, cached):
+    known = ['{"user_id":"u","item_id":null,"occurred_at": null}', '{"user_id":"u","item_id":1,"occurred_at":2}', "[1]"]
+    more = '{"user_id":"u","item_id":"i","occurred_at":"t","price":3}'
+    spaced = '{"user_id":"u","item_id":"i","occurred_at":"t","price" :3}'
+    for number, lines in enumerate(([*known, more], [spaced, *known], known)):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text("\n".join(lines) + "\n")
+        with monkeypatch.context() as patched:
+            whole = read_all(path)
+            for module in ("json_lines", "read_jsonl"):
+                patched.setattr(f"ingest.{module}.CACHED_BYTES", cached)
+            if lines is known:  # nothing else is there to be looked for
+                patched.delattr("ingest.read_jsonl._rest")
+            assert read_all(path) == whole

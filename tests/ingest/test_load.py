@@ -146,6 +146,14 @@ def test_load_rejects_bad_rows_one_by_one_with_line_and_reason(store, load):
     assert json.loads(rejected(store)[3][3])["occurred_at"] == "21-13-2024"
 
 
+def test_load_rejects_rows_of_a_typed_file_whose_time_is_missing(store, load):
+    moments = [datetime(2024, 1, 1), None, datetime(1969, 1, 1)]
+    frame = pl.DataFrame({"user_id": ["u"] * 3, "item_id": ["i"] * 3, "ts": moments, "weight": [None, 1.0, 2.0]})
+    report = load("log.parquet", as_parquet(frame), checks=ChecksConfig(max_rejected_share=1.0))
+    assert report.reasons == {"missing_time": 1, "before_1970": 1}
+    assert store.interactions(before=END_OF_TIME)["weight"].to_list() == [2.0]  # that of a click
+
+
 def test_load_keeps_ids_with_quotes_emoji_and_512_characters(store, load):
     ids = ['say "hi"', "🦊🎈", "a,b", "it's", "x" * 512, "é" * 512]
     frame = pl.DataFrame({"user_id": ids, "item_id": ids, "occurred_at": ["2024-01-01"] * len(ids)})
