@@ -8,11 +8,20 @@ from ranker.sources import SOURCES
 
 DAY: Final = 24 * HOUR
 
-LOG: Final = "the log strictly before the query's moment"
-PAST: Final = "the user's own past strictly before the query's moment"
-FITTED: Final = "what was fitted on an earlier slice, asked with " + PAST
-CATALOGUE: Final = "the catalogue as of the training's cutoff"
-REQUEST: Final = "the request itself"
+LOG: Final = "log"
+PAST: Final = "past"
+FITTED: Final = "fitted"
+CATALOGUE: Final = "catalogue"
+REQUEST: Final = "request"
+
+AS_OF: Final = {
+    LOG: "what anyone did strictly before the query's moment",
+    PAST: "what the user did strictly before the query's moment",
+    FITTED: "a model of an earlier slice of the log, asked with the user's past",
+    CATALOGUE: "the catalogue as it was at the training's cutoff",
+    REQUEST: "the request itself",
+}
+"""What a feature may know."""
 
 WINDOWS: Final = {"1h": HOUR, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "365d": 365 * DAY}
 """Windows of time, which end at the query's moment."""
@@ -29,7 +38,7 @@ class Feature:
     meaning: str
     unit: str
     as_of: str
-    """What it may know."""
+    """What it may know: a key of `AS_OF`."""
     speaks_for: bool = False
     """Whether more of it can only speak for an item: a blend may be held to that where examples are few."""
 

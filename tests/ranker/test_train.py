@@ -19,6 +19,7 @@ from ranker.examples import ExamplesConfig
 from ranker.history import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
+from ranker.refresh import refresh
 from ranker.train import TrainConfig, train
 
 TINY = TrainConfig(encoder=EncoderConfig(base="catalogue", dim=8, width=8, heads=2, epochs=1, continue_epochs=1))
@@ -124,3 +125,24 @@ def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)
     scores = [[item.score for item in model.recommend(query).items] for model in (ranker, again)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
+
+
+def test_without_text_nothing_that_items_say_is_read(tmp_path):
+    """The same log under two catalogues that say different things: without text both give the same scores."""
+    scores = []
+    for name, words in (("oak", ["oak table", "pine chair", "lamp"]), ("tea", ["green tea", "black tea", "cup"])):
+        workspace = Workspace.create(tmp_path / name, "")
+        items = pl.DataFrame({"item_id": ["a", "b", "z"], "title": words, "categories": [[w] for w in words]})
+        items.write_parquet(tmp_path / "items.parquet")
+        log(("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3), ("eve", "z", 4)).write_parquet(tmp_path / "log.parquet")
+        with Store.open(workspace.store_path) as store:
+            load_files(store, [tmp_path / "items.parquet", tmp_path / "log.parquet"])
+        with threadpool_limits(1):
+            trained = train(workspace, TINY, without_text=True)
+        assert trained.measured["without_text"]
+        ranker = Ranker.load(trained.folder)
+        answer = ranker.recommend(Query(user_id="ann", as_of=NOON))
+        scores.append([(item.item_id, item.score) for item in answer.items])
+        with pytest.raises(NothingToLearnError, match="trained without"):
+            refresh(workspace, version=trained.folder.name)
+    assert scores[0] == scores[1]

@@ -1,0 +1,83 @@
+"""A user's habits and the context of a question, by arithmetic."""
+
+import numpy as np
+import pytest
+
+from ranker.habits import context, habits
+from ranker.history import HOUR, History, Moments
+from ranker.neighbours import history_weights, last_items
+from ranker.sources import Situation
+from tests.ranker.conftest import DAY, catalogue, log
+
+ITEMS = catalogue("a", "b", "z")
+MINUTE = HOUR // 60
+THURSDAY = 0
+"""1970 began with one."""
+
+
+def situation(history: History, user: str, as_of: int) -> Situation:
+    moments = Moments(users=history.user_rows([user]), as_of=np.array([as_of]))
+    recent = history.recent(moments, 50)
+    return Situation(
+        moments=moments,
+        history=history,
+        recent=recent,
+        interest=np.zeros((1, 2), np.float32),
+        factors=np.zeros((1, 2)),
+        past=history_weights(recent, 3, 0.8),
+        last=last_items(recent, 3),
+        vectors=np.zeros((3, 2), np.float32),
+        typical=np.zeros(1),
+        newcomers=np.zeros(1, np.float32),
+        item_factors=np.zeros((3, 2)),
+        longest_factors=0.0,
+        new_from=moments.as_of,
+    )
+
+
+@pytest.fixture
+def ann() -> History:
+    """She takes a on day 1, b on day 2, a again on day 3."""
+    return History.from_frames(ITEMS, log(("ann", "a", 1), ("ann", "b", 2), ("ann", "a", 3)))
+
+
+def test_habits_of_a_user(ann):
+    found = habits(situation(ann, "ann", 4 * DAY), np.array([0, 1, 2]), np.zeros(3, np.int32))
+    assert found["taken_before"].tolist() == [2, 1, 0]
+    assert found["user_repeats"][0] == pytest.approx(1 - 2 / 3)
+    assert found["user_count"][0] == pytest.approx(np.log1p(3))
+    assert found["user_span"][0] == pytest.approx(np.log1p(2 * 86_400))
+    assert found["user_pace"][0] == pytest.approx(np.log1p(86_400))
+    assert found["user_idle"][0] == pytest.approx(np.log1p(86_400))
+    assert found["user_hour"][0] == pytest.approx(0, abs=1e-6)
+
+
+def test_interaction_at_the_instant_does_not_count(ann):
+    before = habits(situation(ann, "ann", 3 * DAY), np.array([0]), np.zeros(1, np.int32))
+    after = habits(situation(ann, "ann", 3 * DAY + 1), np.array([0]), np.zeros(1, np.int32))
+    assert (before["taken_before"][0], after["taken_before"][0]) == (1, 2)
+
+
+def test_usual_hour_is_circular(ann):
+    """All her interactions are at midnight: 23 o'clock is one hour away, not 23."""
+    found = habits(situation(ann, "ann", 4 * DAY - HOUR), np.array([0]), np.zeros(1, np.int32))
+    assert found["user_hour"][0] == pytest.approx(1)
+
+
+def test_stranger_has_no_habits(ann):
+    found = habits(situation(ann, "nobody", 4 * DAY), np.array([0]), np.zeros(1, np.int32))
+    assert found["taken_before"][0] == 0
+    unknown = ("user_repeats", "user_popular", "user_weight", "user_hour", "user_idle", "user_span", "user_pace")
+    assert all(np.isnan(found[name][0]) for name in unknown)
+
+
+def test_context_tells_hour_weekday_and_session(ann):
+    asked = situation(ann, "ann", 3 * DAY + 10 * MINUTE)
+    found = context(asked, np.zeros(1, np.int32))
+    assert found["hour"][0] == pytest.approx(1 / 6)
+    assert found["weekday"][0] == (3 + 3) % 7
+    assert found["session_length"][0] == 1
+    assert found["session_age"][0] == pytest.approx(np.log1p(600))
+    later = context(situation(ann, "ann", 3 * DAY + 31 * MINUTE), np.zeros(1, np.int32))
+    assert later["session_length"][0] == 0
+    assert np.isnan(later["session_age"][0])
