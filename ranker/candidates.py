@@ -122,7 +122,8 @@ def _best(score: Floats, allowed: npt.NDArray[np.bool_], size: int, slack: float
     values = score[places]
     least = np.partition(values, len(values) - size)[len(values) - size]
     if slack:
-        return places[values >= least - slack]
+        near: npt.NDArray[np.int64] = places[values >= least - slack]
+        return near
     above, level = places[values > least], places[values == least]
     return np.concatenate([above, level[: size - len(above)]])
 

@@ -59,7 +59,7 @@ class ItemSet:
     @cached_property
     def in_categories(self) -> Floats:
         """Square root of each item's number of categories, at least 1."""
-        return np.sqrt(np.maximum(np.diff(self.categories.indptr), 1)).astype(np.float32)
+        return np.asarray(np.sqrt(np.maximum(np.diff(self.categories.indptr), 1)), np.float32)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -93,7 +93,7 @@ class Situation:
     new_from: Times
     """An item first touched at or after this moment counts as touched by nobody [q]."""
 
-    def interest_in(self, query: int, rows: Rows, vectors: Floats) -> Floats:
+    def interest_in(self, query: int, rows: npt.NDArray[np.integer], vectors: Floats) -> Floats:
         """Return one query's interest in items given by row (-1: outside the catalogue) and vector.
 
         In double precision, so that it is the same number for one item as among all of them.
@@ -103,12 +103,12 @@ class Situation:
             first = self.history.first_touches(len(self.vectors))
             new = ((rows < 0) | (first[rows] >= self.new_from[query])) & vectors.any(axis=1)
             interest += np.where(new, self.newcomers[query], 0)
-        return interest.astype(np.float32)
+        return np.asarray(interest, np.float32)
 
-    def factors_in(self, query: int, rows: Rows) -> Floats:
+    def factors_in(self, query: int, rows: npt.NDArray[np.integer]) -> Floats:
         """Return one query's product with the collaborative factors of items given by row, in double precision."""
         products = self.item_factors[rows] @ self.factors[query]
-        return np.where(rows >= 0, products, 0).astype(np.float32)
+        return np.asarray(np.where(rows >= 0, products, 0), np.float32)
 
     def past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
         """Return the text vectors of catalogue rows."""
