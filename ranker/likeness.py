@@ -6,13 +6,14 @@ import numpy as np
 
 from ranker.candidates import Candidates
 from ranker.history import Floats, Recent
+from ranker.neighbours import SESSION_US
 from ranker.sources import ItemSet, Situation
 
 SIMILAR_TO: Final = 10
 """Similarity is taken to this many of the user's latest items."""
 ONE_BY_ONE: Final = ("similar_last", "similar_2nd", "similar_3rd")
-SESSION_GAP: Final = 1800.0
-"""A pause of more seconds than this ends a session, as web analytics have it."""
+SESSION_GAP: Final = SESSION_US / 1e6
+"""A pause of more seconds than this ends a session."""
 
 
 def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:

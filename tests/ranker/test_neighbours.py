@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,15 @@ def test_following_counts_a_farther_step_less():
 def test_following_splits_one_instant_both_ways():
     weights = fit_following(*arrays((0, 0, 1), (0, 1, 1)), 2, FLAT).toarray()
     assert weights[0, 1] == weights[1, 0] == pytest.approx(0.5 / np.sqrt(0.5 * 0.5))
+
+
+def test_following_can_count_one_session_more():
+    """Half an hour apart is one session, a microsecond more is two."""
+    half_hour = 1_800_000_000
+    config = replace(FLAT, session_weight=3.0)
+    for apart, weight in ((half_hour, 3.0), (half_hour + 1, 1.0)):
+        found = fit_following(*arrays((0, 0, 0), (0, 1, apart), (1, 0, 0), (1, 2, half_hour * 9)), 3, config).toarray()
+        assert found[0, 1] == pytest.approx(weight / np.sqrt((weight + 1) * weight))
 
 
 def test_neighbours_of_different_users_do_not_meet():
