@@ -86,14 +86,14 @@ def recall_of_sources(sources: Sources, history: History, truth: Truth, config: 
 def _within(
     score: Floats, allowed: npt.NDArray[np.bool_], query: npt.NDArray[Any], item: npt.NDArray[Any], name: str
 ) -> npt.NDArray[np.bool_]:
-    """Mark the items that stand among the first 500 allowed ones of a source."""
+    """Mark the items that stand among the first 500 allowed ones of a source, behind all that score alike."""
     own = score[query, item]
     speaks = allowed[query, item] & np.isfinite(own)
     if name not in {"interest", "fresh"}:
         speaks &= own > 0
-    better = np.zeros(len(query), np.int64)
+    rank = np.zeros(len(query), np.int64)
     for number in np.unique(query):
         of_query = np.flatnonzero(query == number)
         ordered = np.sort(score[number][allowed[number]])
-        better[of_query] = len(ordered) - np.searchsorted(ordered, own[of_query], side="right")
-    return np.asarray(speaks & (better < AT))
+        rank[of_query] = len(ordered) - np.searchsorted(ordered, own[of_query], side="left")
+    return np.asarray(speaks & (rank <= AT))
