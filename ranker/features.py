@@ -73,7 +73,7 @@ def _ranks(candidates: Candidates) -> dict[str, npt.NDArray[Any]]:
 
 
 def _prices(situation: Situation, sources: Sources, query: Rows, rows: Rows) -> dict[str, npt.NDArray[Any]]:
-    price = np.log1p(np.where(sources.prices >= 0, sources.prices, np.nan))
+    price = sources.log_prices
     recent = situation.recent
     paid = np.where(recent.mask, price[recent.items], np.nan)
     known = np.isfinite(paid)

@@ -77,7 +77,12 @@ class Ranker:
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
         blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
         return cls(
-            Sources.load(folder, catalogue, serve_dim=manifest.settings["encoder"].get("serve_dim", 0)),
+            Sources.load(
+                folder,
+                catalogue,
+                serve_dim=manifest.settings["encoder"].get("serve_dim", 0),
+                price_attribute=manifest.settings["rules"].get("price_attribute", "price"),
+            ),
             History.load(folder / "history"),
             blend,
             Trees.load(given) if given.is_file() else blend,
@@ -154,11 +159,8 @@ class Ranker:
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
         situation = self._situation(query, history or self.history)
-        texts = [
-            item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
-            for item in items
-        ]
         rows = self.catalogue.rows(item.item_id for item in items)
+        texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
         given = self._sources.given(rows, texts, [item.categories for item in items])
         scores = self._sources.scores(situation, given)
         pairs = every_pair(1, len(items))
@@ -268,6 +270,9 @@ class Ranker:
             min_price=query.min_price,
             max_price=query.max_price,
         )
+
+    def _text_of(self, item: GivenItem) -> str:
+        return item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
 
     def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
         return compute(situation, items, scores, pairs, self._sources)

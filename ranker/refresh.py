@@ -163,6 +163,7 @@ def _moved(
         sources.factors.moved(before),
         _alike(sources, vectors, now, np.where(same, before, -1), past),
         sources.mean_vector,
+        price_attribute=sources.price_attribute,
     )
 
 

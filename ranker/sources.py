@@ -145,7 +145,9 @@ class Sources:
         self.together = together
         self.following = following
         self.alike = alike
-        self.prices = numbers(catalogue, price_attribute)
+        self.price_attribute = price_attribute
+        prices = numbers(catalogue, price_attribute)
+        self.log_prices = np.log1p(np.where(prices >= 0, prices, np.nan))
         self.everything = ItemSet(
             rows=np.arange(len(catalogue), dtype=np.int32),
             vectors=item_vectors.floats(interest.dim),
@@ -167,6 +169,7 @@ class Sources:
         *,
         vectors: str = "float16",
         serve_dim: int = 0,
+        price_attribute: str = "price",
         words: tuple[Words, sparse.csr_matrix] | None = None,
     ) -> Self:
         """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained.
@@ -191,6 +194,7 @@ class Sources:
             Factors.fit(users, items, n_items, factors),
             fit_alike(item_vectors.floats(), np.bincount(items, minlength=n_items)),
             item_vectors.floats().sum(axis=0, dtype=np.float64) / max(n_items, 1),
+            price_attribute=price_attribute,
         )
 
     def situation(self, history: History, moments: Moments) -> Situation:
@@ -265,7 +269,7 @@ class Sources:
         return interest
 
     def given(self, rows: npt.NDArray[np.int32], texts: list[str], categories: list[tuple[str, ...]]) -> ItemSet:
-        """Gather items by row; those with row -1 are read from their text and category names."""
+        """Gather items by row; only those with row -1 are read from their text and category names."""
         new = np.flatnonzero(rows < 0)
         vectors = self.everything.vectors[rows]
         words = self.everything.words[rows]
@@ -310,7 +314,7 @@ class Sources:
         np.save(neighbours / "mean_vector.npy", self.mean_vector)
 
     @classmethod
-    def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0) -> Self:
+    def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0, price_attribute: str = "price") -> Self:
         """Read what `save` wrote."""
         neighbours = folder / "neighbours"
         return cls(
@@ -324,6 +328,7 @@ class Sources:
             Factors.load(neighbours / "factors.npz"),
             np.load(neighbours / "alike.npy", allow_pickle=False),
             np.load(neighbours / "mean_vector.npy", allow_pickle=False),
+            price_attribute=price_attribute,
         )
 
 

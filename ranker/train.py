@@ -237,6 +237,7 @@ def fit_sources(
         config.factors,
         vectors=config.encoder.vectors,
         serve_dim=config.encoder.serve_dim,
+        price_attribute=config.rules.price_attribute,
         words=words,
     )
 
