@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ranker.compiled import load_compiled
 from ranker.examples import Examples
 from ranker.history import Floats
 from ranker.registry import FEATURE_NAMES, FEATURES
@@ -45,6 +46,9 @@ class BlendConfig:
     monotone: bool = False
     """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
     which has few examples, is always held to that."""
+    compiled: bool = True
+    """Whether training also compiles the trees to machine code, where lleaves is installed: seconds of training for
+    scores several times as fast."""
     threads: int = 1
     """Threads of LightGBM. More are faster alone, but wait for each other by spinning where the cores are shared."""
     seed: int = 0
@@ -65,13 +69,17 @@ class Blend(Protocol):
 class Trees:
     """A LightGBM model."""
 
-    def __init__(self, booster: Any):
+    def __init__(self, booster: Any, compiled: Any | None = None):
+        """Hold the model, and the same as machine code where there is some."""
         self.booster = booster
+        self._compiled = compiled
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:
         """Sum the trees' leaf values."""
         if not len(features):
             return np.zeros(0)
+        if self._compiled is not None:
+            return np.asarray(self._compiled.predict(np.ascontiguousarray(features), n_jobs=1), np.float64)
         return np.asarray(self.booster.predict(features, num_threads=1), np.float64)
 
     def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
@@ -83,10 +91,10 @@ class Trees:
 
     @classmethod
     def load(cls, path: Path) -> "Trees":
-        """Read a LightGBM text model."""
+        """Read a LightGBM text model, and its machine code where training left some for this kind of machine."""
         import lightgbm
 
-        return cls(lightgbm.Booster(model_file=str(path)))
+        return cls(lightgbm.Booster(model_file=str(path)), load_compiled(path))
 
 
 class Fusion:

@@ -21,6 +21,7 @@ from ranker import bundle
 from ranker.alike import fit_alike
 from ranker.calibrate import CALIBRATION
 from ranker.catalogue import Catalogue
+from ranker.compiled import COMPILED
 from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
 from ranker.history import History
@@ -97,9 +98,9 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         past.save(fresh / "history")
         moved.save(fresh)
         shutil.copytree(folder / "encoder", fresh / "encoder")
-        for name in _MODELS:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, fresh / name)
+        for model in (*map(folder.joinpath, _MODELS), *folder.glob(COMPILED)):
+            if model.is_file():
+                shutil.copyfile(model, fresh / model.name)
 
     written = bundle.write(
         workspace.bundles_path,

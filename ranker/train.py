@@ -33,6 +33,7 @@ from ranker import tuned as tuned_settings
 from ranker.blend import BlendConfig, Trees
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
+from ranker.compiled import compile_trees
 from ranker.errors import NothingToLearnError
 from ranker.examples import ExamplesConfig
 from ranker.factors import FactorsConfig
@@ -165,6 +166,8 @@ def train(
             for model, name in ((asked.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
                 if isinstance(model, Trees):
                     model.booster.save_model(str(folder / name))
+                    if config.blend.compiled:
+                        compile_trees(folder / name)
             calibrate.save({"recommend": asked.likely, "given": given.likely}, folder)
 
         folder = bundle.write(
