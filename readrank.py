@@ -232,7 +232,9 @@ def train(
     encoder: Annotated[
         str | None, typer.Option(metavar="KIND", help="static (CPU) or transformer (GPU); default: readrank.toml.")
     ] = None,
-    promote: Annotated[bool, typer.Option(help="Let the new bundle serve.")] = True,
+    promote: Annotated[
+        bool | None, typer.Option(help="Let the new bundle serve; default: yes, but for one --without-text.")
+    ] = None,
     without_text: Annotated[
         bool,
         typer.Option("--without-text", help="Behaviour alone: read nothing of what items say."),
@@ -247,6 +249,7 @@ def train(
     from ranker.train import train as train_bundle
 
     space = _workspace()
+    promote = not without_text if promote is None else promote
     config = TrainConfig.of(space)
     if encoder:
         config = replace(config, encoder=replace(config.encoder, kind=encoder))

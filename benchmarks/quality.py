@@ -125,7 +125,7 @@ def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str, *, b
 def _without_text(steps: dict[str, list[str]], judged: list[str], work: Path) -> dict[str, Any]:
     """Train on behaviour alone and answer again; `against` is the judge's line, with text minus without."""
     out, answers = work / "answers_without_text.parquet", str(work / "answers.parquet")
-    _run([*steps["train"], "--without-text"])
+    _run([*steps["train"], "--without-text", "--promote"])
     ask = next(step for name, step in steps.items() if name in {"rank", "recommend"})
     _run([str(out) if part == answers else part for part in ask])
     found = _judged(_run([str(out) if part == answers else part for part in judged]))

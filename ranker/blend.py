@@ -11,10 +11,9 @@ import numpy.typing as npt
 from ranker.compiled import load_compiled
 from ranker.examples import Examples
 from ranker.history import Floats
-from ranker.registry import FEATURE_NAMES, FEATURES
+from ranker.registry import FEATURE_NAMES, FEATURES, FUSION_OFFSET
 from ranker.sources import SOURCES
 
-FUSION_OFFSET = 60
 MIN_TREES = 10
 """Fewer never serve, however early the later window is best."""
 
@@ -94,7 +93,8 @@ class Trees:
         """Read a LightGBM text model, and its machine code where training left some for this kind of machine."""
         import lightgbm
 
-        return cls(lightgbm.Booster(model_file=str(path)), load_compiled(path))
+        booster = lightgbm.Booster(model_file=str(path))
+        return cls(booster, load_compiled(path, booster))
 
 
 class Fusion:

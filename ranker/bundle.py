@@ -16,7 +16,7 @@ from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
 
 

@@ -75,7 +75,8 @@ def calibrate(blend: Blend, later: Examples | None) -> tuple[Calibration | None,
     earlier = np.argsort(np.argsort(later.as_of, kind="stable")) < len(later.as_of) / 2
     half = np.repeat(earlier, later.groups)
     enough = [int((taken & part).sum()) for part in (half, ~half)]
-    if min(enough) < MIN_TAKEN / 2 or taken.all():
+    left = [int((~taken & part).sum()) for part in (half, ~half)]
+    if min(enough) < MIN_TAKEN / 2 or not min(left):
         why = f"{' and '.join(map(str, enough))} items taken in the halves of the later window, {MIN_TAKEN // 2} wanted"
         return None, {"learned": False, "why": why}
     out_of_sample = np.empty(len(scores))

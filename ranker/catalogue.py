@@ -1,5 +1,6 @@
 """Which items are there, in which row, and what may be said of each?"""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
@@ -10,7 +11,7 @@ import polars as pl
 from scipy import sparse
 
 from ingest import columns as c
-from ranker.facets import facet_matrix
+from ranker.facets import Value, facet_matrix
 
 SCHEMA = pl.Schema(
     {
@@ -28,7 +29,8 @@ SCHEMA = pl.Schema(
 class Catalogue:
     """Items in rows sorted by id: what every array with an item axis follows."""
 
-    def __init__(self, items: pl.DataFrame):
+    def __init__(self, items: pl.DataFrame, facets: Sequence[Value] | None = None):
+        """Hold the items; `facets` are the attribute values that count, by default those that these items share."""
         self.items = items
         self.ids: list[str] = items[c.ITEM_ID].to_list()
         self._row = {item_id: row for row, item_id in enumerate(self.ids)}
@@ -37,7 +39,7 @@ class Catalogue:
             items[c.PUBLISHED_AT].dt.epoch("us").fill_null(np.iinfo(np.int64).min).to_numpy()
         )
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
-        self.facets = facet_matrix(items[c.ATTRIBUTES].to_list())
+        self.facets, self.facet_values = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
 
     @classmethod
     def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame) -> Self:
@@ -74,13 +76,15 @@ class Catalogue:
         return _multi_hot(rows, len(self.category_names))
 
     def save(self, folder: Path) -> None:
-        """Write `items.parquet`."""
+        """Write `items.parquet` and the attribute values that count, `facets.json`."""
         self.items.write_parquet(folder / "items.parquet")
+        (folder / "facets.json").write_text(json.dumps(self.facet_values), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read `items.parquet`."""
-        return cls(pl.read_parquet(folder / "items.parquet"))
+        """Read what `save` wrote."""
+        facets = json.loads((folder / "facets.json").read_text(encoding="utf-8"))
+        return cls(pl.read_parquet(folder / "items.parquet"), [(name, value) for name, value in facets])
 
 
 def _category_matrix(categories: pl.Series) -> tuple[sparse.csr_matrix, dict[str, int]]:

@@ -9,6 +9,9 @@ import numpy.typing as npt
 Rows = npt.NDArray[np.int32]
 Times = npt.NDArray[np.int64]
 
+_FEW_EVENTS = 64
+"""With more rows than this for each event, beginnings are searched, not kept."""
+
 
 class AsOfCounter:
     """Counts of events per row as they stood at any moment.
@@ -47,8 +50,10 @@ class AsOfCounter:
 
     def start(self, rows: npt.NDArray[np.integer]) -> Times:
         """Return where in row order the events of `rows` begin."""
+        n_rows = int(self._keys[-1] // self._base) + 1 if len(self._keys) else 0
+        if n_rows > _FEW_EVENTS * len(self._keys):  # a handful of live events of late rows: no table of all rows
+            return self._first_at(np.asarray(rows, np.int64) * self._base)
         if self._starts is None:
-            n_rows = int(self._keys[-1] // self._base) + 1 if len(self._keys) else 0
             self._starts = self._first_at(np.arange(n_rows + 1, dtype=np.int64) * self._base)
         begins: Times = self._starts[np.clip(rows, 0, len(self._starts) - 1)]
         return begins

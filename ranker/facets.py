@@ -16,25 +16,36 @@ VALUES_AN_ITEM: Final = 20
 Value = tuple[str, str]
 
 
-def facet_matrix(attributes: Sequence[str | None]) -> sparse.csr_matrix:
-    """Return the values that each item has [n_items, n_values], 1 each, from one JSON object an item.
+def facet_matrix(
+    attributes: Sequence[str | None], facets: Sequence[Value] | None = None
+) -> tuple[sparse.csr_matrix, list[Value]]:
+    """Return the values that each item has [n_items, n_values], 1 each, from one JSON object an item; and the values.
+
+    `facets` says which values count, as an earlier catalogue had them; else they are chosen from these items.
 
     >>> rows = ['{"brand": "Acme", "sku": 1}', '{"brand": "Acme", "sku": 2}', '{"brand": "Acme", "sku": 3}', None]
-    >>> facet_matrix(rows).toarray().tolist()
-    [[1.0], [1.0], [1.0], [0.0]]
+    >>> matrix, facets = facet_matrix(rows)
+    >>> matrix.toarray().tolist(), facets
+    ([[1.0], [1.0], [1.0], [0.0]], [('brand', 'acme')])
     """
     held = [_values(text) for text in attributes]
+    chosen = _shared(held) if facets is None else list(facets)
+    column = {value: place for place, value in enumerate(chosen)}
+    rows = [[column[value] for value in values if value in column] for values in held]
+    indptr = np.cumsum([0] + [len(row) for row in rows])
+    indices = np.fromiter((place for row in rows for place in row), np.int32, int(indptr[-1]))
+    matrix = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(rows), len(column)))
+    return matrix, chosen
+
+
+def _shared(held: Sequence[Sequence[Value]]) -> list[Value]:
     counts = Counter(value for values in held for value in values)
     items: Counter[str] = Counter()
     values_of: Counter[str] = Counter(name for name, _ in counts)
     for values in held:
         items.update({name for name, _ in values})
     shared = {name for name, n in items.items() if n >= ITEMS_A_VALUE * values_of[name]}
-    column = {value: place for place, value in enumerate(sorted(v for v in counts if v[0] in shared and counts[v] > 1))}
-    rows = [[column[value] for value in values if value in column] for values in held]
-    indptr = np.cumsum([0] + [len(row) for row in rows])
-    indices = np.fromiter((place for row in rows for place in row), np.int32, int(indptr[-1]))
-    return sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(rows), len(column)))
+    return sorted(value for value in counts if value[0] in shared and counts[value] > 1)
 
 
 def _values(text: str | None) -> list[Value]:

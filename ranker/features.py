@@ -13,10 +13,9 @@ from ranker.habits import context, habits
 from ranker.history import Floats
 from ranker.likeness import likeness
 from ranker.popularity import popularity, published
-from ranker.registry import FEATURE_NAMES
+from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.sources import SOURCES, ItemSet, Situation, Sources
 
-FUSION_OFFSET = 60
 _AT_PAIRS = ("words", "together", "following", "category", "category_share")
 
 

@@ -1,4 +1,4 @@
-"""How many places may new items have? As many as cost the other answers next to nothing, and find more of them."""
+"""How many places may new items have? As many as a later window says that a small share of NDCG@10 buys."""
 
 from dataclasses import replace
 from typing import Any, Final

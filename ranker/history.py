@@ -309,10 +309,13 @@ class History:
     def since_share(self, share: float, before: Times) -> Times:
         """Return the moment since which the latest `share` of all interactions before each moment lie.
 
-        A window that adapts to the pace of the log: 1 % may be an hour of a busy shop or a year of a quiet one.
+        A window that adapts to the pace of the log: 1 % may be an hour of a busy shop or a year of a quiet one. It
+        holds one interaction at least, where there is one.
         """
         n_before = self.log_counts(before)
-        return self._log_time(n_before - (n_before * share).astype(np.int64))
+        # At least one: a window of none would begin with the first event that is still to come.
+        n_inside = np.maximum((n_before * share).astype(np.int64), 1)
+        return self._log_time(np.maximum(n_before - n_inside, 0))
 
     def popular(self, share: Sequence[float], n_items: int, as_of: Times) -> tuple[Floats, Times]:
         """Count every item's interactions in windows that end at the last full hour before each moment.

@@ -99,6 +99,8 @@ def learn_given(
     """Learn to order given items from what was shown since `t1`, clicked or not; None with too few of them."""
     if impressions.is_empty():
         return Learned(blend=None, measured={"learned": False, "why": "no impressions"})
+    if t1 is None and history.user_ids:  # the sources have met whatever happened
+        return Learned(blend=None, measured={"learned": False, "why": "all interactions lie at one moment"})
     shown = impression_examples(sources, history, impressions, since=t1)
     later = np.quantile(shown.as_of, 1 - LATER_SHARE) if len(shown.as_of) else 0
     earlier_part, later_part = shown.split(shown.as_of < later)

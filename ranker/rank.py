@@ -77,12 +77,7 @@ class Ranker:
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
         blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
         return cls(
-            Sources.load(
-                folder,
-                catalogue,
-                serve_dim=manifest.settings["encoder"].get("serve_dim", 0),
-                price_attribute=manifest.settings["rules"].get("price_attribute", "price"),
-            ),
+            Sources.load(folder, catalogue, serve_dim=manifest.settings["encoder"].get("serve_dim", 0)),
             History.load(folder / "history"),
             blend,
             Trees.load(given) if given.is_file() else blend,

@@ -11,6 +11,7 @@ DAY: Final = 24 * HOUR
 LOG: Final = "log"
 PAST: Final = "past"
 FITTED: Final = "fitted"
+BOTH: Final = "fitted, log"
 CATALOGUE: Final = "catalogue"
 REQUEST: Final = "request"
 
@@ -18,11 +19,14 @@ AS_OF: Final = {
     LOG: "what anyone did strictly before the query's moment",
     PAST: "what the user did strictly before the query's moment",
     FITTED: "a model of an earlier slice of the log, asked with the user's past",
+    BOTH: "models of an earlier slice, and what anyone did strictly before the query's moment",
     CATALOGUE: "the catalogue as it was at the training's cutoff",
     REQUEST: "the request itself",
 }
 """What a feature may know."""
 
+FUSION_OFFSET: Final = 60
+"""Added to each rank before ranks are fused (Cormack, Clarke, Büttcher, SIGIR 2009)."""
 WINDOWS: Final = {"1h": HOUR, "1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "365d": 365 * DAY}
 """Windows of time, which end at the query's moment."""
 SHARES: Final = {"0.2%": 0.002, "1%": 0.01, "5%": 0.05, "25%": 0.25}
@@ -55,12 +59,12 @@ def _collaborative(name: str, meaning: str) -> Feature:
     return Feature(name=name, family="collaborative", meaning=meaning, unit="none", as_of=FITTED, speaks_for=True)
 
 
-def _affinity(name: str, meaning: str, unit: str = "share", *, speaks_for: bool = False) -> Feature:
-    return Feature(name=name, family="affinity", meaning=meaning, unit=unit, as_of=PAST, speaks_for=speaks_for)
+def _affinity(name: str, meaning: str, unit: str = "share", *, speaks_for: bool = False, as_of: str = PAST) -> Feature:
+    return Feature(name=name, family="affinity", meaning=meaning, unit=unit, as_of=as_of, speaks_for=speaks_for)
 
 
 def _source(name: str, meaning: str, unit: str) -> Feature:
-    return Feature(name=name, family="sources", meaning=meaning, unit=unit, as_of=FITTED)
+    return Feature(name=name, family="sources", meaning=meaning, unit=unit, as_of=BOTH)
 
 
 def _popularity(name: str, meaning: str, unit: str = "log count", *, speaks_for: bool = False) -> Feature:
@@ -71,8 +75,8 @@ def _recency(name: str, meaning: str, unit: str = "log seconds", as_of: str = LO
     return Feature(name=name, family="recency", meaning=meaning, unit=unit, as_of=as_of)
 
 
-def _habit(name: str, meaning: str, unit: str) -> Feature:
-    return Feature(name=name, family="user habits", meaning=meaning, unit=unit, as_of=PAST)
+def _habit(name: str, meaning: str, unit: str, as_of: str = PAST) -> Feature:
+    return Feature(name=name, family="user habits", meaning=meaning, unit=unit, as_of=as_of)
 
 
 def _item(name: str, meaning: str, unit: str) -> Feature:
@@ -98,12 +102,12 @@ FEATURES: Final = (
     _collaborative("following", "weights of what follows the user's past, decayed"),
     _collaborative("following_last", "weight of what follows the user's last item"),
     _collaborative("factors", "dot product of collaborative factors"),
-    _affinity("category", "the user's share in the item's categories x log popularity", "none"),
+    _affinity("category", "the user's share in the item's categories x log popularity", "none", as_of=LOG),
     _affinity("category_share", "the user's decayed share in the item's categories", speaks_for=True),
     _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand"),
     *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),
     _source("rank_best", "best rank in any source", "log rank"),
-    _source("fused", "sum of 1 / (60 + rank) over the sources", "none"),
+    _source("fused", f"sum of 1 / ({FUSION_OFFSET} + rank) over the sources", "none"),
     _source("n_sources", "how many sources proposed the item", "count"),
     *(_popularity(f"count_{w}", f"interactions of the last {w}") for w in WINDOWS),
     *(
@@ -121,16 +125,16 @@ FEATURES: Final = (
     _recency("age_published", "since publication; negative when it lies ahead", as_of=CATALOGUE),
     _recency("life_rate", "interactions a day since the first", "log rate"),
     _recency("item_pace", "mean time between the item's interactions"),
-    _habit("taken_before", "how often the user took this item", "count"),
+    _habit("taken_before", "interactions of the user with this item, of whatever kind", "count"),
     _habit("user_count", "the user's interactions", "log count"),
-    _habit("user_idle", "since the user's last interaction", "log seconds"),
-    _habit("user_span", "from the first of the user's last 50 interactions to the last", "log seconds"),
-    _habit("user_pace", "mean time between the user's last 50 interactions", "log seconds"),
-    _habit("user_repeats", "interactions with an item taken before", "share"),
-    _habit("user_popular", "mean log count of the user's recent items", "log count"),
-    _habit("popular_gap", "log count of the item minus user_popular", "log ratio"),
+    _habit("user_idle", "since the latest positive of the user's last 50 interactions", "log seconds"),
+    _habit("user_span", "from the first positive of the user's last 50 interactions to the latest", "log seconds"),
+    _habit("user_pace", "mean time between the positive of the user's last 50 interactions", "log seconds"),
+    _habit("user_repeats", "the user's interactions with an item not new to them, of whatever kind", "share"),
+    _habit("user_popular", "mean log count of the user's recent items", "log count", LOG),
+    _habit("popular_gap", "log count of the item minus user_popular", "log ratio", LOG),
     _habit("user_diversity", "1 - length of the mean text vector of the last 10 items", "none"),
-    _habit("user_weight", "mean weight of the user's last 50 interactions", "log weight"),
+    _habit("user_weight", "mean weight of the positive of the user's last 50 interactions", "log weight"),
     _habit("user_price", "mean log price of the user's last 50 items", "log price"),
     _habit("price_gap", "log price of the item minus user_price", "log ratio"),
     _habit("user_hour", "from the hour of day at which the user is usually there", "hours"),

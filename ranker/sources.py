@@ -312,9 +312,10 @@ class Sources:
         self.factors.save(neighbours / "factors.npz")
         np.save(neighbours / "alike.npy", self.alike)
         np.save(neighbours / "mean_vector.npy", self.mean_vector)
+        (neighbours / "price_attribute").write_text(self.price_attribute, encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0, price_attribute: str = "price") -> Self:
+    def load(cls, folder: Path, catalogue: Catalogue, *, serve_dim: int = 0) -> Self:
         """Read what `save` wrote."""
         neighbours = folder / "neighbours"
         return cls(
@@ -328,7 +329,7 @@ class Sources:
             Factors.load(neighbours / "factors.npz"),
             np.load(neighbours / "alike.npy", allow_pickle=False),
             np.load(neighbours / "mean_vector.npy", allow_pickle=False),
-            price_attribute=price_attribute,
+            price_attribute=(neighbours / "price_attribute").read_text(encoding="utf-8"),
         )
 
 

@@ -140,7 +140,7 @@ def train(
         )
         progress("fit sources", 0, 2)
         words = Words.fit_rows(texts)
-        early = fit_sources(frames.catalogue, texts, words, tuned.early, history, t1 or cutoff, config)
+        early = fit_sources(frames.catalogue, texts, words, tuned.early, history, cutoff if t1 is None else t1, config)
         progress("fit sources", 1, 2)
         sources = fit_sources(frames.catalogue, texts, words, tuned.final, history, cutoff, config)
         progress("fit sources", 2, 2)

@@ -166,6 +166,7 @@ def _fingerprint(frames: Frames, config: TrainConfig) -> str:
             asdict(config.candidates),
             asdict(config.neighbours),
             asdict(config.factors),
+            config.rules.price_attribute,
         ],
         "frames": [_digest(frame) for frame in (frames.catalogue.items, frames.interactions, frames.impressions)],
     }

@@ -41,10 +41,10 @@ def test_missing_file_is_named(copied):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format": 1}', "wanted bundle format 2, got 1; train again with this version"),
+        ('{"format": 1}', "wanted bundle format 3, got 1; train again with this version"),
         ("{", "wanted JSON, got a damaged file"),
-        ("[]", "wanted bundle format 2, got None"),
-        ('{"format": 2}', "wanted a complete manifest"),
+        ("[]", "wanted bundle format 3, got None"),
+        ('{"format": 3}', "wanted a complete manifest"),
     ],
 )
 def test_bundle_of_another_kind_says_so(copied, text, sentence):

@@ -1,5 +1,6 @@
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,3 +159,19 @@ def test_counter_agrees_with_counting_by_hand(events, asked):
     rows, since, before = (np.array(column) for column in zip(*asked, strict=True))
     expected = [sum(row == r and s <= time < b for row, time in events) for r, s, b in asked]
     assert counter.count(rows, before=before, since=since).tolist() == expected
+
+
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.05])
+def test_latest_share_of_a_short_log_knows_nothing_later(share):
+    """Of fewer interactions than one share of them holds, the window holds the latest one, whatever comes after."""
+    past = [("ann", "a", day) for day in range(1, 9)] + [("bob", "b", 9)]
+    asked = np.array([10 * DAY])
+    short, long = (
+        History.from_frames(catalogue("a", "b"), log(*rows))
+        for rows in (past, [*past, ("eve", "a", 10), ("eve", "b", 30)])
+    )
+    assert short.since_share(share, asked).tolist() == long.since_share(share, asked).tolist() == [9 * DAY]
+    for history in (short, long):
+        assert history.item_counts(
+            np.array([0, 1]), before=asked, since=history.since_share(share, asked)
+        ).tolist() == [0, 1]
