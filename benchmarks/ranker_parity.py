@@ -13,10 +13,11 @@ from ingest import columns as c
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
 from ranker.given import GivenRequests, given_features
-from ranker.history import Floats, History, Moments
+from ranker.history import History, Moments
 from ranker.query import GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items
+from ranker.timeline import Floats
 
 TOLERANCE = 1e-6
 GIVEN = 20
@@ -91,9 +92,8 @@ def _proposed_batch(shop: Shop, history: History, queries: list[Query], served: 
     out: list[Floats] = []
     for block in blocks(len(queries), len(ranker.catalogue)):
         situation = sources.situation(history, moments.take(block))
-        scores = sources.scores(situation, sources.everything)
         allowed = allowed_items(history, situation.moments, ranker.catalogue, RulesConfig())
-        pairs = propose(situation, scores, allowed, CandidatesConfig())
+        pairs = propose(sources, situation, allowed, CandidatesConfig())
         kept = [
             (number, row)
             for number, items in enumerate(served[block])
@@ -102,7 +102,7 @@ def _proposed_batch(shop: Shop, history: History, queries: list[Query], served: 
         key = pairs.query.astype(np.int64) * len(ranker.catalogue) + pairs.item
         wanted = np.array([number * len(ranker.catalogue) + row for number, row in kept], np.int64)
         place = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
-        features = compute(situation, sources.everything, scores, pairs.take(place), sources)
+        features = compute(situation, sources.everything, pairs.take(place), sources)
         features[key[place] != wanted] = np.nan
         ends = np.cumsum([len(items) for items in served[block]])
         out += np.split(features, ends[:-1])

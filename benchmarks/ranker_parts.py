@@ -25,9 +25,10 @@ from ranker.blend import Trees
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
-from ranker.history import Floats, Moments, microseconds
+from ranker.history import Moments, microseconds
 from ranker.query import Query
 from ranker.rules import RulesConfig, allowed_items
+from ranker.timeline import Floats
 
 GIB_IN_MIB = 1024
 TRAIN_MINUTES, TRAIN_GIB = 20, 8
@@ -202,10 +203,9 @@ class Parts:
             as_of=np.full(len(asked), microseconds(shop.live_until)),
         )
         situation = sources.situation(shop.live, moments)
-        scores = sources.scores(situation, sources.everything)
         allowed = allowed_items(shop.live, moments, sources.catalogue, RulesConfig())
-        pairs = propose(situation, scores, allowed, CandidatesConfig())
-        return lambda: compute(situation, sources.everything, scores, pairs, sources)
+        pairs = propose(sources, situation, allowed, CandidatesConfig())
+        return lambda: compute(situation, sources.everything, pairs, sources)
 
     def _rng(self) -> np.random.Generator:
         return np.random.default_rng(self.sizes.seed)

@@ -15,7 +15,7 @@ STAGES = {
     "situation": ("ranker.rank.Ranker._situation",),
     "items": ("ranker.sources.Sources.given",),
     "rules": ("ranker.rank.Ranker._allowed", "ranker.arrange.Arranger.arrange"),
-    "scores": ("ranker.sources.Sources.scores",),
+    "scores": ("ranker.candidates.score_all",),
     "propose": ("ranker.rank.propose",),
     "features": ("ranker.rank.compute",),
     "score": ("ranker.blend.Trees.score", "ranker.blend.Fusion.score"),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ranker.blend import Trees
-from ranker.history import Floats
+from ranker.timeline import Floats
 
 Score = Callable[[Floats], Any]
 

@@ -24,6 +24,7 @@ from ranker.catalogue import Catalogue
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History, Moments, Recent, microseconds
 from ranker.neighbours import NeighboursConfig, fit_together, history_weights
+from ranker.scores import interest_in_all
 from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ def text_interest(popular: Baseline, bundle: Path) -> Baseline:
 
     def scores(moments: Moments, recent: Recent) -> Floats:
         users = sources.interest.user_vectors(vectors[recent.items], recent.weights, recent.ages, recent.mask)
-        return sources.text_interest(users, sources.everything, ground.history, moments)
+        return interest_in_all(sources, users, ground.history, moments)
 
     return Baseline(ground, popular.popular, scores)
 

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.counter import Rows, Times
-from ranker.history import Floats
+from ranker.timeline import Floats
 
 ALIKE: Final = 20
 """Neighbours of each item."""

@@ -10,10 +10,10 @@ from ranker.caps import Caps
 from ranker.catalogue import Catalogue
 from ranker.diversity import PLACES, diverse, pool_size
 from ranker.explore import KEPT, explore, generator
-from ranker.history import Floats
 from ranker.rules import RulesConfig
 from ranker.slots import order_pairs
 from ranker.sources import SOURCES
+from ranker.timeline import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

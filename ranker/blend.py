@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from ranker.compiled import load_compiled
 from ranker.examples import Examples
-from ranker.history import Floats
 from ranker.registry import FEATURE_NAMES, FEATURES, FUSION_OFFSET
 from ranker.sources import SOURCES
+from ranker.timeline import Floats
 
 MIN_TREES = 10
 """Fewer never serve, however early the later window is best."""

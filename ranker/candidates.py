@@ -7,12 +7,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.best import best
 from ranker.counter import Rows
-from ranker.history import Floats
-from ranker.sources import POPULAR_SHARES, SOURCES, Situation
+from ranker.scores import Scores, score_all
+from ranker.situation import ItemSet, Situation
+from ranker.sources import SOURCES, Sources
+from ranker.timeline import POPULAR_SHARES, Floats, Hour
 
-EDGE: Final = 1e-5
-"""By how much of the lengths of two vectors their product may be off in single precision."""
+Places = npt.NDArray[np.int64]
+
+WORDS_COMPARED: Final = 3
+"""Items that share words, for each that the source proposes, whose words are all compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,36 +66,31 @@ class Candidates:
 
 
 def propose(
-    situation: Situation, scores: dict[str, Floats], allowed: npt.NDArray[np.bool_], config: CandidatesConfig
+    sources: Sources,
+    situation: Situation,
+    allowed: npt.NDArray[np.bool_],
+    config: CandidatesConfig,
+    scores: Scores | None = None,
 ) -> Candidates:
     """Take the best items of each source for each query, among those `allowed` [q, n_items].
+
+    `scores` are those of `score_all`, where they are known already.
 
     Personal sources propose nothing to a user without history, and no source proposes an item it scores 0 or less,
     interest and fresh aside, whose scores have no natural zero.
     """
+    scores = scores or score_all(sources, situation)
     warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
-    near_interest = EDGE * np.linalg.norm(situation.interest, axis=1)
-    near_factors = EDGE * np.linalg.norm(situation.factors, axis=1) * situation.longest_factors
     n_items = allowed.shape[1]
     pairs = [np.empty(0, np.int64)]
     found: list[tuple[int, npt.NDArray[np.integer]]] = [(0, np.empty(0, np.int64))]
     for query, its_own in enumerate(allowed):
+        look = _Look(situation, scores, sources.everything, query, its_own)
         for column, name in enumerate(SOURCES):
             size = getattr(config, name)
             if not size or not (warm[query] or name in POPULAR_SHARES):
                 continue
-            score = scores[name][query]
-            # Sums in single precision depend on what else is in the batch: who is near the edge is decided exactly.
-            if name in {"interest", "fresh"}:
-                top = _best(score, its_own & (score > -np.inf), size, near_interest[query])
-                values = situation.interest_in(query, top, situation.vectors[top])
-            elif name == "factors":
-                top = _best(score, its_own & (score > -near_factors[query]), size, near_factors[query])
-                values = situation.factors_in(query, top)
-                top, values = top[values > 0], values[values > 0]
-            else:
-                top = _best(score, its_own & (score > 0), size)
-                values = score[top]
+            top, values = look.best(name, size)
             top = top[np.lexsort((top, -values))][:size]
             pairs.append(query * n_items + top)
             found.append((column, np.arange(1, len(top) + 1)))
@@ -111,21 +111,92 @@ def blocks(n_queries: int, n_items: int, cells: int = 4_000_000) -> Iterator[sli
         yield slice(start, min(start + size, n_queries))
 
 
-def _best(score: Floats, allowed: npt.NDArray[np.bool_], size: int, slack: float = 0) -> npt.NDArray[np.int64]:
-    """Return the places of the `size` greatest allowed scores in no order, of equal ones the first.
+class _Look:
+    """One query's look over the sources: for each the best of what is allowed, with exact scores.
 
-    With `slack`, also of all that come so close to the least of them.
+    What is said of all items is off by a little, which depends on what else is in the batch: who is near the edge is
+    decided exactly.
     """
-    places = np.flatnonzero(allowed)
-    if len(places) <= size:
-        return places
-    values = score[places]
-    least = np.partition(values, len(values) - size)[len(values) - size]
-    if slack:
-        near: npt.NDArray[np.int64] = places[values >= least - slack]
-        return near
-    above, level = places[values > least], places[values == least]
-    return np.concatenate([above, level[: size - len(above)]])
+
+    def __init__(
+        self, situation: Situation, scores: Scores, items: ItemSet, query: int, allowed: npt.NDArray[np.bool_]
+    ) -> None:
+        self.situation = situation
+        self.scores = scores
+        self.items = items
+        self.query = query
+        self.allowed = allowed
+
+    def best(self, name: str, size: int) -> tuple[Places, Floats]:
+        """Return the `size` best places of a source or some more, in no order, and their scores."""
+        if name in POPULAR_SHARES:
+            return self._by_popularity(name, size)
+        if name in {"together", "following"}:
+            return self._by_few(name, size)
+        ways = {
+            "interest": self._by_interest,
+            "fresh": self._by_freshness,
+            "words": self._by_words,
+            "factors": self._by_factors,
+            "category": self._by_category,
+        }
+        return ways[name](size)
+
+    @property
+    def _hour(self) -> Hour:
+        return self.scores.hours[int(self.scores.hour[self.query])]
+
+    def _by_interest(self, size: int) -> tuple[Places, Floats]:
+        return self._nearest(np.where(self.allowed, self.scores.interest[self.query], -np.inf), size)
+
+    def _by_freshness(self, size: int) -> tuple[Places, Floats]:
+        fresh = self._hour.fresh[self.allowed[self._hour.fresh]]
+        return self._nearest(self.scores.interest[self.query][fresh], size, fresh)
+
+    def _nearest(self, about: Floats, size: int, rows: Places | None = None) -> tuple[Places, Floats]:
+        slack = 2 * float(self.scores.interest_off[self.query])  # one may be too high, the other too low
+        top = best(about, size, slack)
+        top = top if rows is None else rows[top]
+        return top, self.situation.interest_in(self.query, top, self.situation.vectors[top])
+
+    def _by_category(self, size: int) -> tuple[Places, Floats]:
+        return _positive(np.where(self.allowed, self.scores.category[self.query], 0), size)
+
+    def _by_factors(self, size: int) -> tuple[Places, Floats]:
+        slack = 2 * float(self.scores.factors_off[self.query])
+        scores = self.scores.factors[self.query]
+        top = best(np.where(self.allowed & (scores > -slack), scores, -np.inf), size, slack)
+        values = self.situation.factors_in(self.query, top)
+        return top[values > 0], values[values > 0]
+
+    def _by_popularity(self, name: str, size: int) -> tuple[Places, Floats]:
+        counts, most = self._hour.counts[name], self._hour.most[name]
+        top = most[self.allowed[most]][:size]
+        if len(top) == size or not self._hour.has_more(name):
+            return top, counts[top]
+        return _positive(np.where(self.allowed, counts, 0), size)
+
+    def _by_few(self, name: str, size: int) -> tuple[Places, Floats]:
+        scores = self.scores.few[name]
+        start, end = scores.indptr[self.query], scores.indptr[self.query + 1]
+        rows, values = scores.indices[start:end], scores.data[start:end]
+        kept = self.allowed[rows] & (values > 0)
+        rows, values = rows[kept], values[kept]
+        in_order = np.argsort(rows)  # of equal scores the first items come first
+        rows, values = rows[in_order], values[in_order]
+        top = best(values, size)
+        return rows[top], values[top]
+
+    def _by_words(self, size: int) -> tuple[Places, Floats]:
+        """Find items by some of the words, and compare those that come near by all of them."""
+        rows, _ = _positive(np.where(self.allowed, self.scores.of("words", self.query), 0), WORDS_COMPARED * size)
+        return rows, self.situation.words_in(self.query, self.items.words[rows])
+
+
+def _positive(scores: Floats, size: int) -> tuple[Places, Floats]:
+    rows = np.flatnonzero(scores > 0)
+    top = rows[best(scores[rows], size)]
+    return top, scores[top]
 
 
 def _union(

@@ -1,7 +1,7 @@
 """How often did something happen to a row before a moment? Binary search, for millions of rows."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -116,10 +116,14 @@ class AsOfCounter:
     @classmethod
     def load(cls, folder: Path, name: str) -> Self:
         """Memory-map what `save` wrote."""
-        return cls(
-            np.load(folder / f"{name}_keys.npy", mmap_mode="r"), np.load(folder / f"{name}_moments.npy", mmap_mode="r")
-        )
+        return cls(mapped(folder / f"{name}_keys.npy"), mapped(folder / f"{name}_moments.npy"))
 
     def _first_at(self, keys: Times) -> Times:
         found: Times = np.searchsorted(self._keys, keys)
         return found
+
+
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """Memory-map an array, as a plain one: NumPy's own class for mapped arrays makes each look at them slow."""
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array.view(np.ndarray)

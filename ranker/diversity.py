@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.caps import Tally
-from ranker.history import Floats
+from ranker.timeline import Floats
 
 PLACES = 100
 """Places that are filled with an eye to what stands above; those below follow the score."""

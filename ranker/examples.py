@@ -10,9 +10,10 @@ from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows, Times
 from ranker.features import compute
-from ranker.history import Floats, History, Moments
+from ranker.history import History, Moments
 from ranker.rules import allowed_items
 from ranker.sources import Sources
+from ranker.timeline import Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +154,9 @@ def make_examples(
     parts, drawn, found = [], [], 0
     for block in blocks(len(truth.moments), n_items):
         situation = sources.situation(history, truth.moments.take(block))
-        scores = sources.scores(situation, sources.everything)
         allowed = allowed_items(history, situation.moments, sources.catalogue)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])
-        pairs = propose(situation, scores, allowed, candidates)
+        pairs = propose(sources, situation, allowed, candidates)
         key = (pairs.query.astype(np.int64) + block.start) * n_items + pairs.item
         place = np.minimum(np.searchsorted(truth_key, key), len(truth_key) - 1)
         weight = np.where(truth_key[place] == key, truth_weight[place], 0)
@@ -164,7 +164,7 @@ def make_examples(
         kept = _keep(pairs, weight > 0, config.negatives, rng)
         drawn.append(_drawn(pairs.query, weight <= 0, kept))
         pairs, weight = pairs.take(kept), weight[kept]
-        features = compute(situation, sources.everything, scores, pairs, sources)
+        features = compute(situation, sources.everything, pairs, sources)
         parts.append((features, labels_of(weight), np.unique(pairs.query, return_counts=True)))
     as_of = [
         truth.moments.as_of[block][counted[0]]

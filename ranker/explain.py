@@ -5,10 +5,11 @@ import numpy.typing as npt
 
 from ranker.blend import Trees
 from ranker.candidates import Candidates
-from ranker.history import Floats
 from ranker.query import Comparison, FamilyDifference, FeatureDifference, FeatureWeight, Reason
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
-from ranker.sources import ItemSet, Situation, Sources
+from ranker.situation import ItemSet, Situation
+from ranker.sources import Sources
+from ranker.timeline import Floats
 
 PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "affinity"})
 REASONS = 3

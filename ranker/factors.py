@@ -38,8 +38,6 @@ class Factors:
         self.items: npt.NDArray[np.float64] = items.astype(np.float64)
         self.single: npt.NDArray[np.float32] = items.astype(np.float32)
         """The same in single precision, for a look over all items."""
-        self.longest = float(np.linalg.norm(self.items, axis=1).max(initial=0))
-        """Greatest length of an item's factors."""
         self._alpha = alpha
         self._regularization = regularization
         self._gram = self.items.T @ self.items + regularization * np.eye(items.shape[1])

@@ -10,26 +10,25 @@ from scipy import sparse
 from ranker.candidates import Candidates
 from ranker.counter import Rows
 from ranker.habits import context, habits
-from ranker.history import Floats
 from ranker.likeness import likeness
 from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
-from ranker.sources import SOURCES, ItemSet, Situation, Sources
+from ranker.situation import ItemSet, Situation
+from ranker.sources import SOURCES, Sources
+from ranker.timeline import Floats
 
-_AT_PAIRS = ("words", "together", "following", "category", "category_share")
 
-
-def compute(
-    situation: Situation, items: ItemSet, scores: dict[str, Floats], candidates: Candidates, sources: Sources
-) -> Floats:
+def compute(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> Floats:
     """Return features [n_candidates, n_features] in the order of `FEATURES`; NaN = not defined for this pair.
 
     Everything is as of each query's moment: nothing at or after it can change a value.
     """
     query, place = candidates.query, candidates.item
     rows = items.rows[place]
-    columns: dict[str, npt.NDArray[Any]] = {name: scores[name][query, place] for name in _AT_PAIRS}
-    columns |= _products(situation, items, candidates)
+    columns: dict[str, npt.NDArray[Any]] = _products(situation, items, candidates)
+    columns["category"] = columns["category_share"] * _log_popular(situation, query, rows)
+    columns["together"] = _at(situation.together, query, rows)
+    columns["following"] = _at(situation.following, query, rows)
     columns["interest_gap"] = columns["interest"] - situation.typical[query]
     columns |= likeness(situation, items, candidates)
     columns["together_last"] = _at(situation.last @ sources.together, query, rows)
@@ -48,13 +47,25 @@ def compute(
 
 
 def _products(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:
-    interest, factors = np.zeros((2, len(candidates)), np.float32)
+    """Multiply each query with its own candidates alone, so that a pair's numbers do not depend on who else asks."""
+    interest, factors, words, share = np.zeros((4, len(candidates)), np.float32)
     bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
     for number, (start, end) in enumerate(pairwise(bounds.tolist())):
         place = candidates.item[start:end]
         interest[start:end] = situation.interest_in(number, items.rows[place], items.vectors[place])
         factors[start:end] = situation.factors_in(number, items.rows[place])
-    return {"interest": interest, "factors": factors}
+        words[start:end] = situation.words_in(number, items.words[place])
+        share[start:end] = situation.taste_in(number, items.categories[place])
+    return {"interest": interest, "factors": factors, "words": words, "category_share": share}
+
+
+def _log_popular(situation: Situation, query: Rows, rows: Rows) -> Floats:
+    hours, hour = situation.hours
+    out = np.zeros(len(rows), np.float32)
+    for number, each in enumerate(hours):
+        of_hour = np.flatnonzero((hour[query] == number) & (rows >= 0))
+        out[of_hour] = each.log_popular[rows[of_hour]]
+    return out
 
 
 def _ranks(candidates: Candidates) -> dict[str, npt.NDArray[Any]]:

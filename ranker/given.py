@@ -12,9 +12,10 @@ from ranker.catalogue import Catalogue
 from ranker.counter import Rows
 from ranker.examples import Examples
 from ranker.features import compute
-from ranker.history import Floats, History, Moments
+from ranker.history import History, Moments
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES, Sources
+from ranker.timeline import Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,7 @@ def given_features(sources: Sources, history: History, requests: GivenRequests) 
             item=place.astype(np.int32),
             ranks=np.full((end - start, len(SOURCES)), np.nan, np.float32),
         )
-        scores = sources.scores(situation, items)
-        out[start:end] = compute(situation, items, scores, pairs, sources)
+        out[start:end] = compute(situation, items, pairs, sources)
     return out
 
 

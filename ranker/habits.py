@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ranker.counter import Rows
 from ranker.history import History, Moments, Recent
 from ranker.likeness import session_mask
-from ranker.sources import Situation
+from ranker.situation import Situation
 
 Columns = dict[str, npt.NDArray[np.floating[Any]]]
 

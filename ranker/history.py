@@ -16,12 +16,10 @@ import polars as pl
 
 from ingest import columns as c
 from ranker.catalogue import Catalogue
-from ranker.counter import AsOfCounter, Rows, Times
+from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.timeline import Floats, Hour, Timeline
 
-Floats = npt.NDArray[np.float32]
 EPOCH = datetime(1970, 1, 1)
-HOUR = 3_600_000_000
-HOURS_KEPT = 256
 
 
 def microseconds(moment: datetime) -> int:
@@ -79,10 +77,8 @@ class History:
         by_item: AsOfCounter,
         shown: AsOfCounter,
         clicked: AsOfCounter,
-        log_times: Times,
-        log_items: Rows,
+        timeline: Timeline,
         live: "History | None" = None,
-        hourly: "dict[tuple[int, int], Floats] | None" = None,
     ):
         self._users = users
         self._by_user = by_user
@@ -91,17 +87,8 @@ class History:
         self._by_item = by_item
         self._shown = shown
         self._clicked = clicked
-        self._log_times = log_times
-        self._log_items = log_items
+        self._timeline = timeline
         self._live = live
-        self._live_places = (
-            None
-            if live is None
-            else np.searchsorted(log_times, live._log_times, side="right") + np.arange(len(live._log_times))
-        )
-        self._hourly: dict[tuple[int, int], Floats] = {} if hourly is None else hourly
-        self._hour_seen = -1, 0
-        self._counted: tuple[int, Times] | None = None
         self._live_events: tuple[list[str], Rows, Times, Floats] | None = None
         self._root: History | None = None
         self._first_touches: Times | None = None
@@ -143,8 +130,7 @@ class History:
             AsOfCounter.from_events(items[liked], times[liked]),
             shown,
             clicked,
-            times[log].astype(np.int64),
-            items[log].astype(np.int32),
+            Timeline(times[log].astype(np.int64), items[log].astype(np.int32)),
         )
 
     def with_events(
@@ -181,10 +167,8 @@ class History:
             self._by_item,
             self._shown,
             self._clicked,
-            self._log_times,
-            self._log_items,
+            self._timeline.with_live(live._timeline),
             live,
-            self._hourly,
         )
         later._live_events = (list(user_ids), items, times, weights)
         later._root = self._root or self
@@ -303,29 +287,15 @@ class History:
 
     def log_counts(self, before: Times) -> Times:
         """Count all interactions of positive weight before each moment."""
-        counts = np.searchsorted(self._log_times, before, side="left")
-        return counts if self._live is None else counts + self._live.log_counts(before)
+        return self._timeline.count(before)
 
     def since_share(self, share: float, before: Times) -> Times:
-        """Return the moment since which the latest `share` of all interactions before each moment lie.
+        """Return the moment since which the latest `share` of all interactions before each moment lie."""
+        return self._timeline.since_share(share, before)
 
-        A window that adapts to the pace of the log: 1 % may be an hour of a busy shop or a year of a quiet one. It
-        holds one interaction at least, where there is one.
-        """
-        n_before = self.log_counts(before)
-        # At least one: a window of none would begin with the first event that is still to come.
-        n_inside = np.maximum((n_before * share).astype(np.int64), 1)
-        return self._log_time(np.maximum(n_before - n_inside, 0))
-
-    def popular(self, share: Sequence[float], n_items: int, as_of: Times) -> tuple[Floats, Times]:
-        """Count every item's interactions in windows that end at the last full hour before each moment.
-
-        Returns counts [n_hours, len(share), n_items] and, for each moment, its hour's place there. The hour keeps the
-        counts worth remembering: a service computes them once an hour, and anew when an event of an earlier hour comes.
-        """
-        hours, place = np.unique(as_of // HOUR * HOUR, return_inverse=True)
-        counts = [self._counts_of_hour(hour, share, n_items) for hour in hours.tolist()]
-        return counts[0][None] if len(counts) == 1 else np.stack(counts), place
+    def hours(self, n_items: int, as_of: Times) -> tuple[list[Hour], Times]:
+        """Return what was popular at the last full hour before each moment: distinct hours, and each moment's place."""
+        return self._timeline.hours(n_items, as_of)
 
     def events(self, *, before: int) -> tuple[Times, Rows, Floats, Times]:
         """Return user rows, item rows, weights and times before a moment, by user and time; without live events."""
@@ -354,7 +324,7 @@ class History:
             by_item,
             self._shown.moved(items[self._shown.rows()]),
             self._clicked.moved(items[self._clicked.rows()]),
-            *_by_time(by_item),
+            _by_time(by_item),
         )
 
     def save(self, folder: Path) -> None:
@@ -365,8 +335,8 @@ class History:
             counter.save(folder, name)
         np.save(folder / "user_items.npy", self._user_items)
         np.save(folder / "user_weights.npy", self._user_weights)
-        np.save(folder / "log_times.npy", self._log_times)
-        np.save(folder / "log_items.npy", self._log_items)
+        np.save(folder / "log_times.npy", self._timeline.times)
+        np.save(folder / "log_items.npy", self._timeline.items)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -376,65 +346,13 @@ class History:
         return cls(
             {user: row for row, user in enumerate(users)},
             AsOfCounter.load(folder, "by_user"),
-            np.load(folder / "user_items.npy", mmap_mode="r"),
-            np.load(folder / "user_weights.npy", mmap_mode="r"),
+            mapped(folder / "user_items.npy"),
+            mapped(folder / "user_weights.npy"),
             by_item,
             AsOfCounter.load(folder, "shown"),
             AsOfCounter.load(folder, "clicked"),
-            np.load(folder / "log_times.npy", mmap_mode="r"),
-            np.load(log_items, mmap_mode="r") if log_items.is_file() else _by_time(by_item)[1],
+            Timeline(mapped(folder / "log_times.npy"), mapped(log_items)) if log_items.is_file() else _by_time(by_item),
         )
-
-    def _log_time(self, positions: Times) -> Times:
-        """Return the times at these places of the whole log in order of time, at most those of its last; 0 without."""
-        own, live = self._log_times, self._live._log_times if self._live is not None else self._log_times[:0]
-        if not len(own) + len(live):
-            return np.zeros(np.shape(positions), np.int64)
-        positions = np.minimum(positions, len(own) + len(live) - 1)
-        if self._live_places is None or not len(live):
-            return np.asarray(own[positions], np.int64)
-        earlier = np.searchsorted(self._live_places, positions)
-        at = np.minimum(earlier, len(live) - 1)
-        if not len(own):
-            return np.asarray(live[at], np.int64)
-        times = own[np.clip(positions - earlier, 0, len(own) - 1)]
-        return np.where(self._live_places[at] == positions, live[at], times)
-
-    def _counts_of_hour(self, hour: int, share: Sequence[float], n_items: int) -> Floats:
-        key = (hour, self._live_before(hour))
-        if key not in self._hourly:
-            if len(self._hourly) >= HOURS_KEPT:
-                self._hourly.clear()
-            since = [int(self.since_share(part, np.asarray([hour]))[0]) for part in share]
-            self._hourly[key] = np.stack([self._counts(n_items, start, hour) for start in since]).astype(np.float32)
-        return self._hourly[key]
-
-    def _live_before(self, hour: int) -> int:
-        """Return a number that tells apart what live events there are before an hour; 0 for none."""
-        if self._live is None:
-            return 0
-        if self._hour_seen[0] != hour:
-            n_before = int(np.searchsorted(self._live._log_times, hour))
-            events = (self._live._log_times[:n_before].tobytes(), self._live._log_items[:n_before].tobytes())
-            self._hour_seen = hour, hash(events) if n_before else 0
-        return self._hour_seen[1]
-
-    def _counts(self, n_items: int, since: int, before: int) -> Times:
-        """Count every item's interactions in `since <= time < before`, as `item_counts` does, from the log in order."""
-        start, end = np.searchsorted(self._log_times, [since, before])
-        counts = self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
-        return counts if self._live is None else counts + self._live._counts(n_items, since, before)
-
-    def _counts_to(self, n_items: int, end: int) -> Times:
-        """Count all up to a place in the log, from the place counted last: neighbouring hours lie close together."""
-        at, counts = self._counted or (0, np.zeros(n_items, np.int64))
-        between = self._counts_within(n_items, min(at, end), max(at, end))
-        counts = counts + between if end >= at else counts - between
-        self._counted = end, counts
-        return counts
-
-    def _counts_within(self, n_items: int, start: int, end: int) -> Times:
-        return np.bincount(self._log_items[start:end], minlength=n_items)
 
     def _counters(self) -> dict[str, AsOfCounter]:
         return {"by_user": self._by_user, "by_item": self._by_item, "shown": self._shown, "clicked": self._clicked}
@@ -453,11 +371,11 @@ class History:
         return items, weights, np.where(inside, self._by_user.time_at(position), 0)
 
 
-def _by_time(by_item: AsOfCounter) -> tuple[Times, Rows]:
-    """Return times and items of all events in order of time."""
+def _by_time(by_item: AsOfCounter) -> Timeline:
+    """Return all events in order of time."""
     times = by_item.time_at(np.arange(len(by_item)))
     order = np.argsort(times, kind="stable")
-    return times[order], by_item.rows()[order]
+    return Timeline(times[order], by_item.rows()[order])
 
 
 def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:

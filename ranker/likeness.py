@@ -5,9 +5,10 @@ from typing import Final
 import numpy as np
 
 from ranker.candidates import Candidates
-from ranker.history import Floats, Recent
+from ranker.history import Recent
 from ranker.neighbours import SESSION_US
-from ranker.sources import ItemSet, Situation
+from ranker.situation import ItemSet, Situation
+from ranker.timeline import Floats
 
 SIMILAR_TO: Final = 10
 """Similarity is taken to this many of the user's latest items."""

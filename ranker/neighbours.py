@@ -2,16 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from ranker.counter import Rows, Times
-from ranker.history import Floats, Recent
+from ranker.history import Recent
+from ranker.timeline import Floats
 
 SESSION_US = 1_800_000_000
 """Half an hour without an interaction ends a session, as web analytics have it."""
+_EVENTS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +52,16 @@ def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: 
     weighted = sparse.diags_array(1 / busy) @ matrix
     norm = np.sqrt(np.asarray(weighted.multiply(matrix).sum(axis=0)).ravel())
     columns = matrix.T.tocsr()
+    least = config.shrinkage * np.median(1 / busy)
     block = max(1, int(2e7 // max(n_items, 1)))
     parts = []
     for start in range(0, n_items, block):
-        product = (columns[start : start + block] @ weighted).tocoo()
-        rows = product.row + start
-        keep = rows != product.col
-        shrunk = norm[rows] * norm[product.col] + config.shrinkage * np.median(1 / busy)
-        parts.append((rows[keep], product.col[keep], (product.data / shrunk)[keep]))
-    return _strongest(parts, n_items, config.size)
+        product = (columns[start : start + block] @ weighted).tocsr()
+        row = start + np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
+        product.data = product.data / (norm[row] * norm[product.indices] + least)
+        product.data[row == product.indices] = 0  # an item is not its own neighbour
+        parts.append(_strongest(product, config.size))
+    return sparse.vstack(parts, format="csr")
 
 
 def fit_following(users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:
@@ -66,45 +70,73 @@ def fit_following(users: Times, items: Rows, times: Times, n_items: int, config:
     Interactions of the same instant have no order and count half in each direction. Events must be ordered by user and
     time. Returns [n_items, n_items]: row = the earlier item.
     """
-    age = _age_weights(times, config.half_life)
+    steps = _Steps(users, items, times, config)
+    total, popular = np.full((2, n_items), config.shrinkage)
+    for earlier, later, weight in steps:
+        total += np.bincount(earlier, weight, n_items)
+        popular += np.bincount(later, weight, n_items)
+    total, popular = np.sqrt(total), np.sqrt(popular)
     parts = []
-    for lag in range(1, config.max_lag + 1):
-        same = (users[lag:] == users[:-lag]) & (items[lag:] != items[:-lag])
-        earlier, later = items[:-lag][same], items[lag:][same]
-        weight = config.lag_decay ** (lag - 1) * age[lag:][same]
-        apart = (times[lag:] - times[:-lag])[same]
-        weight = np.where(apart <= SESSION_US, weight * config.session_weight, weight)
-        instant = apart == 0
-        weight = np.where(instant, weight / 2, weight).astype(np.float32)
-        parts.append((earlier, later, weight))
-        parts.append((later[instant], earlier[instant], weight[instant]))
-    counts = _sum(parts, n_items)
-    total = np.asarray(counts.sum(axis=1)).ravel() + config.shrinkage
-    popular = np.sqrt(np.asarray(counts.sum(axis=0)).ravel() + config.shrinkage)
-    coo = counts.tocoo()
-    return _strongest(
-        [(coo.row, coo.col, coo.data / (np.sqrt(total)[coo.row] * popular[coo.col]))], n_items, config.size
-    )
+    for start, end in _blocks(np.bincount(items, minlength=n_items)):
+        inside = [
+            (earlier[here] - start, later[here], weight[here])
+            for earlier, later, weight in steps
+            for here in [(earlier >= start) & (earlier < end)]
+        ]
+        row, column, weight = (np.concatenate(arrays) for arrays in zip(*inside, strict=True))
+        counts = sparse.coo_matrix((weight, (row, column)), shape=(end - start, n_items)).tocsr()
+        row = start + np.repeat(np.arange(end - start), np.diff(counts.indptr))
+        counts.data = counts.data / (total[row] * popular[counts.indices])
+        parts.append(_strongest(counts, config.size))
+    return sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((n_items, n_items), dtype=np.float32)
+
+
+class _Steps:
+    """Pairs of items that the same user took within a few steps: earlier item, later item, weight; a part for each lag.
+
+    Made anew each time they are gone through: all of them together are many times the log.
+    """
+
+    def __init__(self, users: Times, items: Rows, times: Times, config: NeighboursConfig) -> None:
+        self.users, self.items, self.times, self.config = users, items, times, config
+        self.age = _age_weights(times, config.half_life)
+
+    def __iter__(self) -> Iterator[tuple[Rows, Rows, Floats]]:
+        users, items, times, config = self.users, self.items, self.times, self.config
+        for lag in range(1, config.max_lag + 1):
+            same = (users[lag:] == users[:-lag]) & (items[lag:] != items[:-lag])
+            earlier, later = items[:-lag][same], items[lag:][same]
+            weight = config.lag_decay ** (lag - 1) * self.age[lag:][same]
+            apart = (times[lag:] - times[:-lag])[same]
+            weight = np.where(apart <= SESSION_US, weight * config.session_weight, weight)
+            instant = apart == 0
+            weight = np.where(instant, weight / 2, weight).astype(np.float32)
+            yield earlier, later, weight
+            yield later[instant], earlier[instant], weight[instant]
 
 
 def history_weights(recent: Recent, n_items: int, decay: float) -> sparse.csr_matrix:
-    """Return how much each item of a query's past counts [q, n_items]: each `decay` times the next newer, sum 1."""
+    """Return how much each item of a query's past counts [q, n_items]: each `decay` times the next newer, sum 1.
+
+    An item that was taken again has an entry for each time.
+    """
     mask = recent.mask
     back = mask[:, ::-1].cumsum(axis=1)[:, ::-1] - 1
-    weights = np.where(mask, decay**back * np.log1p(recent.weights), 0).astype(np.float32)
-    query, _ = np.nonzero(mask)
-    matrix = sparse.csr_matrix((weights[mask], (query, recent.items[mask])), shape=(len(mask), n_items))
-    total = np.asarray(matrix.sum(axis=1)).ravel()
-    return sparse.diags_array(1 / np.where(total > 0, total, 1)).astype(np.float32) @ matrix
+    weights = np.where(mask, decay**back * np.log1p(recent.weights), 0)
+    total = weights.sum(axis=1, keepdims=True)
+    shares = (weights / np.where(total > 0, total, 1)).astype(np.float32)
+    ends = np.concatenate([[0], mask.sum(axis=1).cumsum()])
+    return sparse.csr_matrix((shares[mask], recent.items[mask], ends), shape=(len(mask), n_items))
 
 
 def last_items(recent: Recent, n_items: int) -> sparse.csr_matrix:
     """Return 1 for the latest item of each query's past [q, n_items]."""
     length = recent.mask.shape[1]
     latest = length - 1 - recent.mask[:, ::-1].argmax(axis=1) if length else np.zeros(len(recent.mask), np.int64)
-    query = np.flatnonzero(recent.mask.any(axis=1))
-    columns = recent.items[query, latest[query]]
-    return sparse.csr_matrix((np.ones(len(query), np.float32), (query, columns)), shape=(len(recent.mask), n_items))
+    warm = np.asarray(recent.mask.any(axis=1))
+    columns = recent.items[np.flatnonzero(warm), latest[warm]]
+    ends = np.concatenate([[0], warm.cumsum()])
+    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=(len(warm), n_items))
 
 
 def _age_weights(times: Times, half_life: float) -> Floats:
@@ -129,23 +161,27 @@ def _interaction_matrix(
     return sparse.csr_matrix((weights[chosen], (rows[chosen], items[kept][chosen])), shape=(len(names), n_items))
 
 
-def _sum(parts: list[tuple[Rows, Rows, Floats]], n_items: int) -> sparse.csr_matrix:
-    rows, columns, weights = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return sparse.coo_matrix((weights, (rows, columns)), shape=(n_items, n_items)).tocsr()
+def _blocks(events: npt.NDArray[np.integer]) -> Iterator[tuple[int, int]]:
+    """Cut items, given the events of each, into runs of about a million events."""
+    block = np.cumsum(events) // _EVENTS_AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(events)]
+    return pairwise(bounds) if len(events) else iter(())
 
 
-def _strongest(parts: list[tuple[Rows, Rows, Floats]], n_items: int, size: int) -> sparse.csr_matrix:
-    picked = list(_strongest_of_each_row(parts, size))
-    return (
-        _sum(picked, n_items).astype(np.float32) if picked else sparse.csr_matrix((n_items, n_items), dtype=np.float32)
-    )
-
-
-def _strongest_of_each_row(
-    parts: list[tuple[Rows, Rows, Floats]], size: int
-) -> Iterator[tuple[Rows, Rows, npt.NDArray[np.float32]]]:
-    for part in parts:
-        order = np.lexsort((part[1], -part[2], part[0]))
-        rows, columns, weights = part[0][order], part[1][order], part[2][order]
-        within = np.arange(len(rows)) - np.searchsorted(rows, rows, side="left")
-        yield rows[within < size], columns[within < size], weights[within < size]
+def _strongest(weights: sparse.csr_matrix, size: int) -> sparse.csr_matrix:
+    """Leave each row its `size` greatest weights over 0, of equals those of the first columns."""
+    kept = []
+    for start, end in pairwise(weights.indptr.tolist()):
+        row = weights.data[start:end]
+        places = np.flatnonzero(row > 0)
+        if len(places) > size:
+            least = np.partition(row, len(row) - size)[len(row) - size]
+            above, level = np.flatnonzero(row > least), np.flatnonzero(row == least)
+            level = level[np.argsort(weights.indices[start:end][level])]
+            places = np.concatenate([above, level[: size - len(above)]])
+        places = places[np.argsort(weights.indices[start:end][places])]
+        kept.append(start + places)
+    ends = np.concatenate([[0], np.cumsum([len(places) for places in kept])])
+    chosen = np.concatenate(kept) if kept else np.empty(0, np.int64)
+    found = weights.data[chosen].astype(np.float32), weights.indices[chosen].astype(np.int32), ends.astype(np.int32)
+    return sparse.csr_matrix(found, shape=weights.shape)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from ranker.counter import Rows, Times
 from ranker.history import History
 from ranker.registry import DAY, SHARES, WINDOWS
-from ranker.sources import POPULAR_SHARES, Situation, Sources
+from ranker.situation import Situation
+from ranker.sources import Sources
 
 Columns = dict[str, npt.NDArray[np.floating[Any]]]
 
@@ -19,20 +20,24 @@ CTR_PRIOR: Final = 10.0
 def popularity(situation: Situation, rows: Rows, query: Rows, sources: Sources) -> Columns:
     """Count what happened with each pair's item before its query's moment; rows of -1 were never touched."""
     history, as_of = situation.history, situation.moments.as_of
-    before = as_of[query]
-    since = [before - window for window in WINDOWS.values()]
-    since += [history.since_share(share, as_of)[query] for share in SHARES.values()]
-    counts = history.item_counts(rows, before=before, since=np.stack(since))
+    alone = len(as_of) == 1  # one moment, looked up once, is the same for all pairs
+    before = as_of if alone else as_of[query]
+    since = np.stack(
+        [as_of - window for window in WINDOWS.values()]
+        + [history.since_share(share, as_of) for share in SHARES.values()]
+    )
+    counts = history.item_counts(rows, before=before, since=since if alone else since[:, query])
     out: Columns = {f"count_{name}": np.log1p(count) for name, count in zip(WINDOWS, counts, strict=False)}
     total = history.log_counts(as_of)
     for (name, share), count in zip(SHARES.items(), counts[len(WINDOWS) :], strict=True):
-        out[f"share_{name}"] = 1e4 * count / np.maximum(total * share, 1)[query]
+        worth = np.maximum(total * share, 1)
+        out[f"share_{name}"] = 1e4 * count / (worth if alone else worth[query])
     everything = history.item_counts(rows, before=before)
     out["count_all"] = np.log1p(everything)
     out["trend"] = np.log((out["share_1%"] + 1) / (out["share_25%"] + 1))
     year_ago = before - 365 * DAY
     out["season"] = np.log1p(history.item_counts(rows, before=year_ago + 30 * DAY, since=year_ago))
-    out |= _clicks(history, rows, as_of, query)
+    out |= _clicks(history, rows, before, query, as_of)
     out["alike_popular"] = _alike_popular(situation, rows, query, sources)
     out |= _ages(history, rows, before, everything)
     return out
@@ -47,8 +52,8 @@ def published(rows: Rows, before: Times, published_at: Times) -> npt.NDArray[np.
     return np.asarray(np.sign(seconds) * np.log1p(np.abs(seconds)))
 
 
-def _clicks(history: History, rows: Rows, as_of: Times, query: Rows) -> Columns:
-    shown, clicked = history.exposure(rows, before=as_of[query])
+def _clicks(history: History, rows: Rows, before: Times, query: Rows, as_of: Times) -> Columns:
+    shown, clicked = history.exposure(rows, before=before)
     all_shown, all_clicked = history.exposure_total(as_of)
     average = (all_clicked / np.maximum(all_shown, 1))[query]
     rate = (clicked + CTR_PRIOR * average) / (shown + CTR_PRIOR)
@@ -56,15 +61,15 @@ def _clicks(history: History, rows: Rows, as_of: Times, query: Rows) -> Columns:
 
 
 def _alike_popular(situation: Situation, rows: Rows, query: Rows, sources: Sources) -> npt.NDArray[np.floating[Any]]:
-    counts, hour = situation.history.popular(
-        list(POPULAR_SHARES.values()), len(sources.catalogue), situation.moments.as_of
-    )
-    taken = np.log1p(counts[:, list(POPULAR_SHARES).index("popular")])
     alike = sources.alike[rows]
     known = (rows >= 0) & (alike[:, 0] >= 0)
-    mean = np.where(alike >= 0, taken[hour[query][:, None], alike], 0).sum(axis=1) / np.maximum(
-        (alike >= 0).sum(axis=1), 1
-    )
+    hours, hour = situation.hours
+    taken = np.zeros(alike.shape)
+    for number, each in enumerate(hours):
+        of_hour = slice(None) if len(hours) == 1 else hour[query] == number
+        taken[of_hour] = each.log_popular[alike[of_hour]]
+    there = alike >= 0
+    mean = np.where(there, taken, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     return np.where(known, mean, np.nan)
 
 

@@ -26,11 +26,13 @@ from ranker.explain import compare, reasons
 from ranker.features import compute
 from ranker.fresh_places import with_places
 from ranker.given import GivenRequests, given_features
-from ranker.history import Floats, History, Moments, microseconds
+from ranker.history import History, Moments, microseconds
 from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
-from ranker.sources import SOURCES, ItemSet, Situation, Sources
+from ranker.situation import ItemSet, Situation
+from ranker.sources import SOURCES, Sources
+from ranker.timeline import Floats
 
 VIEW_WEIGHT = 1.0
 
@@ -120,9 +122,8 @@ class Ranker:
         situation = self._situation(query, history or self.history)
         allowed, held_back = self._allowed(situation.history, situation.moments, query)
         items = self._sources.everything
-        scores = self._sources.scores(situation, items)
-        pairs = propose(situation, scores, allowed[None], self._candidates)
-        features = self._features(situation, items, scores, pairs)
+        pairs = propose(self._sources, situation, allowed[None], self._candidates)
+        features = compute(situation, items, pairs, self._sources)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
         placed = self._arranger.arrange(pairs, self._blend.score(features), allowed[None], wish)
         known = placed.pair[placed.pair >= 0]
@@ -157,12 +158,12 @@ class Ranker:
         rows = self.catalogue.rows(item.item_id for item in items)
         texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
         given = self._sources.given(rows, texts, [item.categories for item in items])
-        scores = self._sources.scores(situation, given)
         pairs = every_pair(1, len(items))
-        features = self._features(situation, given, scores, pairs)
+        features = compute(situation, given, pairs, self._sources)
         score = self._blend_given.score(features)
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
+        numbers = features.tolist()
         because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
         asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
@@ -174,7 +175,7 @@ class Ranker:
                     score=float(score[row]),
                     probability=likely[row],
                     reasons=because[place],
-                    features=tuple(features[row].tolist()),
+                    features=tuple(numbers[row]),
                 )
                 for place, row in enumerate(order.tolist())
             ),
@@ -208,10 +209,9 @@ class Ranker:
         parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
         for block in blocks(len(moments), len(items)):
             situation = self._sources.situation(history, moments.take(block))
-            scores = self._sources.scores(situation, items)
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
-            pairs = propose(situation, scores, allowed, self._candidates)
-            score = self._blend.score(self._features(situation, items, scores, pairs))
+            pairs = propose(self._sources, situation, allowed, self._candidates)
+            score = self._blend.score(compute(situation, items, pairs, self._sources))
             placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k))
             parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
@@ -268,9 +268,6 @@ class Ranker:
 
     def _text_of(self, item: GivenItem) -> str:
         return item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
-
-    def _features(self, situation: Situation, items: ItemSet, scores: dict[str, Floats], pairs: Candidates) -> Floats:
-        return compute(situation, items, scores, pairs, self._sources)
 
     def _probabilities(self, blend: str, score: npt.NDArray[np.float64]) -> Sequence[float | None]:
         curve = self._calibrations.get(blend)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
-from ranker.history import HOUR
 from ranker.sources import SOURCES
+from ranker.timeline import HOUR
 
 DAY: Final = 24 * HOUR
 

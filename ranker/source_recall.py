@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.examples import Truth, known_items
-from ranker.history import Floats, History
+from ranker.history import History
 from ranker.rules import allowed_items
+from ranker.scores import Scores, score_all
 from ranker.sources import PERSONAL, SOURCES, Sources
 
 AT: Final = 500
@@ -58,14 +59,14 @@ def recall_of_sources(sources: Sources, history: History, truth: Truth, config: 
         inside = bounds[(truth.query[bounds] >= block.start) & (truth.query[bounds] < block.stop)]
         query, item = truth.query[inside] - block.start, truth.item[inside]
         situation = sources.situation(history, truth.moments.take(block))
-        scores = sources.scores(situation, sources.everything)
+        scores = score_all(sources, situation)
         allowed = allowed_items(history, situation.moments, sources.catalogue)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])
         warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
         for column, name in enumerate(SOURCES):
             speaks = warm[query] if name in (*PERSONAL, "fresh") else np.ones(len(query), bool)
-            found[column] += int((speaks & _within(scores[name], allowed, query, item, name)).sum())
-        pairs = propose(situation, scores, allowed, config)
+            found[column] += int((speaks & _within(scores, allowed, query, item, name)).sum())
+        pairs = propose(sources, situation, allowed, config, scores)
         key = pairs.query.astype(np.int64) * n_items + pairs.item
         place = np.minimum(np.searchsorted(key, query.astype(np.int64) * n_items + item), max(len(key) - 1, 0))
         if not len(key):
@@ -84,16 +85,15 @@ def recall_of_sources(sources: Sources, history: History, truth: Truth, config: 
 
 
 def _within(
-    score: Floats, allowed: npt.NDArray[np.bool_], query: npt.NDArray[Any], item: npt.NDArray[Any], name: str
+    scores: Scores, allowed: npt.NDArray[np.bool_], query: npt.NDArray[Any], item: npt.NDArray[Any], name: str
 ) -> npt.NDArray[np.bool_]:
     """Mark the items that stand among the first 500 allowed ones of a source, behind all that score alike."""
-    own = score[query, item]
-    speaks = allowed[query, item] & np.isfinite(own)
-    if name not in {"interest", "fresh"}:
-        speaks &= own > 0
-    rank = np.zeros(len(query), np.int64)
-    for number in np.unique(query):
-        of_query = np.flatnonzero(query == number)
-        ordered = np.sort(score[number][allowed[number]])
-        rank[of_query] = len(ordered) - np.searchsorted(ordered, own[of_query], side="left")
-    return np.asarray(speaks & (rank <= AT))
+    within = np.zeros(len(query), bool)
+    for number in np.unique(query).tolist():
+        score = scores.of(name, number)
+        rivals = score[allowed[number]]
+        for place in np.flatnonzero(query == number).tolist():
+            own = score[item[place]]
+            speaks = allowed[number, item[place]] and own > (-np.inf if name in {"interest", "fresh"} else 0)
+            within[place] = speaks and np.count_nonzero(rivals >= own) <= AT
+    return within

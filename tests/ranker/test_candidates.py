@@ -1,22 +1,61 @@
+"""The best of every source are found exactly, however they are looked for."""
+
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
 
-from ranker.candidates import _best
-
-ALL = np.ones(5, bool)
+from ranker import shared_words
+from ranker.best import best
+from ranker.timeline import Timeline
 
 
 def test_of_equal_scores_the_first_in_the_catalogue_stay():
-    score = np.array([1, 2, 1, 3, 1], np.float32)
-    assert sorted(_best(score, ALL, 3).tolist()) == [0, 1, 3]
+    assert sorted(best(np.array([1, 2, 1, 3, 1], np.float32), 3).tolist()) == [0, 1, 3]
 
 
 def test_what_is_not_allowed_takes_no_place():
-    score = np.array([9, 2, 1, 3, 1], np.float32)
-    allowed = np.array([False, True, True, True, True])
-    assert sorted(_best(score, allowed, 2).tolist()) == [1, 3]
+    assert sorted(best(np.array([-np.inf, 2, 1, 3, 1], np.float32), 2).tolist()) == [1, 3]
+    assert sorted(best(np.array([-np.inf, 2, -np.inf, 3, -np.inf], np.float32), 4).tolist()) == [1, 3]
 
 
 def test_with_slack_all_stay_that_come_close_to_the_least():
     score = np.array([5.0, 3.0, 2.99, 2.9, 4.0], np.float32)
-    assert sorted(_best(score, ALL, 3, 0.05).tolist()) == [0, 1, 2, 4]
-    assert sorted(_best(score, ALL, 3, 0.005).tolist()) == [0, 1, 4]
+    assert sorted(best(score, 3, 0.05).tolist()) == [0, 1, 2, 4]
+    assert sorted(best(score, 3, 0.005).tolist()) == [0, 1, 4]
+
+
+@pytest.mark.parametrize("n_values", [2, 50, 100_000])
+@given(seed=st.integers(0, 1_000), size=st.integers(1, 300), shut=st.floats(0, 1), decimals=st.integers(0, 3))
+def test_best_are_those_of_sorting(n_values, seed, size, shut, decimals):
+    """Also where many are equal, hardly any is allowed, or the greatest all stand together."""
+    rng = np.random.default_rng(seed)
+    score = np.round(rng.standard_normal(n_values), decimals).astype(np.float32)
+    score[rng.random(n_values) < shut] = -np.inf
+    if seed % 3 == 0:
+        score.sort()
+    order = np.lexsort((np.arange(n_values), -score))[:size]
+    assert sorted(best(score, size).tolist()) == sorted(order[score[order] > -np.inf].tolist())
+
+
+def test_words_that_every_fifth_item_has_find_nothing(monkeypatch):
+    monkeypatch.setattr(shared_words, "_COMMON_FROM", 2)
+    words = sparse.csr_matrix(np.array([[1, 1, 0], [1, 0, 2], [1, 0, 0], [1, 3, 0]], np.float32))
+    assert shared_words.rare_words(words).toarray().tolist() == [[0, 0, 0, 0], [1, 0, 0, 3], [0, 2, 0, 0]]
+
+
+def test_only_the_weightiest_words_are_looked_for(monkeypatch):
+    monkeypatch.setattr(shared_words, "WEIGHTIEST", 2)
+    profile = sparse.csr_matrix(np.array([[0, 1, 3, 2], [4, 0, 0, 0], [5, 6, 0, 7]], np.float32))
+    by_word = sparse.csr_matrix(np.array([[1, 0], [1, 1], [0, 1], [0, 0]], np.float32))
+    found = shared_words.weightiest(profile, by_word).toarray().tolist()
+    assert found == [[0, 1, 3, 0], [4, 0, 0, 0], [5, 6, 0, 0]]
+
+
+def test_most_taken_of_an_hour_come_in_order():
+    taken = np.array([3, 1, 1, 3, 3, 0], np.int32)
+    (hour,), _ = Timeline(np.arange(6), taken).hours(5, np.array([3_600_000_000]))
+    assert hour.most["evergreen"].tolist() == [3, 1, 0]
+    assert not hour.has_more("evergreen")
+    assert hour.fresh.tolist() == [0, 1, 2, 4]

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from ranker.habits import context, habits
-from ranker.history import HOUR, History, Moments
+from ranker.history import History, Moments
 from ranker.neighbours import history_weights, last_items
-from ranker.sources import Situation
+from ranker.situation import Situation
+from ranker.timeline import HOUR
 from tests.ranker.conftest import DAY, catalogue, log
 
 ITEMS = catalogue("a", "b", "z")
@@ -18,6 +20,7 @@ THURSDAY = 0
 def situation(history: History, user: str, as_of: int) -> Situation:
     moments = Moments(users=history.user_rows([user]), as_of=np.array([as_of]))
     recent = history.recent(moments, 50)
+    nothing = csr_matrix((1, 3), dtype=np.float32)
     return Situation(
         moments=moments,
         history=history,
@@ -26,11 +29,14 @@ def situation(history: History, user: str, as_of: int) -> Situation:
         factors=np.zeros((1, 2)),
         past=history_weights(recent, 3, 0.8),
         last=last_items(recent, 3),
+        words=nothing,
+        taste=nothing,
+        together=nothing,
+        following=nothing,
         vectors=np.zeros((3, 2), np.float32),
         typical=np.zeros(1),
         newcomers=np.zeros(1, np.float32),
         item_factors=np.zeros((3, 2)),
-        longest_factors=0.0,
         new_from=moments.as_of,
     )
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ingest import columns as c
 from ranker.counter import AsOfCounter
-from ranker.history import HOUR, History, Moments
+from ranker.history import History, Moments
+from ranker.timeline import HOUR, POPULAR_SHARES
 from tests.ranker.conftest import DAY, catalogue, log
 
 
@@ -82,6 +83,10 @@ def test_saved_history_answers_the_same(small, tmp_path):
     assert loaded.log_counts(np.array([3 * DAY])).tolist() == [3]
 
 
+def ever_taken(history: History, n_items: int, as_of: np.ndarray) -> list[list[float]]:
+    return [hour.counts["evergreen"].tolist() for hour in history.hours(n_items, as_of)[0]]
+
+
 def test_popular_counts_end_at_the_last_full_hour():
     items = catalogue("a")
     noon = DAY + 12 * 3_600_000_000
@@ -89,8 +94,8 @@ def test_popular_counts_end_at_the_last_full_hour():
         pl.Series(c.OCCURRED_AT, [noon - 1, noon], pl.Datetime("us"))
     )
     history = History.from_frames(items, frame)
-    counts, place = history.popular([1.0], 1, np.array([noon + 60_000_000, noon - 1]))
-    assert counts[place, 0, 0].tolist() == [1, 0]
+    hours, place = history.hours(1, np.array([noon + 60_000_000, noon - 1]))
+    assert [hours[n].counts["evergreen"].tolist() for n in place] == [[1], [0]]
 
 
 def whole_and_live(hours: list[tuple[int, int]], n_live: int) -> tuple[History, History]:
@@ -121,30 +126,31 @@ def test_windows_by_share_hold_live_events_like_those_of_a_log(hours, n_live, so
     as_of = np.arange(0, 33) * HOUR
     for share in (0.05, 0.25, 1.0):
         assert live.since_share(share, as_of).tolist() == whole.since_share(share, as_of).tolist()
-    popular = [history.popular([0.05, 0.25, 1.0], 2, as_of)[0].tolist() for history in (live, whole)]
-    assert popular[0] == popular[1]
-    since = whole.since_share(0.25, as_of)
-    counted = [
-        whole.item_counts(np.array([0, 1]), before=b, since=s).tolist() for b, s in zip(as_of, since, strict=True)
-    ]
-    assert [row[1] for row in popular[1]] == counted
+    for name, share in POPULAR_SHARES.items():
+        popular = [[hour.counts[name].tolist() for hour in log.hours(2, as_of)[0]] for log in (live, whole)]
+        assert popular[0] == popular[1]
+        since = whole.since_share(share, as_of)
+        counted = [
+            whole.item_counts(np.array([0, 1]), before=b, since=s).tolist() for b, s in zip(as_of, since, strict=True)
+        ]
+        assert popular[1] == counted
 
 
 def test_popular_counts_a_live_event_that_comes_after_its_hour_was_counted(small):
     items, history = small
     asked = np.array([10 * DAY])
     on_time = history.with_events(["eve"], items.rows(["z"]), [9 * DAY], [1.0])
-    assert on_time.popular([1.0], 3, asked)[0].tolist() == [[[3, 1, 1]]]
+    assert ever_taken(on_time, 3, asked) == [[3, 1, 1]]
     late = history.with_events(["eve", "eve"], items.rows(["z", "z"]), [9 * DAY, 9 * DAY + 1], [1.0, 1.0])
-    assert late.popular([1.0], 3, asked)[0].tolist() == [[[3, 1, 2]]]
-    assert history.popular([1.0], 3, asked)[0].tolist() == [[[3, 1, 0]]]
+    assert ever_taken(late, 3, asked) == [[3, 1, 2]]
+    assert ever_taken(history, 3, asked) == [[3, 1, 0]]
 
 
 def test_a_bundle_without_the_log_in_order_makes_it(small, tmp_path):
     _, history = small
     history.save(tmp_path)
     (tmp_path / "log_items.npy").unlink()
-    assert History.load(tmp_path).popular([1.0], 3, np.array([10 * DAY]))[0].tolist() == [[[3, 1, 0]]]
+    assert ever_taken(History.load(tmp_path), 3, np.array([10 * DAY])) == [[3, 1, 0]]
 
 
 @settings(max_examples=60, deadline=None)

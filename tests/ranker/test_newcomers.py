@@ -12,6 +12,7 @@ from encoders.tower import UserTower, tower_arrays
 from encoders.vectors import CatalogueVectors, compressed, decompressed
 from ranker.factors import Factors
 from ranker.history import History, Moments
+from ranker.scores import score_all
 from ranker.sources import Sources
 from tests.ranker.conftest import DAY, catalogue, log
 
@@ -57,15 +58,15 @@ def asked(history: History, *as_of: int) -> Moments:
 def test_untouched_twin_gains_exactly_what_training_found():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     situation = sources.situation(history, asked(history, 3 * DAY))
-    interest = sources.scores(situation, sources.everything)["interest"][0]
+    interest = score_all(sources, situation).interest[0]
     assert interest[TWIN] - interest[TOUCHED] == pytest.approx(ADDED, abs=1e-5)
     assert interest[TOUCHED] == pytest.approx(float(situation.interest[0] @ sources.everything.vectors[TOUCHED]))
 
 
 def test_fresh_speaks_of_the_same_interest():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
-    scores = sources.scores(sources.situation(history, asked(history, 3 * DAY)), sources.everything)
-    np.testing.assert_array_equal(scores["fresh"], scores["interest"])
+    scores = score_all(sources, sources.situation(history, asked(history, 3 * DAY)))
+    np.testing.assert_array_equal(scores.of("fresh", 0), scores.interest[0])
 
 
 @pytest.mark.parametrize("weight", [1.0, -1.0])
@@ -75,7 +76,7 @@ def test_one_interaction_ends_it_from_the_next_instant_on(weight):
     late = history.with_events(["eve"], ITEMS.rows(["twin"]), [3 * DAY], [weight])
     for events, gains in ((history, [True, True]), (late, [True, False])):
         situation = sources.situation(events, asked(events, 3 * DAY, 3 * DAY + 1))
-        interest = sources.scores(situation, sources.everything)["interest"]
+        interest = score_all(sources, situation).interest
         added = np.where(gains, ADDED, 0)
         np.testing.assert_allclose(interest[:, TWIN] - interest[:, TOUCHED], added, atol=1e-5)
 
@@ -84,7 +85,7 @@ def test_item_stays_new_until_the_next_training_has_met_it():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     sources.interest.config["trained_before"] = 2 * DAY  # bob touched the item at that very moment
     situation = sources.situation(history, asked(history, 9 * DAY))
-    interest = sources.scores(situation, sources.everything)["interest"][0]
+    interest = score_all(sources, situation).interest[0]
     assert interest[TWIN] == pytest.approx(interest[TOUCHED])
     assert interest[TOUCHED] - float(situation.interest[0] @ sources.everything.vectors[TOUCHED]) == pytest.approx(
         ADDED
@@ -102,7 +103,8 @@ def test_touch_in_the_session_counts_on_top_of_live_events():
 def test_item_outside_the_catalogue_is_untouched():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     given = sources.given(np.array([-1, TOUCHED, TWIN], np.int32), ["pine chair"] * 3, [()] * 3)
-    interest = sources.scores(sources.situation(history, asked(history, 3 * DAY)), given)["interest"][0]
+    situation = sources.situation(history, asked(history, 3 * DAY))
+    interest = situation.interest_in(0, given.rows, given.vectors)
     assert interest[0] == pytest.approx(interest[2], abs=1e-5)
     assert interest[0] != pytest.approx(interest[1], abs=1e-3)
 
@@ -116,7 +118,7 @@ def test_impressions_are_no_touch():
 def test_encoder_without_it_changes_nothing():
     sources, history = sources_of(newcomer=False), History.from_frames(ITEMS, log(*LOG))
     situation = sources.situation(history, asked(history, 3 * DAY))
-    interest = sources.scores(situation, sources.everything)["interest"]
+    interest = score_all(sources, situation).interest
     np.testing.assert_array_equal(interest, situation.interest @ sources.everything.vectors.T)
     assert sources.interest.newcomers(situation.interest).tolist() == [0.0]
 
@@ -124,4 +126,4 @@ def test_encoder_without_it_changes_nothing():
 def test_user_without_events_gains_nothing():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     moments = Moments(users=history.user_rows(["nobody"]), as_of=np.array([3 * DAY]))
-    assert (sources.scores(sources.situation(history, moments), sources.everything)["interest"] == 0).all()
+    assert (score_all(sources, sources.situation(history, moments)).interest == 0).all()

@@ -35,10 +35,9 @@ def features_at(ranker: Ranker, history: History, asked: pl.DataFrame):
         users=history.user_rows(asked[c.USER_ID].to_list()), as_of=asked[c.AS_OF].dt.epoch("us").to_numpy()
     )
     situation = sources.situation(history, moments)
-    scores = sources.scores(situation, sources.everything)
     allowed = allowed_items(history, moments, sources.catalogue)
-    pairs = propose(situation, scores, allowed, CandidatesConfig())
-    return pairs, compute(situation, sources.everything, scores, pairs, sources)
+    pairs = propose(sources, situation, allowed, CandidatesConfig())
+    return pairs, compute(situation, sources.everything, pairs, sources)
 
 
 def test_features_have_one_name_each():

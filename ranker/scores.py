@@ -1,0 +1,119 @@
+"""How much does each source say for each item of the catalogue? The look over everything that candidates come from.
+
+Sums over all items are in single precision, whose last digits depend on what else is computed with them; the
+`Situation` has the same numbers exactly for the items that matter.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ranker.coarse import CoarseVectors
+from ranker.history import History, Moments
+from ranker.shared_words import weightiest
+from ranker.situation import Situation, dense_row
+from ranker.sources import Sources
+from ranker.timeline import POPULAR_SHARES, Floats, Hour
+
+EDGE: Final = 1e-5
+"""By how much of the lengths of two vectors their product may be off in single precision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What the sources say of the whole catalogue to each query; higher speaks more for the item."""
+
+    interest: Floats
+    """Text interest, about [q, n_items]."""
+    interest_off: Floats
+    """By how much it may be off [q]."""
+    factors: Floats
+    """Products of collaborative factors, about [q, n_items]."""
+    factors_off: Floats
+    """By how much they may be off [q]."""
+    category: Floats
+    """Popularity in the user's categories [q, n_items]."""
+    few: dict[str, sparse.csr_matrix]
+    """Sources that speak of few items: words, by those of the past that weigh most, together and following."""
+    hours: list[Hour]
+    hour: npt.NDArray[np.int64]
+    """Each query's place among the hours."""
+
+    def of(self, name: str, query: int) -> Floats:
+        """Return what one source says of all items to one query [n_items]; `fresh` is -inf for what is not."""
+        if name in POPULAR_SHARES:
+            return self.hours[int(self.hour[query])].counts[name]
+        if name in self.few:
+            return dense_row(self.few[name], query)
+        if name != "fresh":
+            found: Floats = getattr(self, name)[query]
+            return found
+        out = np.full(self.interest.shape[1], -np.inf, np.float32)
+        fresh = self.hours[int(self.hour[query])].fresh
+        out[fresh] = self.interest[query][fresh]
+        return out
+
+
+def score_all(sources: Sources, situation: Situation) -> Scores:
+    """Look at every item of the catalogue for every query."""
+    items = sources.everything
+    hours, hour = situation.hours
+    share = (items.categories @ situation.taste.toarray().T).T / items.roots_of_categories
+    popular = hours[0].log_popular if len(hours) == 1 else np.stack([each.log_popular for each in hours])[hour]
+    profile = weightiest(situation.words, sources.items_by_word)
+    interest, interest_off = _about_interest(sources, situation)
+    factors, factors_off = _about(sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.single)
+    return Scores(
+        interest=interest,
+        interest_off=interest_off,
+        factors=factors,
+        factors_off=factors_off,
+        category=share * popular,
+        few={
+            "words": profile @ sources.items_by_word,
+            "together": situation.together,
+            "following": situation.following,
+        },
+        hours=hours,
+        hour=hour,
+    )
+
+
+def _about_interest(sources: Sources, situation: Situation) -> tuple[Floats, Floats]:
+    interest, off = _about(sources.coarse_vectors, situation.interest, sources.everything.vectors)
+    _add_newcomers(sources, interest, situation.interest, situation.history, situation.moments)
+    return interest, off
+
+
+def _about(coarse: CoarseVectors, users: Floats, items: Floats) -> tuple[Floats, Floats]:
+    """Return products of users with all items [q, n_items], and by how much each user's may be off [q].
+
+    Those of one user come from eight bits, which are read sooner; several users share one reading of the whole.
+    """
+    if len(users) != 1:
+        off = EDGE * coarse.longest * np.linalg.norm(users, axis=1)
+        return users @ items.T, np.asarray(off, np.float32)
+    about, most = coarse.products(users[0])
+    return about[None], np.array([most], np.float32)
+
+
+def interest_in_all(sources: Sources, users: Floats, history: History, moments: Moments) -> Floats:
+    """Return each user vector's interest in each item of the catalogue at the query's moment [q, n_items].
+
+    Items that nobody had touched strictly before the moment gain what the encoder has learned to add for newcomers.
+    """
+    interest: Floats = users @ sources.everything.vectors.T
+    _add_newcomers(sources, interest, users, history, moments)
+    return interest
+
+
+def _add_newcomers(sources: Sources, interest: Floats, users: Floats, history: History, moments: Moments) -> None:
+    added = sources.interest.newcomers(users)
+    if added.any():
+        first = history.first_touches(len(sources.catalogue))
+        new = first[None] >= np.minimum(moments.as_of, sources.interest.trained_before)[:, None]
+        new &= sources.everything.speaks
+        np.add(interest, added[:, None], out=interest, where=new)

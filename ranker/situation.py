@@ -1,0 +1,128 @@
+"""What is known of a query before any item is looked at, and what is an item to be scored?"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from ranker.counter import Times
+from ranker.history import History, Moments, Recent
+from ranker.timeline import Floats, Hour
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemSet:
+    """Items to be scored: the whole catalogue, some of it, or items known by their text alone."""
+
+    rows: npt.NDArray[np.int32]
+    """Row in the catalogue; -1 for an item outside it."""
+    vectors: Floats
+    """Text vectors [n, d]."""
+    words: sparse.csr_matrix
+    """TF-IDF [n, n_words]."""
+    categories: sparse.csr_matrix
+    """Multi-hot [n, n_categories]."""
+
+    @cached_property
+    def speaks(self) -> npt.NDArray[np.bool_]:
+        """True where an item has a text vector."""
+        return np.asarray(self.vectors.any(axis=1))
+
+    @cached_property
+    def roots_of_categories(self) -> Floats:
+        """Square root of each item's number of categories, at least 1."""
+        return _roots_of_counts(self.categories)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What is known of each query before any item is looked at."""
+
+    moments: Moments
+    history: History
+    recent: Recent
+    interest: Floats
+    """User vectors by the text encoder [q, d]."""
+    factors: npt.NDArray[np.float64]
+    """User factors [q, f]."""
+    past: sparse.csr_matrix
+    """Weights of past items, summing to 1 in each row with history [q, n_items]."""
+    last: sparse.csr_matrix
+    """1 for each query's latest item [q, n_items]."""
+    words: sparse.csr_matrix
+    """Words of the past, weighted [q, n_words]."""
+    taste: sparse.csr_matrix
+    """Categories of the past, weighted [q, n_categories]."""
+    together: sparse.csr_matrix
+    """What the same users took as the past [q, n_items]."""
+    following: sparse.csr_matrix
+    """What users took soon after the past [q, n_items]."""
+    vectors: Floats
+    """Text vectors of the catalogue [n_items, d]."""
+    typical: npt.NDArray[np.float64]
+    """Each user's mean interest in the catalogue, as it was at the training [q]."""
+    newcomers: Floats
+    """What interest gains in an item that nobody had touched [q]."""
+    item_factors: npt.NDArray[np.float64]
+    """Collaborative factors of the catalogue [n_items, f]."""
+    new_from: Times
+    """An item first touched at or after this moment counts as touched by nobody [q]."""
+
+    def interest_in(self, query: int, rows: npt.NDArray[np.integer], vectors: Floats) -> Floats:
+        """Return one query's interest in items given by row (-1: outside the catalogue) and vector.
+
+        In double precision, so that it is the same number for one item as among all of them.
+        """
+        interest = vectors.astype(np.float64) @ self.interest[query].astype(np.float64)
+        if self.newcomers[query]:
+            first = self.history.first_touches(len(self.vectors))
+            new = ((rows < 0) | (first[rows] >= self.new_from[query])) & vectors.any(axis=1)
+            interest += np.where(new, self.newcomers[query], 0)
+        return np.asarray(interest, np.float32)
+
+    def factors_in(self, query: int, rows: npt.NDArray[np.integer]) -> Floats:
+        """Return one query's product with the collaborative factors of items given by row, in double precision."""
+        products = self.item_factors[rows] @ self.factors[query]
+        return np.asarray(np.where(rows >= 0, products, 0), np.float32)
+
+    def words_in(self, query: int, words: sparse.csr_matrix) -> Floats:
+        """Return one query's product with the words of items [n, n_words]."""
+        return np.asarray(words @ dense_row(self.words, query), np.float32)
+
+    def taste_in(self, query: int, categories: sparse.csr_matrix) -> Floats:
+        """Return one query's weight of the categories of items [n, n_categories]: the sum by the root of their number.
+
+        An item in many categories would otherwise speak to everybody.
+        """
+        weight = np.asarray(categories @ dense_row(self.taste, query), np.float32)
+        return weight / _roots_of_counts(categories)
+
+    @cached_property
+    def hours(self) -> tuple[list[Hour], Times]:
+        """What was popular at the last full hour before each query: distinct hours, and each query's place."""
+        return self.history.hours(len(self.vectors), self.moments.as_of)
+
+    def past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:
+        """Return the text vectors of catalogue rows."""
+        return self.vectors[rows]
+
+    def __len__(self) -> int:
+        return len(self.moments)
+
+
+def _roots_of_counts(categories: sparse.csr_matrix) -> Floats:
+    """Return the square root of each row's number of categories, at least 1."""
+    return np.asarray(np.sqrt(np.maximum(np.diff(categories.indptr), 1)), np.float32)
+
+
+def dense_row(matrix: sparse.csr_matrix, row: int) -> Floats:
+    """Return one row of a sparse matrix of distinct entries with all its zeros."""
+    out = np.zeros(matrix.shape[1], np.float32)
+    start, end = matrix.indptr[row], matrix.indptr[row + 1]
+    out[matrix.indices[start:end]] = matrix.data[start:end]
+    return out
