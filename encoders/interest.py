@@ -173,12 +173,12 @@ class InterestModel:
 
 def sum_by_text(token_vectors: Floats, ids: Sequence[NDArray[np.int64]]) -> Floats:
     """Return the sum of each text's token vectors [n, dim]; zeros where there is no token."""
-    lengths = np.array([len(one) for one in ids])
-    out = np.zeros((len(ids), token_vectors.shape[1]), np.float32)
-    filled = lengths > 0
-    if filled.any():
-        starts = np.concatenate([[0], np.cumsum(lengths[filled])[:-1]])
-        out[filled] = np.add.reduceat(token_vectors[np.concatenate(ids)], starts, axis=0)
+    from scipy.sparse import csr_matrix
+
+    ends = np.concatenate([[0], np.cumsum([len(one) for one in ids])])
+    tokens = np.concatenate(ids) if len(ids) else np.zeros(0, np.int64)
+    counts = csr_matrix((np.ones(len(tokens), np.float32), tokens, ends), shape=(len(ids), len(token_vectors)))
+    out: Floats = counts @ token_vectors
     return out
 
 

@@ -3,23 +3,114 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from encoders.card import JSON_CARD, card_of
-from encoders.beside import Training, training
 from encoders.export import export_frames
-from encoders.interest import InterestModel
-from encoders.text import attributes_read, item_texts
-from encoders.train import EncoderConfig
+from encoders.text import TextConfig, attributes_read, item_texts
 from ingest import columns as c
 from ingest.outbox import Outbox
-from ingest.progress import Progress
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
+from ranker.history import History, microseconds
+from ranker.slices import examples_begin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """What the store holds before a moment."""
+
+    catalogue: Catalogue
+    interactions: pl.DataFrame
+    impressions: pl.DataFrame
+    cutoff: datetime
+    changed_later: int
+    """Items that have changed at or after `until`: their later texts are not used."""
+
+    @classmethod
+    def read(cls, store: Store, until: datetime | None) -> "Frames":
+        """Read everything before `until`; `NothingToLearnError` without items."""
+        # Without `until` a bundle is for service, and shows the catalogue as it is, also where it changed after the
+        # last event; the cutoff then speaks of behaviour alone.
+        before = until or END_OF_TIME
+        interactions = store.interactions(before=before)
+        catalogue = Catalogue.from_store(store.items(before=before), interactions)
+        if not len(catalogue):
+            raise NothingToLearnError(
+                "wanted items or interactions before the cutoff, the store holds neither; "
+                "run `readrank ingest` first, or move --until"
+            )
+        last = interactions[c.OCCURRED_AT].max()
+        cutoff = until or (last + timedelta(microseconds=1) if isinstance(last, datetime) else datetime(1970, 1, 2))
+        return cls(
+            catalogue=catalogue,
+            interactions=interactions,
+            impressions=store.impressions(before=before),
+            cutoff=cutoff,
+            changed_later=store.items_changed(since=before),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What is made of the frames before anything is learned; the log itself then need not be held any more."""
+
+    catalogue: Catalogue
+    texts: list[str]
+    """The catalogue's, in its order."""
+    attributes: tuple[str, ...]
+    """Attributes that the texts hold."""
+    history: History
+    impressions: pl.DataFrame
+    cutoff: datetime
+    t1: int | None
+    """Where examples begin, in microseconds; None when all interactions lie at one moment."""
+    data: Path
+    """The training folder of the whole log, for encoders."""
+
+    @property
+    def until(self) -> int:
+        """The cutoff in microseconds."""
+        return microseconds(self.cutoff)
+
+    @classmethod
+    def of(cls, frames: Frames, text: TextConfig, data: Path, *, examples_share: float) -> "Ground":
+        """Read the texts, sort the history and write the training folder `data`."""
+        history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
+        items = frames.catalogue.items
+        attributes = attributes_read(items, text)
+        texts = item_texts(items, text, attributes)
+        export_frames(
+            items, frames.interactions, data, before=frames.cutoff, impressions=frames.impressions, texts=texts
+        )
+        return cls(
+            catalogue=frames.catalogue,
+            texts=texts,
+            attributes=attributes,
+            history=history,
+            impressions=frames.impressions,
+            cutoff=frames.cutoff,
+            t1=examples_begin(history, microseconds(frames.cutoff), examples_share),
+            data=data,
+        )
+
+
+def drain(workspace: Workspace, store: Store) -> int:
+    """Take what came over HTTP into the store; return the number of the last event taken."""
+    if not workspace.outbox_path.exists():
+        return 0
+    with Outbox.open(workspace.outbox_path) as outbox:
+        outbox.drain(store)
+        return outbox.drained_seq()
+
+
+@contextmanager
+def scratch_folder(workspace: Workspace) -> Iterator[Path]:
+    """Give a folder for what training needs meanwhile; it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.root) as folder:
+        yield Path(folder)

@@ -1,5 +1,6 @@
 """What has been fitted on the log before a moment that can speak for an item? The encoder's words, and behaviour's."""
 
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
@@ -15,7 +16,7 @@ from ranker.alike import fit_alike
 from ranker.attributes import numbers
 from ranker.catalogue import Catalogue
 from ranker.coarse import CoarseVectors
-from ranker.counter import Rows
+from ranker.counter import Rows, Times
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History, Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
@@ -30,6 +31,32 @@ SOURCES: Final = (*PERSONAL, *POPULAR_SHARES, "fresh")
 HISTORY_LENGTH: Final = 50
 DECAY: Final = 0.8
 """Each older item of a user's history counts this much of the next newer one, in sums over the history."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Behaviour:
+    """What behaviour alone says of items: fitted on what happened before a moment, whatever their texts."""
+
+    counts: Times
+    """How often each item was taken [n_items]."""
+    together: sparse.csr_matrix
+    following: sparse.csr_matrix
+    factors: Factors
+
+    @classmethod
+    def fit(
+        cls, history: History, before: int, n_items: int, neighbours: NeighboursConfig, factors: FactorsConfig
+    ) -> "Behaviour":
+        """Fit on the interactions of positive weight before a moment (microseconds)."""
+        users, items, weights, times = history.events(before=before)
+        liked = weights > 0
+        users, items, times = users[liked], items[liked], times[liked]
+        return cls(
+            counts=np.bincount(items, minlength=n_items),
+            together=fit_together(users, items, times, n_items, neighbours),
+            following=fit_following(users, items, times, n_items, neighbours),
+            factors=Factors.fit(users, items, n_items, factors),
+        )
 
 
 class Sources:
@@ -91,25 +118,18 @@ class Sources:
         catalogue: Catalogue,
         texts: list[str],
         interest: InterestModel,
-        history: History,
-        before: int,
-        neighbours: NeighboursConfig,
-        factors: FactorsConfig,
+        behaviour: Behaviour,
         *,
         vectors: str = "float16",
         serve_dim: int = 0,
         price_attribute: str = "price",
         words: tuple[Words, sparse.csr_matrix] | None = None,
     ) -> Self:
-        """Fit the behavioural sources on what happened before a moment (microseconds); the encoder comes trained.
+        """Put together what behaviour says of items and what a trained encoder makes of their texts.
 
         `vectors` is the form that item vectors are kept in, `serve_dim` the length that they are cut to for scoring (0:
         whole): what is learned from them knows them as they will serve. `words` are those of `texts`, where known.
         """
-        users, items, weights, times = history.events(before=before)
-        liked = weights > 0
-        users, items, times = users[liked], items[liked], times[liked]
-        n_items = len(catalogue)
         vocabulary, item_words = words or Words.fit_rows(texts)
         item_vectors = CatalogueVectors.encode(interest, catalogue.ids, texts, vectors)
         return cls(
@@ -118,11 +138,11 @@ class Sources:
             item_vectors,
             vocabulary,
             item_words,
-            fit_together(users, items, times, n_items, neighbours),
-            fit_following(users, items, times, n_items, neighbours),
-            Factors.fit(users, items, n_items, factors),
-            fit_alike(item_vectors.floats(), np.bincount(items, minlength=n_items)),
-            item_vectors.floats().sum(axis=0, dtype=np.float64) / max(n_items, 1),
+            behaviour.together,
+            behaviour.following,
+            behaviour.factors,
+            fit_alike(item_vectors.floats(), behaviour.counts),
+            item_vectors.floats().sum(axis=0, dtype=np.float64) / max(len(catalogue), 1),
             price_attribute=price_attribute,
         )
 

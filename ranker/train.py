@@ -7,45 +7,37 @@ then encoder and sources learn from all of it, and the bundle is written.
 """
 
 import logging
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from encoders.interest import InterestModel
 from encoders.lexical import Words
-from encoders.text import TextConfig, attributes_read, item_texts
+from encoders.text import TextConfig
 from encoders.train import EncoderConfig
-from ingest import columns as c
-from ingest.outbox import Outbox
 from ingest.progress import Progress, silent
-from ingest.store import END_OF_TIME, Store
+from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
 from ranker.blend import BlendConfig, Trees
 from ranker.candidates import CandidatesConfig
-from ranker.catalogue import Catalogue
 from ranker.compiled import compile_trees
-from ranker.errors import NothingToLearnError
 from ranker.examples import ExamplesConfig
 from ranker.factors import FactorsConfig
-from ranker.history import History, microseconds
+from ranker.ground import Frames, Ground, drain, scratch_folder
 from ranker.learn import learn, learn_given
 from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
-from ranker.slices import examples_begin
-from ranker.sources import Sources
+from ranker.sources import Behaviour, Sources
 from ranker.tuned import Tuned
-from ranker.tuned_encoder import tune_encoder
+from ranker.tuned_encoder import TwoEncoders
 
 log = logging.getLogger(__name__)
 
@@ -120,38 +112,41 @@ def train(
         frames = replace(frames, catalogue=frames.catalogue.without_text())
         config = replace(config, encoder=replace(config.encoder, base="catalogue", kind="static", epochs=1))
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
-    history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
-    attributes = attributes_read(frames.catalogue.items, config.text)
-    texts = item_texts(frames.catalogue.items, config.text, attributes)
-    cutoff = microseconds(frames.cutoff)
-    t1 = examples_begin(history, cutoff, config.examples.share)
+    changed_later, cutoff = frames.changed_later, frames.cutoff
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
-        tuned = tune_encoder(
-            frames.catalogue.items,
-            texts,
-            frames.interactions,
-            frames.impressions,
-            scratch,
-            config.encoder,
-            examples_from=t1,
-            until=frames.cutoff,
-            progress=progress,
-        )
-        progress("fit sources", 0, 2)
-        words = Words.fit_rows(texts)
-        early = fit_sources(frames.catalogue, texts, words, tuned.early, history, cutoff if t1 is None else t1, config)
-        progress("fit sources", 1, 2)
-        sources = fit_sources(frames.catalogue, texts, words, tuned.final, history, cutoff, config)
-        progress("fit sources", 2, 2)
-        asked = learn(
-            early, history, t1, cutoff, config.candidates, config.examples, config.blend, config.rules, progress
-        )
-        given = learn_given(early, history, frames.impressions, t1, config.blend, config.examples)
+        ground = Ground.of(frames, config.text, scratch / "data", examples_share=config.examples.share)
+        del frames  # a long log is most of what is held in memory
+        history = ground.history
+        encoders = TwoEncoders(ground, config.encoder, progress)
+        with encoders.early() as early_model:
+            progress("fit sources", 0, 2)
+            words = Words.fit_rows(ground.texts)
+            before = fit_behaviour(ground, ground.until if ground.t1 is None else ground.t1, config)
+            progress("fit sources", 1, 2)
+            whole = fit_behaviour(ground, ground.until, config)
+            progress("fit sources", 2, 2)
+            early = early_model()
+        with encoders.final() as final_model:
+            sources = fit_sources(ground, words, early, before, config)
+            asked = learn(
+                sources,
+                history,
+                ground.t1,
+                ground.until,
+                config.candidates,
+                config.examples,
+                config.blend,
+                config.rules,
+                progress,
+            )
+            given = learn_given(sources, history, ground.impressions, ground.t1, config.blend, config.examples)
+            final = final_model()
+        sources = fit_sources(ground, words, final, whole, config)
         measured = {
-            "catalogue": {"items": len(frames.catalogue), "changed_later": frames.changed_later},
+            "catalogue": {"items": len(ground.catalogue), "changed_later": changed_later},
             "without_text": without_text,
-            "encoder": tuned.measured,
+            "encoder": encoders.measured,
             "blend": asked.measured,
             "sources": asked.sources,
             "fresh_places": asked.places,
@@ -159,10 +154,10 @@ def train(
         }
 
         def fill(folder: Path) -> None:
-            frames.catalogue.save(folder)
+            ground.catalogue.save(folder)
             history.save(folder / "history")
             sources.save(folder)
-            tuned.copy_into(folder / "encoder")
+            shutil.copytree(final.folder, folder / "encoder")
             for model, name in ((asked.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
                 if isinstance(model, Trees):
                     model.booster.save_model(str(folder / name))
@@ -173,89 +168,38 @@ def train(
         folder = bundle.write(
             workspace.bundles_path,
             fill,
-            cutoff=frames.cutoff,
+            cutoff=cutoff,
             outbox_seq=outbox_seq,
             feature_names=list(FEATURE_NAMES),
             settings=asdict(config),
             measured=measured,
-            text_attributes=attributes,
+            text_attributes=ground.attributes,
             tuned=asdict(used) if used else None,
         )
     bundle.record(workspace, folder, "trained")
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Frames:
-    """What the store holds before a moment."""
-
-    catalogue: Catalogue
-    interactions: pl.DataFrame
-    impressions: pl.DataFrame
-    cutoff: datetime
-    changed_later: int
-    """Items that have changed at or after `until`: their later texts are not used."""
-
-    @classmethod
-    def read(cls, store: Store, until: datetime | None) -> "Frames":
-        """Read everything before `until`; `NothingToLearnError` without items."""
-        # Without `until` a bundle is for service, and shows the catalogue as it is, also where it changed after the
-        # last event; the cutoff then speaks of behaviour alone.
-        before = until or END_OF_TIME
-        interactions = store.interactions(before=before)
-        catalogue = Catalogue.from_store(store.items(before=before), interactions)
-        if not len(catalogue):
-            raise NothingToLearnError(
-                "wanted items or interactions before the cutoff, the store holds neither; "
-                "run `readrank ingest` first, or move --until"
-            )
-        last = interactions[c.OCCURRED_AT].max()
-        cutoff = until or (last + timedelta(microseconds=1) if isinstance(last, datetime) else datetime(1970, 1, 2))
-        return cls(
-            catalogue=catalogue,
-            interactions=interactions,
-            impressions=store.impressions(before=before),
-            cutoff=cutoff,
-            changed_later=store.items_changed(since=before),
-        )
+def fit_behaviour(ground: Ground, before: int, config: TrainConfig) -> Behaviour:
+    """Fit what behaviour alone says of items on what lies before a moment (microseconds)."""
+    return Behaviour.fit(ground.history, before, len(ground.catalogue), config.neighbours, config.factors)
 
 
 def fit_sources(
-    catalogue: Catalogue,
-    texts: list[str],
+    ground: Ground,
     words: tuple[Words, csr_matrix],
     interest: InterestModel,
-    history: History,
-    before: int,
+    behaviour: Behaviour,
     config: TrainConfig,
 ) -> Sources:
-    """Fit the behavioural sources on what lies before a moment."""
+    """Put together what behaviour says and what a trained encoder makes of the texts."""
     return Sources.fit(
-        catalogue,
-        texts,
+        ground.catalogue,
+        ground.texts,
         interest,
-        history,
-        before,
-        config.neighbours,
-        config.factors,
+        behaviour,
         vectors=config.encoder.vectors,
         serve_dim=config.encoder.serve_dim,
         price_attribute=config.rules.price_attribute,
         words=words,
     )
-
-
-def drain(workspace: Workspace, store: Store) -> int:
-    """Take what came over HTTP into the store; return the number of the last event taken."""
-    if not workspace.outbox_path.exists():
-        return 0
-    with Outbox.open(workspace.outbox_path) as outbox:
-        outbox.drain(store)
-        return outbox.drained_seq()
-
-
-@contextmanager
-def scratch_folder(workspace: Workspace) -> Iterator[Path]:
-    """Give a folder for what training needs meanwhile; it is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.root) as folder:
-        yield Path(folder)

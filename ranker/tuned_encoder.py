@@ -1,105 +1,79 @@
 """Which encoder does the ranker learn from, which one serves? One tuned on the earlier log, one on all of it."""
 
-import shutil
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import polars as pl
+import numpy as np
 
-from encoders.export import export_frames
+from encoders.beside import training
+from encoders.card import JSON_CARD
 from encoders.interest import InterestModel
-from encoders.report import TrainingReport
 from encoders.train import EncoderConfig
-from encoders.train import train as train_encoder
 from ingest.progress import Progress
+from ranker.ground import Ground
 from ranker.history import EPOCH
 
-
-@dataclass(frozen=True, kw_only=True)
-class TunedEncoder:
-    """The encoder as it was before the examples, and as it serves."""
-
-    early: InterestModel
-    final: InterestModel
-    measured: dict[str, Any]
-
-    def copy_into(self, folder: Path) -> None:
-        """Copy the serving form of the final encoder."""
-        shutil.copytree(
-            self.final.folder,
-            folder,
-        )
+BESIDE_FROM: Final = 50_000
+"""With fewer interactions than this a training is over before a process of its own would have begun."""
 
 
-def tune_encoder(
-    items: pl.DataFrame,
-    texts: list[str],
-    interactions: pl.DataFrame,
-    impressions: pl.DataFrame,
-    scratch: Path,
-    config: EncoderConfig,
-    *,
-    examples_from: int | None,
-    until: datetime,
-    progress: Progress,
-) -> TunedEncoder:
-    """Tune on what lies before `examples_from` (microseconds), then anew on everything before `until`.
+class TwoEncoders:
+    """One encoder tuned on what lies before the ranker's examples, then one anew on the whole log.
 
-    The ranker's examples lie at or after `examples_from`: it meets scores of an encoder that has not learned from them,
-    as in service; they choose its number of epochs and what it adds for new items, no more. With no such moment, there
-    is one encoder for both.
+    The examples meet scores of an encoder that has not learned from them, as in service; they choose its number of
+    epochs and what it adds for new items, no more. With no moment at which examples begin there is one encoder for
+    both. On a machine with several cores, and with a log worth it, each is tuned beside what else is to be done.
     """
-    if examples_from is None:
-        export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
-        report = train_encoder(scratch / "data", scratch / "final", config, progress=progress)
-        model = InterestModel.load(scratch / "final")
-        return TunedEncoder(early=model, final=model, measured=_measured(report))
-    early, report = tune_early_encoder(
-        items,
-        texts,
-        interactions,
-        impressions,
-        scratch,
-        config,
-        examples_from=examples_from,
-        until=until,
-        progress=progress,
-    )
-    train_encoder(scratch / "data", scratch / "final", config, repeat_of=scratch / "early", progress=progress)
-    return TunedEncoder(early=early, final=InterestModel.load(scratch / "final"), measured=_measured(report))
 
+    def __init__(self, ground: Ground, config: EncoderConfig, progress: Progress) -> None:
+        self.ground = ground
+        self.config = config
+        self.progress = progress
+        folder = ground.data.parent
+        self._early, self._final = folder / "early", folder / "final"
+        n_events = ground.history.log_counts(np.array([ground.until]))[0]
+        self._beside = bool(n_events >= BESIDE_FROM) and (os.cpu_count() or 1) > 1
 
-def tune_early_encoder(
-    items: pl.DataFrame,
-    texts: list[str],
-    interactions: pl.DataFrame,
-    impressions: pl.DataFrame,
-    scratch: Path,
-    config: EncoderConfig,
-    *,
-    examples_from: int,
-    until: datetime,
-    progress: Progress,
-) -> tuple[InterestModel, TrainingReport]:
-    """Tune on what lies before `examples_from` alone: the encoder that the ranker's examples meet."""
-    export_frames(items, interactions, scratch / "data", before=until, impressions=impressions, texts=texts)
-    moment = EPOCH + timedelta(microseconds=examples_from)
-    report = train_encoder(scratch / "data", scratch / "early", config, validate_from=moment, progress=progress)
-    return InterestModel.load(scratch / "early"), report
+    @contextmanager
+    def early(self) -> Iterator[Callable[[], InterestModel]]:
+        """Tune the encoder that the examples meet; yields what waits for it."""
+        t1 = self.ground.t1
+        out = self._final if t1 is None else self._early
+        since = None if t1 is None else EPOCH + timedelta(microseconds=t1)
+        with training(
+            self.ground.data, out, self.config, beside=self._beside, validate_from=since, progress=self.progress
+        ) as begun:
+            yield lambda: InterestModel.load(begun.result())
 
+    @contextmanager
+    def final(self) -> Iterator[Callable[[], InterestModel]]:
+        """Tune the encoder that serves; yields what waits for it. `early` must be over."""
+        if self.ground.t1 is None:
+            yield lambda: InterestModel.load(self._final)
+            return
+        with training(
+            self.ground.data,
+            self._final,
+            self.config,
+            beside=self._beside,
+            repeat_of=self._early,
+            progress=self.progress,
+        ) as begun:
+            yield lambda: InterestModel.load(begun.result())
 
-def _measured(report: TrainingReport) -> dict[str, Any]:
-    untuned, tuned = report.untuned, report.tuned
-    return {
-        "base": report.base,
-        "kind": report.kind,
-        "best_epoch": report.best_epoch,
-        "seconds": round(report.seconds, 1),
-        "note": report.note,
-        "untuned_recall@10": untuned and round(untuned.recall_at_10, 4),
-        "tuned_recall@10": tuned and round(tuned.recall_at_10, 4),
-        "untuned_ndcg@10": untuned and round(untuned.ndcg_at_10, 4),
-        "tuned_ndcg@10": tuned and round(tuned.ndcg_at_10, 4),
-    }
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the held-out part of the log said of the encoder, base -> tuned."""
+        folder: Path = self._final if self.ground.t1 is None else self._early
+        card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
+        figures = {
+            f"{state}_{short}": card[state] and round(card[state][name], 4)
+            for short, name in (("recall@10", "recall_at_10"), ("ndcg@10", "ndcg_at_10"))
+            for state in ("untuned", "tuned")
+        }
+        return {name: card[name] for name in ("base", "kind", "best_epoch", "seconds", "note")} | figures

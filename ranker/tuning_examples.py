@@ -17,19 +17,18 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from encoders.lexical import Words
-from encoders.text import attributes_read, item_texts
 from ingest.progress import Progress, silent
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import NothingToLearnError
 from ranker.examples import Examples
 from ranker.given import impression_examples
-from ranker.history import History, microseconds
+from ranker.ground import Frames, Ground, drain, scratch_folder
 from ranker.learn import MIN_POSITIVES
 from ranker.registry import FEATURE_NAMES
-from ranker.slices import Slice, examples_begin, make_slices, window_bounds
-from ranker.train import Frames, TrainConfig, drain, fit_sources, scratch_folder
-from ranker.tuned_encoder import tune_early_encoder
+from ranker.slices import Slice, make_slices, window_bounds
+from ranker.train import TrainConfig, fit_behaviour, fit_sources
+from ranker.tuned_encoder import TwoEncoders
 
 log = logging.getLogger(__name__)
 
@@ -92,30 +91,19 @@ def tuning_examples(
 
 
 def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: Progress) -> dict[str, Windows]:
-    history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
-    texts = item_texts(frames.catalogue.items, config.text, attributes_read(frames.catalogue.items, config.text))
-    cutoff = microseconds(frames.cutoff)
-    t1 = examples_begin(history, cutoff, config.examples.share)
-    if t1 is None:
-        raise NothingToLearnError(
-            "tune wants interactions at different moments before the cutoff, got none; ingest a log first, "
-            "or move --until"
-        )
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
-        encoder, _ = tune_early_encoder(
-            frames.catalogue.items,
-            texts,
-            frames.interactions,
-            frames.impressions,
-            scratch,
-            config.encoder,
-            examples_from=t1,
-            until=frames.cutoff,
-            progress=progress,
-        )
-        progress("fit sources", 0, 1)
-        sources = fit_sources(frames.catalogue, texts, Words.fit_rows(texts), encoder, history, t1, config)
-        progress("fit sources", 1, 1)
+        ground = Ground.of(frames, config.text, scratch / "data", examples_share=config.examples.share)
+        history, t1, cutoff = ground.history, ground.t1, ground.until
+        if t1 is None:
+            raise NothingToLearnError(
+                "tune wants interactions at different moments before the cutoff, got none; ingest a log first, "
+                "or move --until"
+            )
+        with TwoEncoders(ground, config.encoder, progress).early() as early_model:
+            progress("fit sources", 0, 1)
+            words, behaviour = Words.fit_rows(ground.texts), fit_behaviour(ground, t1, config)
+            progress("fit sources", 1, 1)
+            sources = fit_sources(ground, words, early_model(), behaviour, config)
         between = window_bounds(history, t1, cutoff, SHARES)
         made = make_slices(sources, history, between, SHARES, config.candidates, config.examples, progress)
         _check_enough([window.positives for window in made])

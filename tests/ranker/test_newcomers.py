@@ -12,7 +12,8 @@ from encoders.tower import UserTower, tower_arrays
 from encoders.vectors import CatalogueVectors, compressed, decompressed
 from ranker.factors import Factors
 from ranker.history import History, Moments
-from ranker.scores import score_all
+from ranker.scores import interest_in_all, score_all
+from ranker.situation import Situation
 from ranker.sources import Sources
 from tests.ranker.conftest import DAY, catalogue, log
 
@@ -55,10 +56,14 @@ def asked(history: History, *as_of: int) -> Moments:
     return Moments(users=history.user_rows(["ann"] * len(as_of)), as_of=np.array(as_of))
 
 
+def interest_of(sources: Sources, situation: Situation) -> np.ndarray:
+    return interest_in_all(sources, situation.interest, situation.history, situation.moments)
+
+
 def test_untouched_twin_gains_exactly_what_training_found():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     situation = sources.situation(history, asked(history, 3 * DAY))
-    interest = score_all(sources, situation).interest[0]
+    interest = interest_of(sources, situation)[0]
     assert interest[TWIN] - interest[TOUCHED] == pytest.approx(ADDED, abs=1e-5)
     assert interest[TOUCHED] == pytest.approx(float(situation.interest[0] @ sources.everything.vectors[TOUCHED]))
 
@@ -69,6 +74,13 @@ def test_fresh_speaks_of_the_same_interest():
     np.testing.assert_array_equal(scores.of("fresh", 0), scores.interest[0])
 
 
+def test_a_look_at_one_query_is_off_by_no_more_than_it_says():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    situation = sources.situation(history, asked(history, 3 * DAY))
+    scores = score_all(sources, situation)
+    assert np.abs(scores.interest - interest_of(sources, situation)).max() <= scores.interest_off[0] < 0.5
+
+
 @pytest.mark.parametrize("weight", [1.0, -1.0])
 def test_one_interaction_ends_it_from_the_next_instant_on(weight):
     """Also when it was a refusal: somebody has met the item."""
@@ -76,7 +88,7 @@ def test_one_interaction_ends_it_from_the_next_instant_on(weight):
     late = history.with_events(["eve"], ITEMS.rows(["twin"]), [3 * DAY], [weight])
     for events, gains in ((history, [True, True]), (late, [True, False])):
         situation = sources.situation(events, asked(events, 3 * DAY, 3 * DAY + 1))
-        interest = score_all(sources, situation).interest
+        interest = interest_of(sources, situation)
         added = np.where(gains, ADDED, 0)
         np.testing.assert_allclose(interest[:, TWIN] - interest[:, TOUCHED], added, atol=1e-5)
 
@@ -85,7 +97,7 @@ def test_item_stays_new_until_the_next_training_has_met_it():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     sources.interest.config["trained_before"] = 2 * DAY  # bob touched the item at that very moment
     situation = sources.situation(history, asked(history, 9 * DAY))
-    interest = score_all(sources, situation).interest[0]
+    interest = interest_of(sources, situation)[0]
     assert interest[TWIN] == pytest.approx(interest[TOUCHED])
     assert interest[TOUCHED] - float(situation.interest[0] @ sources.everything.vectors[TOUCHED]) == pytest.approx(
         ADDED
@@ -118,7 +130,7 @@ def test_impressions_are_no_touch():
 def test_encoder_without_it_changes_nothing():
     sources, history = sources_of(newcomer=False), History.from_frames(ITEMS, log(*LOG))
     situation = sources.situation(history, asked(history, 3 * DAY))
-    interest = score_all(sources, situation).interest
+    interest = interest_of(sources, situation)
     np.testing.assert_array_equal(interest, situation.interest @ sources.everything.vectors.T)
     assert sources.interest.newcomers(situation.interest).tolist() == [0.0]
 
@@ -126,4 +138,4 @@ def test_encoder_without_it_changes_nothing():
 def test_user_without_events_gains_nothing():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     moments = Moments(users=history.user_rows(["nobody"]), as_of=np.array([3 * DAY]))
-    assert (score_all(sources, sources.situation(history, moments)).interest == 0).all()
+    assert (interest_of(sources, sources.situation(history, moments)) == 0).all()
