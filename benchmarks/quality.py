@@ -4,7 +4,7 @@
 
 For each case: make it with the judge's case.py, `readrank init`, `ingest`, `train --until` its cutoff, `recommend` (or
 `rank`), then the judge's score.py. Defaults only, the same settings for every case. Prints a table beside the best peer
-and the bar, and writes JSON.
+and the bar, and writes JSON. `--parts` also recommends by each source alone, and has the judge compare.
 """
 
 import argparse
@@ -68,6 +68,7 @@ def main() -> None:
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="default: all")
     parser.add_argument("--encoder", choices=("static", "transformer"), default="static")
     parser.add_argument("--without-text", action="store_true", help="also train on behaviour alone, and compare")
+    parser.add_argument("--parts", action="store_true", help="also recommend by each source alone, and compare")
     parser.add_argument("--work", type=Path, help="keep workspaces here; default: a temporary folder")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     given = parser.parse_args()
@@ -76,18 +77,19 @@ def main() -> None:
         for case in CASES:
             if given.case is None or case.name in given.case:
                 work = (given.work or Path(scratch)) / case.name
-                results.append(
-                    run_case(case, given.data / case.data, given.judge, work, given.encoder, blind=given.without_text)
-                )
+                wishes = {"blind": given.without_text, "parts": given.parts}
+                results.append(run_case(case, given.data / case.data, given.judge, work, given.encoder, **wishes))
                 Console(width=150).print(_table(results))
     if given.out:
         given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str, *, blind: bool = False) -> dict[str, Any]:
+def run_case(
+    case: Case, data: Path, judge: Path, work: Path, encoder: str, *, blind: bool = False, parts: bool = False
+) -> dict[str, Any]:
     """Walk one case from raw files to the judge's figures; seconds and peak memory of our own commands beside them.
 
-    `blind` also trains without text, and has the judge compare.
+    `blind` also trains without text, `parts` also recommends by each source alone; the judge compares both with ours.
     """
     work.mkdir(parents=True, exist_ok=True)
     workspace = work / "workspace"
@@ -113,13 +115,26 @@ def run_case(case: Case, data: Path, judge: Path, work: Path, encoder: str, *, b
         steps["recommend"] = [*READRANK, "recommend", "--queries", str(queries), "-k", "50", "--out", str(out), *at]
         judged = [sys.executable, str(judge / "score.py"), str(work / "case"), str(out)]
     spent = {name: _measured(command) for name, command in steps.items()}
+    by_source = _by_source(workspace, steps["recommend"], judged, work) if parts and not case.ranking else None
     unread = _without_text(steps, judged, work) if blind else None
     return {"case": case.name, "encoder": encoder, "peer": case.peer, "bar": case.bar} | {
         "judged": _judged(_run(judged)),
         "without_text": unread,
+        "parts": by_source,
         "seconds": {name: seconds for name, (seconds, _) in spent.items()},
         "peak_mib": {name: mib for name, (_, mib) in spent.items()},
     }
+
+
+def _by_source(workspace: Path, recommend: list[str], judged: list[str], work: Path) -> dict[str, Any]:
+    """Recommend by each source alone; `against` is the judge's line, with ours minus the source's."""
+    queries, folder = recommend[recommend.index("--queries") + 1], work / "parts"
+    _run([sys.executable, str(Path(__file__).with_name("quality_parts.py")), str(workspace), queries, str(folder)])
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        own = _judged(_run([*judged[:-1], str(path)]))["all"]["ndcg@10"]
+        found[path.stem] = {"ndcg@10": own, "against": _run([*judged, "--against", str(path)]).splitlines()[-1]}
+    return found
 
 
 def _without_text(steps: dict[str, list[str]], judged: list[str], work: Path) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from benchmarks.quality_parts import alone
 from benchmarks.ranker_parts import Parts, Sizes
 from benchmarks.ranker_stages import REST, STAGES, timed
 from ranker import candidates
+from ranker.history import microseconds
+from ranker.query import Query
 
 
 @pytest.fixture(scope="module")
@@ -44,3 +47,11 @@ def test_a_difference_is_found(parts, monkeypatch):
     original = parity._given_batch
     monkeypatch.setattr(parity, "_given_batch", other)
     assert parts.parity()[0].measured == 50
+
+
+def test_one_source_alone_recommends_in_its_own_order(ranker):
+    query = Query(user_id="nobody", as_of=ranker.cutoff, k=10)
+    found = [ranker.catalogue.rows([item.item_id])[0] for item in alone(ranker, "evergreen").recommend(query).items]
+    (hour,), _ = ranker.history.hours(len(ranker.catalogue), np.array([microseconds(ranker.cutoff)]))
+    taken = hour.counts["evergreen"][found]
+    assert taken.tolist() == sorted(hour.counts["evergreen"], reverse=True)[:10]

@@ -1,0 +1,61 @@
+"""Recommend by one source alone: what does the blend add to the best of its parts?
+
+    python benchmarks/quality_parts.py WORKSPACE QUERIES OUT
+
+asks the bundle that serves, once for each source, and writes OUT/<source>.parquet with what `readrank recommend` would
+write if there were no other source, no blend and no places for new items.
+"""
+
+# ruff: noqa: E402
+import sys
+from pathlib import Path
+
+# as a script, this file's own folder comes first and would hide the room `ranker` behind a benchmark
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from copy import copy
+from dataclasses import fields
+
+from threadpoolctl import threadpool_limits
+
+from ingest.workspace import Workspace
+from ranker.arrange import Arranger
+from ranker.batch import history_of
+from ranker.blend import Fusion
+from ranker.bundle import live_folder
+from ranker.candidates import CandidatesConfig
+from ranker.query_files import read_queries, write_answers
+from ranker.rank import Ranker
+from ranker.rules import RulesConfig
+from ranker.sources import SOURCES
+
+K = 50
+
+
+def main() -> None:
+    """Write one file a source."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("workspace", "queries", "out"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    workspace = Workspace.open(given.workspace)
+    ranker, queries = Ranker.load(live_folder(workspace.bundles_path)), read_queries(given.queries)
+    given.out.mkdir(parents=True, exist_ok=True)
+    with threadpool_limits(1):
+        history = history_of(workspace, ranker)
+        for source in SOURCES:
+            write_answers(alone(ranker, source).recommend_batch(queries, K, history), given.out / f"{source}.parquet")
+
+
+def alone(ranker: Ranker, source: str) -> Ranker:
+    """Return a ranker that proposes by one source and orders by nothing else."""
+    one = copy(ranker)
+    one._candidates = CandidatesConfig(**{field.name: K * (field.name == source) for field in fields(CandidatesConfig)})
+    one._blend = Fusion()
+    one._arranger = Arranger(ranker.catalogue, ranker._sources.everything.vectors, RulesConfig(fresh_every=0))
+    return one
+
+
+if __name__ == "__main__":
+    main()
