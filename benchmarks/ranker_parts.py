@@ -214,14 +214,17 @@ class Parts:
 
 
 def _peak_memory(process: psutil.Popen) -> float:
-    """Look each second, until it ends, how much memory a process and its children hold together; MiB."""
+    """Look each second, until it ends, how much memory a process and its children hold; MiB.
+
+    What they share, such as libraries, counts for each.
+    """
     peak = 0.0
     with suppress(psutil.NoSuchProcess):
         while process.status() != psutil.STATUS_ZOMBIE:
             held = 0
             for each in (process, *process.children(recursive=True)):
                 with suppress(psutil.Error):
-                    held += each.memory_full_info().pss  # what several processes share counts once
+                    held += each.memory_info().rss
             peak = max(peak, held / 2**20)
             time.sleep(1)
     return peak
