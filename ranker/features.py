@@ -13,7 +13,7 @@ from ranker.habits import context, habits
 from ranker.likeness import likeness
 from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
-from ranker.situation import ItemSet, Situation
+from ranker.situation import ItemSet, Situation, dense_row
 from ranker.sources import SOURCES, Sources
 from ranker.timeline import Floats
 
@@ -98,13 +98,15 @@ def _facet_share(situation: Situation, sources: Sources, query: Rows, rows: Rows
     facets = sources.catalogue.facets
     if not facets.shape[1]:
         return np.full(len(rows), np.nan)
-    past = (situation.past @ facets).tocsr()
+    past = situation.past @ facets
     of_item = facets[np.maximum(rows, 0)]
     held = np.diff(of_item.indptr)
-    pair = np.repeat(np.arange(len(rows)), held)
-    shares = _at(past, query[pair], of_item.indices)
+    shares = np.zeros(len(rows), np.float32)
+    bounds = np.searchsorted(query, np.arange(len(situation) + 1))
+    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
+        shares[start:end] = of_item[start:end] @ dense_row(past, number)
     known = (rows >= 0) & (held > 0) & (np.diff(situation.past.indptr)[query] > 0)
-    return np.where(known, np.bincount(pair, shares, len(rows)) / np.maximum(held, 1), np.nan)
+    return np.where(known, shares / np.maximum(held, 1), np.nan)
 
 
 def _at(matrix: sparse.csr_matrix, query: Rows, columns: npt.NDArray[np.integer[Any]]) -> Floats:
