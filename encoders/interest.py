@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,7 @@ TOKENIZER: Final = "tokenizer.json"
 TOKEN_VECTORS: Final = "token_vectors.npy"
 TOWER: Final = "tower.npz"
 TRANSFORMER: Final = "transformer"
-_TOKENS_AT_ONCE: Final = 200_000
+_TEXTS_AT_ONCE: Final = 4_096
 
 
 class InterestModel:
@@ -157,18 +157,15 @@ class InterestModel:
     def _encode_static(self, texts: Sequence[str]) -> Floats:
         assert self._tokenizer is not None
         assert self._token_vectors is not None
-        found = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        ids = [np.asarray(one.ids, dtype=np.int64) for one in found]
-        out = np.zeros((len(texts), self.dim), np.float32)
-        start = 0
-        while start < len(ids):
-            end, held = start, 0
-            while end < len(ids) and (end == start or held + len(ids[end]) <= _TOKENS_AT_ONCE):
-                held += len(ids[end])
-                end += 1
-            out[start:end] = sum_by_text(self._token_vectors, ids[start:end])
-            start = end
-        return unit_rows(out)
+        parts = [sum_by_text(self._token_vectors, ids) for ids in token_ids(self._tokenizer, texts)]
+        return unit_rows(np.concatenate(parts)) if parts else np.zeros((0, self.dim), np.float32)
+
+
+def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[NDArray[np.int64]]]:
+    """Yield the tokens of some thousand texts at a time: all that a tokenizer says of a text takes much memory."""
+    for start in range(0, len(texts), _TEXTS_AT_ONCE):
+        found = tokenizer.encode_batch_fast(list(texts[start : start + _TEXTS_AT_ONCE]), add_special_tokens=False)
+        yield [np.asarray(one.ids, dtype=np.int64) for one in found]
 
 
 def sum_by_text(token_vectors: Floats, ids: Sequence[NDArray[np.int64]]) -> Floats:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer
 from encoders.errors import ModelFolderError
-from encoders.interest import TOKEN_VECTORS, TOKENIZER, unit_rows
+from encoders.interest import TOKEN_VECTORS, TOKENIZER, token_ids, unit_rows
 from encoders.lexical import catalogue_tokens
 from ingest.progress import Progress, silent
 
@@ -96,9 +96,9 @@ class StaticEncoder(nn.Module):
         self.dim = token_vectors.shape[1]
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=max_tokens)
-        ids = [one.ids for one in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        ids = [one for part in token_ids(tokenizer, texts) for one in part]
         lengths = np.array([len(one) for one in ids], dtype=np.int64)
-        flat = np.fromiter((token for one in ids for token in one), dtype=np.int64, count=int(lengths.sum()))
+        flat = np.concatenate(ids) if ids else np.zeros(0, np.int64)
         self.vocabulary, local = np.unique(flat, return_inverse=True)
         item_of = np.repeat(np.arange(len(ids)), lengths)
         held = np.bincount(
