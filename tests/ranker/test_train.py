@@ -124,7 +124,9 @@ def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
     """Train a copy of the shop once more, with trees compiled: scores agree."""
     shutil.copytree(shop.root, tmp_path / "shop")
     with threadpool_limits(1):
-        folder = train(Workspace.open(tmp_path / "shop"), replace(SHOP, blend=replace(SHOP.blend, compiled=True))).folder
+        folder = train(
+            Workspace.open(tmp_path / "shop"), replace(SHOP, blend=replace(SHOP.blend, compiled=True))
+        ).folder
     if importlib.util.find_spec("lleaves"):
         assert len(list(folder.glob(COMPILED))) == len(list(folder.glob("ranker*.txt"))) == 2
     again = Ranker.load(folder)
