@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/readrank demo demo-shop
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff format --check .

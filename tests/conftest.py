@@ -1,16 +1,30 @@
+"""What all rooms share: how many threads the tests and their children use, and one shop, trained once."""
+
+import os
+
+# Pools of threads that wait for each other by spinning are slow on a busy machine, and all that tests multiply is tiny.
+# It is read when a library is first imported, here and in every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
-import torch
-from threadpoolctl import threadpool_limits
 
 from encoders.train import EncoderConfig
 from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
 from offline_eval.simulate import SimulationConfig, simulate
+from ranker.blend import BlendConfig
 from ranker.bundle import promote
 from ranker.examples import ExamplesConfig
 from ranker.rank import Ranker
 from ranker.train import TrainConfig, train
+
+SHOP = TrainConfig(
+    encoder=EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000),
+    examples=ExamplesConfig(share=0.25),
+    blend=BlendConfig(trees=60, leaves=15, patience=10, compiled=False),
+)
+"""How the shop is trained."""
 
 
 @pytest.fixture(scope="session")
@@ -20,11 +34,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace.create(tmp_path_factory.mktemp("shop") / "workspace", "[kinds]\nwave = 3.0\n")
     with Store.open(workspace.store_path) as store:
         load_files(store, [files.items, files.interactions, files.impressions])
-    encoder = EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000)
-    # Pools of threads that wait for each other by spinning are slow on a busy machine, and this shop is tiny.
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        trained = train(workspace, TrainConfig(encoder=encoder, examples=ExamplesConfig(share=0.25)))
+    trained = train(workspace, SHOP)
     promote(workspace.bundles_path, trained.folder.name)
     return workspace
 

@@ -1,7 +1,7 @@
 import json
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -42,6 +42,12 @@ def complaint(capsys):
     return said.err
 
 
+def processor_seconds():
+    """What children have taken of a processor until now: it counts their work, not what runs beside them."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_answers_fast_and_imports_nothing_heavy():
     program = (
         "import sys, readrank\n"
@@ -52,9 +58,9 @@ def test_help_answers_fast_and_imports_nothing_heavy():
     )
     took = []
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = processor_seconds()
         done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-        took.append(time.perf_counter() - begun)
+        took.append(processor_seconds() - begun)
         assert done.returncode == 0, done.stderr
         assert "ingest" in done.stdout
     assert min(took) < 0.5

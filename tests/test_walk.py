@@ -20,6 +20,11 @@ pairs_per_epoch = 1000
 
 [examples]
 share = 0.3
+
+[blend]
+trees = 40
+patience = 10
+compiled = false
 """
 
 

@@ -30,17 +30,6 @@ class Shop:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    """Threads of a tiny model wait for each other by spinning: on a busy machine two are ten times slower than one."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))

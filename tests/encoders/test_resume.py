@@ -15,33 +15,46 @@ from encoders.sequences import read_sequences
 from encoders.train import train
 
 ROOT = Path(__file__).parents[2]
+WHEN = ("mid-epoch", "best written, state not", "state half written", "model half written")
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
+import encoders.card, encoders.save
+import pyarrow.parquet, torch._dynamo  # what a training imports, once for all
 from encoders.checkpoint import Checkpoint
 from encoders.train import EncoderConfig, train
 
-data, out, settings, when = sys.argv[1:]
-seen = {"tune encoder": 0}
+data, root, settings, *moments = sys.argv[1:]
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def progress(step, done, total=None, note=""):
-    seen[step] = done
-    if when == "mid-epoch" and seen["tune encoder"] == 1 and step == "epoch" and done == 3:
-        die()
+def run(when, out):
+    seen = {"tune encoder": 0}
 
-if when == "best written, state not":
-    save = Checkpoint.save
-    Checkpoint.save = lambda self, t, epochs, best: die() if len(epochs) == 2 else save(self, t, epochs, best)
-if when == "state half written":
-    replace = Path.replace
-    Path.replace = lambda self, to: die() if to.name == "state.pt" and to.exists() else replace(self, to)
-if when == "model half written":
-    import encoders.card, encoders.save
-    encoders.save.write_card = lambda *given, **named: die()
-train(data, out, EncoderConfig(**json.loads(settings)), progress=progress)
+    def progress(step, done, total=None, note=""):
+        seen[step] = done
+        if when == "mid-epoch" and seen["tune encoder"] == 1 and step == "epoch" and done == 3:
+            die()
+
+    if when == "best written, state not":
+        save = Checkpoint.save
+        Checkpoint.save = lambda self, t, epochs, best: die() if len(epochs) == 2 else save(self, t, epochs, best)
+    if when == "state half written":
+        replace = Path.replace
+        Path.replace = lambda self, to: die() if to.name == "state.pt" and to.exists() else replace(self, to)
+    if when == "model half written":
+        encoders.save.write_card = lambda *given, **named: die()
+    train(data, out, EncoderConfig(**json.loads(settings)), progress=progress)
+
+for when in moments:
+    child = os.fork()
+    if not child:
+        try:
+            run(when, Path(root, when, "m"))
+        finally:
+            os._exit(1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -56,23 +69,32 @@ def _stored(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in ("token_vectors.npy", "tower.npz", "static.npz")}
 
 
-@pytest.mark.parametrize("when", ["mid-epoch", "best written, state not", "state half written", "model half written"])
-def test_a_process_killed_at_any_moment_resumes_to_the_same_result(shop, small, undisturbed, tmp_path, when):
-    out = tmp_path / "m"
+@pytest.fixture(scope="module")
+def killed(shop, small, tmp_path_factory) -> Path:
+    """A folder for each moment, as a process killed then leaves it."""
+    root = tmp_path_factory.mktemp("killed")
+    for when in WHEN:
+        (root / when).mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(shop.folder), str(out), json.dumps(asdict(small)), when],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-c", KILLED, str(shop.folder), str(root), json.dumps(asdict(small)), *WHEN],
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=True,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(WHEN), done.stderr
+    return root
+
+
+@pytest.mark.parametrize("when", WHEN)
+def test_a_process_killed_at_any_moment_resumes_to_the_same_result(shop, small, undisturbed, killed, when):
+    out = killed / when / "m"
     assert not out.exists()
-    assert (tmp_path / "m.training" / "state.pt").is_file()
+    assert out.with_name("m.training").joinpath("state.pt").is_file()
     begun = []
     report = train(shop.folder, out, small, progress=lambda step, done, *rest: begun.append((step, done)))
     # the first epoch is not run again
     assert next(done for step, done in begun if step == "tune encoder") >= 1
     assert [epoch.number for epoch in report.epochs] == [1, 2, 3]
     assert _stored(out) == _stored(undisturbed)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["m"]
 
 
 def _killed_after_the_first_epoch(data: Path, out: Path, config) -> None:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 import sqlite3
 from datetime import datetime, timedelta
 
@@ -23,14 +24,19 @@ GONE = "person-to-forget-4711"
 START = datetime(2024, 1, 1)
 
 
-@pytest.fixture
-def space(tmp_path):
-    space = Workspace.create(tmp_path / "shop", "")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    space = Workspace.create(tmp_path_factory.mktemp("made") / "shop", "")
     with Store.open(space.store_path) as store:
         interact(store, "ann")
     publish(space)
     Outbox.open(space.outbox_path).close()
     return space
+
+
+@pytest.fixture
+def space(made, tmp_path):
+    return Workspace(shutil.copytree(made.root, tmp_path / "shop", symlinks=True))
 
 
 def interact(store, user, item="i1", context=None):
@@ -65,7 +71,7 @@ def text(value):
 
 
 def packed(value):
-    return gzip.compress(f"x {value} y".encode())
+    return gzip.compress(f"x {value} y".encode(), mtime=0)
 
 
 def packed_zstd(value):

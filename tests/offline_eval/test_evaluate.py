@@ -1,13 +1,10 @@
 import json
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import polars as pl
 import pytest
-import torch
-from threadpoolctl import threadpool_limits
 
 import readrank
 from ingest import columns as c
@@ -30,19 +27,16 @@ epochs = 1
 continue_epochs = 1
 pairs_per_epoch = 2000
 
+[blend]
+trees = 40
+patience = 10
+compiled = false
+
 [evaluation]
 max_queries = 120
 max_requests = 60
 """
 SYSTEMS = {OURS, INTEREST, "popular", "item-item", "text-only", "behaviour-only"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    # Pools of threads that wait for each other by spinning are slow on a busy machine, and this shop is tiny.
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
 
 
 @pytest.fixture(scope="module")

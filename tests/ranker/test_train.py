@@ -1,5 +1,7 @@
 """Training ends in a bundle that answers, also on the smallest and strangest of stores."""
 
+import importlib.util
+import shutil
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,13 +16,14 @@ from encoders.train import EncoderConfig
 from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
+from ranker.compiled import COMPILED
 from ranker.errors import NothingToLearnError
-from ranker.examples import ExamplesConfig
 from ranker.history import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
 from ranker.train import TrainConfig, train
+from tests.conftest import SHOP
 
 TINY = TrainConfig(encoder=EncoderConfig(base="catalogue", dim=8, width=8, heads=2, epochs=1, continue_epochs=1))
 NOON = datetime(2024, 5, 1, 12)
@@ -118,10 +121,15 @@ def test_length_that_is_not_trained_for_is_refused_before_training(trained, monk
 
 
 def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
-    """Train the shop once more: scores agree."""
-    encoder = EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000)
+    """Train a copy of the shop once more, with trees compiled: scores agree."""
+    shutil.copytree(shop.root, tmp_path / "shop")
     with threadpool_limits(1):
-        again = Ranker.load(train(shop, TrainConfig(encoder=encoder, examples=ExamplesConfig(share=0.25))).folder)
+        folder = train(
+            Workspace.open(tmp_path / "shop"), replace(SHOP, blend=replace(SHOP.blend, compiled=True))
+        ).folder
+    if importlib.util.find_spec("lleaves"):
+        assert len(list(folder.glob(COMPILED))) == len(list(folder.glob("ranker*.txt"))) == 2
+    again = Ranker.load(folder)
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)
     scores = [[item.score for item in model.recommend(query).items] for model in (ranker, again)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)

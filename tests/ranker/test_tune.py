@@ -24,7 +24,7 @@ from ranker.tune import Best, TuneConfig, tune
 from ranker.tuning_examples import Windows
 from tests.ranker.test_gain import some_examples
 
-BLEND = BlendConfig(trees=40, patience=10)
+BLEND = BlendConfig(trees=15, patience=6)
 CONFIG = TrainConfig(blend=BLEND)
 SEARCH = TuneConfig(trials=7, random_trials=4, seed=3)
 
