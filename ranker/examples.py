@@ -46,9 +46,15 @@ class Truth:
         """Return `size` of the queries at most, drawn at random."""
         if len(self.moments) <= size:
             return self
-        chosen = np.sort(rng.choice(len(self.moments), size, replace=False))
+        return self._of(np.sort(rng.choice(len(self.moments), size, replace=False)))
+
+    def of_strangers(self, history: History) -> "Truth":
+        """Return the queries of users who had done nothing before."""
+        return self._of(np.flatnonzero(history.user_counts(self.moments) == 0))
+
+    def _of(self, chosen: npt.NDArray[np.int64]) -> "Truth":
         number = np.full(len(self.moments), -1, np.int32)
-        number[chosen] = np.arange(size)
+        number[chosen] = np.arange(len(chosen))
         kept = number[self.query] >= 0
         return Truth(
             moments=self.moments.take(chosen),

@@ -19,6 +19,7 @@ from ranker.rules import RulesConfig
 from ranker.slices import make_slices, window_bounds
 from ranker.source_recall import QUESTIONS, recall_of_sources
 from ranker.sources import Sources
+from ranker.strangers import choose_order
 
 MIN_POSITIVES = 50
 """With fewer positive examples than this, fusion of ranks is safer than a learned blend."""
@@ -27,7 +28,8 @@ LATER_SHARE = 0.25
 CALIBRATED_REQUESTS = 2_000
 """Most shown requests of the later window, clicked or not, that tell how likely a click is."""
 PLACES_QUESTIONS = 1_500
-"""So many questions of the later window, with all their candidates, tell what places for new items cost."""
+"""So many questions of the later window, with all their candidates, tell what places for new items cost, and so many
+of users without a past in which order these see items."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class Learned:
     """What each source finds."""
     places: dict[str, Any] = field(default_factory=dict)
     """How many places new items have, and what each number of them costs."""
+    strangers: dict[str, Any] = field(default_factory=dict)
+    """What orders the candidates of users without a past, and how good each order is."""
 
 
 def learn(
@@ -72,6 +76,8 @@ def learn(
     likely, measured = calibrate.calibrate(fitted.before, later.following)
     every = ExamplesConfig(negatives=len(sources.catalogue))
     whole = make_examples(sources, history, taken.sample(PLACES_QUESTIONS, rng), candidates, every, rng)
+    strangers = taken.of_strangers(history).sample(PLACES_QUESTIONS, rng)
+    unknown = make_examples(sources, history, strangers, candidates, every, rng) if len(strangers.moments) else None
     retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
     return Learned(
         blend=fitted.trees,
@@ -85,6 +91,7 @@ def learn(
         },
         sources=found,
         places=choose_places(fitted.before, whole, rules),
+        strangers=choose_order(fitted.before, unknown),
     )
 
 

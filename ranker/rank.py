@@ -32,6 +32,7 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items, on_offer, without
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
+from ranker.strangers import BLEND, order_strangers
 from ranker.timeline import Floats
 
 VIEW_WEIGHT = 1.0
@@ -54,6 +55,7 @@ class Ranker:
         version: str,
         cutoff: datetime,
         outbox_seq: int = 0,
+        strangers_by: str = BLEND,
     ):
         self.version = version
         self.cutoff = cutoff
@@ -70,6 +72,7 @@ class Ranker:
         self._prices = numbers(sources.catalogue, rules.price_attribute)
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
+        self._strangers_by = strangers_by
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -90,6 +93,7 @@ class Ranker:
             version=manifest.version,
             cutoff=datetime.fromisoformat(manifest.cutoff),
             outbox_seq=manifest.outbox_seq,
+            strangers_by=manifest.measured.get("strangers", {}).get("by", BLEND),
         )
 
     def item(self, item_id: str) -> dict[str, Any] | None:
@@ -125,7 +129,7 @@ class Ranker:
         pairs = propose(self._sources, situation, allowed[None], self._candidates)
         features = compute(situation, items, pairs, self._sources)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
-        placed = self._arranger.arrange(pairs, self._blend.score(features), allowed[None], wish)
+        placed = self._arranger.arrange(pairs, self._scored(situation, pairs, features), allowed[None], wish)
         known = placed.pair[placed.pair >= 0]
         because = dict(
             zip(
@@ -211,7 +215,7 @@ class Ranker:
             situation = self._sources.situation(history, moments.take(block))
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(self._sources, situation, allowed, self._candidates)
-            score = self._blend.score(compute(situation, items, pairs, self._sources))
+            score = self._scored(situation, pairs, compute(situation, items, pairs, self._sources))
             placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k))
             parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
@@ -268,6 +272,10 @@ class Ranker:
 
     def _text_of(self, item: GivenItem) -> str:
         return item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
+
+    def _scored(self, situation: Situation, pairs: Candidates, features: Floats) -> npt.NDArray[np.float64]:
+        warm = np.asarray(situation.recent.mask.any(axis=1))
+        return order_strangers(pairs, self._blend.score(features), warm, self._strangers_by)
 
     def _probabilities(self, blend: str, score: npt.NDArray[np.float64]) -> Sequence[float | None]:
         curve = self._calibrations.get(blend)

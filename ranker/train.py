@@ -150,6 +150,7 @@ def train(
             "blend": asked.measured,
             "sources": asked.sources,
             "fresh_places": asked.places,
+            "strangers": asked.strangers,
             "given": given.measured,
         }
 
