@@ -720,14 +720,14 @@ def _training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
-    yield from _source_lines(measured["sources"], measured["fresh_places"])
+    yield from _source_lines(measured["sources"], measured["fresh_places"], measured["strangers"])
     yield from _settings_lines(trained)
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
         yield from _reliability_lines(title, part.get("calibration"))
     yield _serves(trained.folder, promoted)
 
 
-def _source_lines(sources: dict[str, Any], places: dict[str, Any]) -> Iterator[str]:
+def _source_lines(sources: dict[str, Any], places: dict[str, Any], strangers: dict[str, Any]) -> Iterator[str]:
     if sources and sources["taken"]:
         recall = ", ".join(f"{name} {share:.3f}" for name, share in sources["recall@500"].items())
         yield f"recall@500 of the sources: {recall}; proposed together {sources['union']:.3f}"
@@ -739,6 +739,9 @@ def _source_lines(sources: dict[str, Any], places: dict[str, Any]) -> Iterator[s
             for every, cost in tried.items()
         )
         yield f"places for new items: 1 in {places['every']} (NDCG@10, recall@10 of new items by places: {costs})"
+    if tried := strangers.get("tried"):
+        orders = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
+        yield f"users without a past see the order of: {strangers['by']} (NDCG@10 by order: {orders})"
 
 
 def _settings_lines(trained: "Trained") -> Iterator[str]:
