@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -42,8 +44,8 @@ class Training:
         self._listener.join()
         status = self._process.wait()
         if status:
-            ended = f"the encoder's training ended with status {status}: see what it wrote above"
-            raise EncoderError(self._error or ended)
+            why = "it was killed, most likely for want of memory" if status == -signal.SIGKILL else "see what it wrote"
+            raise EncoderError(self._error or f"the encoder's training ended with status {status}: {why}")
         return Path(self._asked["out"])
 
     def stop(self) -> None:
@@ -127,6 +129,8 @@ def _train(asked: dict[str, Any], progress: Progress) -> Path:
 
 
 def _run(asked: dict[str, Any], out: IO[str]) -> int:
+    """Train and say on `out`, a line of JSON each, how far it is and what went wrong; return the exit status."""
+
     def tell(step: str, done: int, total: int | None = None, note: str = "") -> None:
         out.write(json.dumps({"step": step, "done": done, "total": total, "note": note}) + "\n")
         out.flush()
@@ -136,6 +140,9 @@ def _run(asked: dict[str, Any], out: IO[str]) -> int:
     except EncoderError as error:
         out.write(json.dumps({"error": str(error)}) + "\n")
         return 2
+    except Exception:
+        traceback.print_exc()
+        return 1
     return 0
 
 
@@ -147,6 +154,9 @@ def _end_with(parent: IO[str]) -> None:
 if __name__ == "__main__":
     asked = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with, args=[sys.stdin], daemon=True).start()
-    status = _run(asked, sys.stdout)
-    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the one that began it, with which this one ends
+    messages = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever a library prints is no message
+    status = _run(asked, messages)
+    messages.flush()
     os._exit(status)  # the thread that waits for the end of the input would hold the interpreter's own end

@@ -74,3 +74,12 @@ with training(Path({str(shop.folder)!r}), Path({str(tmp_path / "out")!r}), confi
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < until:
         time.sleep(0.1)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+def test_what_a_training_did_not_expect_is_an_error_too(shop, tmp_path, capfd):
+    """The folder to write into is a file: the traceback goes where errors go, and the status is told."""
+    (tmp_path / "out").write_text("")
+    wanted = pytest.raises(EncoderError, match="ended with status 1: see what it wrote")
+    with training(shop.folder, tmp_path / "out" / "model", CONFIG, beside=True) as begun, wanted:
+        begun.result()
+    assert "Traceback" in capfd.readouterr().err
