@@ -16,6 +16,7 @@ from encoders.train import EncoderConfig
 from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
+from ranker import tuned_encoder
 from ranker.compiled import COMPILED
 from ranker.errors import NothingToLearnError
 from ranker.history import Moments
@@ -120,8 +121,10 @@ def test_length_that_is_not_trained_for_is_refused_before_training(trained, monk
         trained(items=pl.DataFrame({"item_id": ["a"], "title": ["oak table"]}), log=log(("ann", "a", 1)))
 
 
-def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
-    """Train a copy of the shop once more, with trees compiled: scores agree."""
+def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path, monkeypatch):
+    """Train the shop once more, its encoders in processes of their own: scores agree."""
+    monkeypatch.setattr(tuned_encoder, "BESIDE_FROM", 0)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     shutil.copytree(shop.root, tmp_path / "shop")
     with threadpool_limits(1):
         folder = train(
@@ -130,6 +133,10 @@ def test_same_seed_gives_the_same_answers(shop, ranker, tmp_path):
     if importlib.util.find_spec("lleaves"):
         assert len(list(folder.glob(COMPILED))) == len(list(folder.glob("ranker*.txt"))) == 2
     again = Ranker.load(folder)
+    with (tmp_path / "shop" / "readrank.toml").open("a") as settings:
+        settings.write("\n[rules]\ndiversity = 0.1\n")
+    refreshed, _ = refresh(Workspace.open(tmp_path / "shop"), version=folder.name)
+    assert {path.name for path in refreshed.glob(COMPILED)} == {path.name for path in folder.glob(COMPILED)}
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)
     scores = [[item.score for item in model.recommend(query).items] for model in (ranker, again)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-6)
