@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -54,8 +54,23 @@ class BlendConfig:
     """Seed of the samples."""
 
     def for_given(self) -> "BlendConfig":
-        """Return how the blend for given items is trained."""
-        return replace(self, leaves=self.given_leaves, monotone=True)
+        """Return how the blend for given items is trained: slowly, each tree on half of everything at most.
+
+        What was shown is little to learn from: of two trees alike, another sample may make quite different ones.
+        """
+        return replace(
+            self,
+            leaves=self.given_leaves,
+            monotone=True,
+            learning_rate=self.learning_rate * GIVEN_PACE,
+            patience=round(self.patience / GIVEN_PACE),
+            feature_share=min(self.feature_share, 0.5),
+            row_share=min(self.row_share, 0.5),
+        )
+
+
+GIVEN_PACE: Final = 0.4
+"""By how much slower than the other blend the one for given items learns."""
 
 
 class Blend(Protocol):
