@@ -55,19 +55,19 @@ class Training:
         self._process.kill()
         self._process.wait()
         self._listener.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def _listen(self) -> None:
         assert self._process is not None
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said = json.loads(line)
-            if "error" in said:
-                self._error = said["error"]
-            else:
-                self._progress(**said)
+        with self._process.stdout as told:  # closed also when showing progress fails: nobody writes to a full pipe
+            for line in told:
+                said = json.loads(line)
+                if "error" in said:
+                    self._error = said["error"]
+                else:
+                    self._progress(**said)
 
 
 @contextmanager

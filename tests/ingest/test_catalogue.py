@@ -202,7 +202,7 @@ days = st.integers(min_value=0, max_value=6)
 told_once = st.dictionaries(st.tuples(st.sampled_from("ab"), days), st.sampled_from(["oak", "elm", "ash"]), max_size=10)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(told=told_once, data=st.data())
 def test_dated_versions_give_the_same_history_in_any_order_and_any_number_of_files(store, told, data):
     rows = [
