@@ -239,6 +239,10 @@ def train(
         bool,
         typer.Option("--without-text", help="Behaviour alone: read nothing of what items say."),
     ] = False,
+    encoders: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Take encoders tuned elsewhere: `python -m encoders.train --pair`."),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -253,10 +257,17 @@ def train(
     config = TrainConfig.of(space)
     if encoder:
         config = replace(config, encoder=replace(config.encoder, kind=encoder))
+    if encoders and (encoder or without_text):
+        raise typer.BadParameter("wanted alone, got --encoder or --without-text beside it", param_hint="--encoders")
     with publishing(space):
         with _progress_bars() as progress:
             trained = train_bundle(
-                space, config, until=_moment("--until", until), without_text=without_text, progress=progress
+                space,
+                config,
+                until=_moment("--until", until),
+                without_text=without_text,
+                encoders=encoders,
+                progress=progress,
             )
         if promote:
             bundle.promote(space.bundles_path, trained.folder.name)
@@ -504,7 +515,8 @@ def export_training(
     _print_result(
         {"folder": str(folder), **asdict(written)},
         f"wrote {written.items:,} items and {written.events:,} events of {written.users:,} users to {folder}\n"
-        f"next, where a GPU is: python -m encoders.train {folder} MODEL",
+        f"next, where a GPU is: python -m encoders.train {folder} DIR --kind transformer --pair\n"
+        "then, here: readrank train --encoders DIR",
     )
 
 

@@ -10,8 +10,8 @@ what was known before its cutoff, which is where settings are chosen; without it
 Tuned is what the product does: the epoch is chosen on the last tenth of the known log, then training begins anew on all
 of it; seconds are the sum of both. It stands beside the untuned encoder, a TF-IDF profile of the same history, and the
 sum of interest and profile. `--ablations` trains once more without each part that is in use, `--variant` with other
-settings. `--models` measures ready-made encoders instead: MODELS/<case>/ is a model folder; with `item_vectors.npy` in
-it (a row an item, by item_id) no text is encoded.
+settings. `--models` measures ready-made encoders instead: MODELS/<case>/final is a model folder, as
+`python -m encoders.train --pair` writes it.
 
 Intervals are of 95 %, by bootstrap over queries; differences are paired.
 """

@@ -8,9 +8,9 @@
 The first command runs where the data sets are and writes what must travel: below 60 MiB. The second needs neither
 polars nor duckdb nor lightgbm. It measures the device's matrix rate, then for each training folder some steps of
 training (tokens a second without padding, useful operations a token, their share of the matrix rate, a table of the
-kernels), then trains: once to find the best epoch on the last part of the log, and anew on all of it, as the product
-does. It writes RESULTS.json, a profile, and for each data set a NAME.tar with vectors, tower and card: at most 8 files,
-each below 16 MiB.
+kernels), then trains the pair that the product needs: an early encoder, whose best epoch is found on the last part of
+the log, and one anew on all of it. It writes RESULTS.json, a profile, and for each data set NAME.early.tar and
+NAME.final.tar with vectors, tower and card: at most 8 files, each below 16 MiB.
 
 `--speed` times training with other settings beside that, on the first data set: `--speed "larger: pairs_at_once=8192"`.
 `padded` among the settings runs it with padding.
@@ -34,14 +34,15 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_speed import Speed, matrix_rate, measure_steps
-from benchmarks.gpu_travel import MOST_FILES, package, vectors_to_bring_back
+from benchmarks.gpu_travel import MOST_FILES, bring_back, package
 from encoders.command import shown
 from encoders.distributed import Ranks
 from encoders.errors import EncoderError
+from encoders.pair import train_pair
 from encoders.report import Figures, TrainingReport
 from encoders.sequences import read_sequences
 from encoders.settings import with_settings
-from encoders.train import EncoderConfig, train
+from encoders.train import EncoderConfig
 
 CASES = ("amazon_beauty", "movielens_small", "mind_ctr_lite")
 _PADDED = "padded"
@@ -70,10 +71,11 @@ def _package(options: argparse.Namespace) -> int:
 def _run(options: argparse.Namespace) -> int:
     if not options.data or options.out is None:
         raise EncoderError("wanted --data and --out, or --package; see --help")
-    if len(options.data) > MOST_FILES - 2:
-        raise EncoderError(f"--data: wanted {MOST_FILES - 2} folders at most, got {len(options.data)}; run it again")
+    most = (MOST_FILES - 2) // 2
+    if len(options.data) > most:
+        raise EncoderError(f"--data: wanted {most} folders at most, got {len(options.data)}; run it again")
     options.out.mkdir(parents=True, exist_ok=True)
-    config = replace(EncoderConfig(), kind="transformer", base=options.base or "auto", max_minutes=options.minutes)
+    config = replace(EncoderConfig(), kind="transformer", base=options.base or "auto")
     config = with_settings(config, options.set)
     device = Ranks().device
     rate = matrix_rate(device)
@@ -82,7 +84,8 @@ def _run(options: argparse.Namespace) -> int:
     variants = [_variant(text, config) for text in options.speed]
     for number, folder in enumerate(options.data):
         data = read_sequences(folder)
-        for name, settings, padded in [(folder.name, config, False), *(variants if number == 0 else [])]:
+        timed = [(folder.name, config, False), *(variants if number == 0 else [])] if options.steps else []
+        for name, settings, padded in timed:
             table = options.out / "profile.txt" if not results["speed"] else None
             speed = measure_steps(
                 name, settings, data, rate, steps=options.steps, warm_up=options.warm_up, padded=padded, profile=table
@@ -91,36 +94,30 @@ def _run(options: argparse.Namespace) -> int:
             print(_told(speed), flush=True)
             _write(options.out, results)
         if not options.no_training:
-            results["training"].append(_trained(folder, config, rate, results["speed"][-1]["gflop_a_token"], options))
+            results["training"].append(_trained(folder, config, options.out))
             _write(options.out, results)
     return 0
 
 
-def _trained(folder: Path, config: EncoderConfig, rate: float, gflop: float, options: argparse.Namespace) -> Any:
-    """Train on one folder, bring its vectors, and return what came of it."""
+def _trained(folder: Path, config: EncoderConfig, out: Path) -> Any:
+    """Train a pair on one folder, write what is to be brought back, and return what came of it."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="readrank-gpu-") as scratch, shown(sys.stderr) as progress:
-        first, last = Path(scratch) / "first", Path(scratch) / "last"
-        init = _init_from(options.init_from, folder.name)
-        report = train(folder, first, config, init_from=init, progress=progress)
-        if options.refit and init is None and report.best_epoch:
-            train(folder, last, config, repeat_of=first, progress=progress)
-        else:
-            last = first
-        described = json.loads((last / "config.json").read_text(encoding="utf-8"))
-        path = vectors_to_bring_back(last, read_sequences(folder), described["max_tokens"], options.out, folder.name)
-    tokens, seconds = (sum(getattr(epoch, name) for epoch in report.epochs) for name in ("tokens", "training_s"))
+        reports = train_pair(folder, Path(scratch), config, progress=progress)
+        brought = bring_back(Path(scratch), out, folder.name)
+    report = reports[0]
+    epochs = [epoch for trained in reports for epoch in trained.epochs]
+    tokens, seconds = (sum(getattr(epoch, name) for epoch in epochs) for name in ("tokens", "training_s"))
     print(f"{folder.name}: {_figures(report)}", flush=True)
     return {
         "data": folder.name,
         "untuned": asdict(report.untuned) if report.untuned else None,
         "tuned": asdict(report.tuned) if report.tuned else None,
         "best_epoch": report.best_epoch,
-        "epochs": [asdict(epoch) for epoch in report.epochs],
+        "epochs": [[asdict(epoch) for epoch in trained.epochs] for trained in reports],
         "tokens_a_second": tokens / max(seconds, 1e-9),
-        "share_of_rate": tokens * gflop * 1e9 / max(seconds, 1e-9) / rate,
         "seconds": time.monotonic() - began,
-        "brought": path.name,
+        "brought": brought,
     }
 
 
@@ -151,11 +148,6 @@ def _variant(text: str, config: EncoderConfig) -> tuple[str, EncoderConfig, bool
     return name.strip(), with_settings(config, [word for word in words if word != _PADDED]), _PADDED in words
 
 
-def _init_from(given: Path | None, name: str) -> Path | None:
-    """Return the model folder to continue: the one given, or its folder of the data set's name."""
-    return given / name if given is not None and (given / name).is_dir() else given
-
-
 def _machine(device: torch.device) -> str:
     chip = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     return f"{chip}, torch {torch.__version__}, Python {platform.python_version()}"
@@ -170,13 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, nargs="+", help="training folders")
     parser.add_argument("--base", help="the transformer to tune: a folder (weights may be float16), or a name")
     parser.add_argument("--out", type=Path, help="folder for what is brought back")
-    parser.add_argument("--init-from", type=Path, metavar="MODEL", help="continue a model folder, or MODEL/<data set>")
-    parser.add_argument(
-        "--minutes", type=float, default=0.0, help="longest first training of each data set; 0 no limit"
-    )
-    parser.add_argument("--refit", action=argparse.BooleanOptionalAction, default=True, help="train on all at last")
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="encoder settings")
-    parser.add_argument("--steps", type=int, default=20, help="steps that are timed, and as many that are profiled")
+    parser.add_argument("--steps", type=int, default=20, help="steps that are timed, and as many profiled; 0: none")
     parser.add_argument("--warm-up", type=int, default=10, help="steps before these")
     parser.add_argument(
         "--speed", action="append", default=[], metavar="'NAME: SETTING=VALUE ...'", help="time steps with these too"

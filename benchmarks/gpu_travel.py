@@ -6,19 +6,13 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from encoders.base import Base, find_base
+from encoders.base import find_base
 from encoders.card import JSON_CARD, READABLE_CARD
-from encoders.encoder import all_vectors
 from encoders.errors import EncoderError
-from encoders.interest import CONFIG, TOWER, TRANSFORMER
-from encoders.sequences import Sequences
-from encoders.transformer import TransformerEncoder
+from encoders.interest import CONFIG, ITEM_VECTORS, TOWER
+from encoders.pair import EARLY, FINAL
 
 BASE = "base"
-ITEM_VECTORS = "item_vectors.npy"
 _MIB = 1 << 20
 LARGEST_PACKAGE = 60 * _MIB
 LARGEST_FILE = 16 * _MIB
@@ -48,27 +42,25 @@ def package(out: Path, *, data: Path, judge: Path, cases: Iterable[str], base: s
     return size
 
 
-def vectors_to_bring_back(model: Path, data: Sequences, max_tokens: int, out: Path, name: str) -> Path:
-    """Write `NAME.tar` with the folder NAME: the model folder without its transformer, but with `item_vectors.npy`.
+def bring_back(pair: Path, out: Path, name: str) -> list[str]:
+    """Write `NAME.early.tar` and `NAME.final.tar`; return their names.
 
-    The vectors are those of the whole catalogue, float16, a row an item in the order of `items.parquet`. Unpacked into
-    MODELS it is what `benchmarks/encoders.py --models MODELS` reads.
+    Each holds a model folder, NAME/early or NAME/final, without its transformer but with the vectors of the catalogue.
+    Unpacked into MODELS they are what `readrank train --encoders MODELS/NAME` and the benchmarks' `--models` read.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    base = Base(name=name, source="folder", folder=model / TRANSFORMER)
-    encoder = TransformerEncoder.open(base, data.texts, tuning="full", max_tokens=max_tokens, precision="float32")
-    vectors = all_vectors(encoder.to(device), data.n_items).cpu().numpy().astype(np.float16)
-    np.save(model / ITEM_VECTORS, vectors)
-    path = out / f"{name}.tar"
-    with tarfile.open(path, "w") as tar:
-        for file in (CONFIG, TOWER, JSON_CARD, READABLE_CARD, ITEM_VECTORS):
-            tar.add(model / file, arcname=f"{name}/{file}")
-    if path.stat().st_size > LARGEST_FILE:
-        raise EncoderError(
-            f"{path}: wanted {LARGEST_FILE // _MIB} MiB at most to bring back, got {path.stat().st_size / _MIB:.0f}; "
-            "bring back a smaller catalogue"
-        )
-    return path
+    made = []
+    for half in (EARLY, FINAL):
+        path = out / f"{name}.{half}.tar"
+        with tarfile.open(path, "w") as tar:
+            for file in (CONFIG, TOWER, JSON_CARD, READABLE_CARD, ITEM_VECTORS):
+                tar.add(pair / half / file, arcname=f"{name}/{half}/{file}")
+        if path.stat().st_size > LARGEST_FILE:
+            raise EncoderError(
+                f"{path}: wanted {LARGEST_FILE // _MIB} MiB at most to bring back, got "
+                f"{path.stat().st_size / _MIB:.0f}; bring back a smaller catalogue"
+            )
+        made.append(path.name)
+    return made
 
 
 def _halved(folder: Path, out: Path) -> None:

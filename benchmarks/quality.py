@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--judge", type=Path, required=True, help="folder with case.py, score.py and score_rank.py")
     parser.add_argument("--case", action="append", choices=[case.name for case in CASES], help="default: all")
     parser.add_argument("--encoder", choices=("static", "transformer"), default="static")
+    parser.add_argument("--models", type=Path, help="take the encoders in MODELS/<case>, tuned elsewhere with --pair")
     parser.add_argument("--without-text", action="store_true", help="also train on behaviour alone, and compare")
     parser.add_argument("--parts", action="store_true", help="also recommend by each source alone, and compare")
     parser.add_argument("--work", type=Path, help="keep workspaces here; default: a temporary folder")
@@ -78,16 +79,21 @@ def main() -> None:
             if given.case is None or case.name in given.case:
                 work = (given.work or Path(scratch)) / case.name
                 wishes = {"blind": given.without_text, "parts": given.parts}
-                results.append(run_case(case, given.data / case.data, given.judge, work, given.encoder, **wishes))
+                encoder = ["--encoder", given.encoder]
+                if given.models:
+                    encoder = ["--encoders", str(given.models / case.name)]
+                results.append(run_case(case, given.data / case.data, given.judge, work, encoder, **wishes))
                 Console(width=150).print(_table(results))
     if given.out:
         given.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def run_case(
-    case: Case, data: Path, judge: Path, work: Path, encoder: str, *, blind: bool = False, parts: bool = False
+    case: Case, data: Path, judge: Path, work: Path, encoder: list[str], *, blind: bool = False, parts: bool = False
 ) -> dict[str, Any]:
     """Walk one case from raw files to the judge's figures; seconds and peak memory of our own commands beside them.
+
+    `encoder` are the options of `readrank train` that say which.
 
     `blind` also trains without text, `parts` also recommends by each source alone; the judge compares both with ours.
     """
@@ -104,7 +110,7 @@ def run_case(
         until = ["--until", json.loads((work / "case" / "case.json").read_text())["cutoff"]]
     steps = {
         "ingest": [*READRANK, "ingest", *map(str, files), *at],
-        "train": [*READRANK, "train", "--encoder", encoder, *until, *at],
+        "train": [*READRANK, "train", *encoder, *until, *at],
     }
     out = work / "answers.parquet"
     if case.ranking:
@@ -117,7 +123,7 @@ def run_case(
     spent = {name: _measured(command) for name, command in steps.items()}
     by_source = _by_source(workspace, steps["recommend"], judged, work) if parts and not case.ranking else None
     unread = _without_text(steps, judged, work) if blind else None
-    return {"case": case.name, "encoder": encoder, "peer": case.peer, "bar": case.bar} | {
+    return {"case": case.name, "encoder": " ".join(encoder), "peer": case.peer, "bar": case.bar} | {
         "judged": _judged(_run(judged)),
         "without_text": unread,
         "parts": by_source,
@@ -140,7 +146,9 @@ def _by_source(workspace: Path, recommend: list[str], judged: list[str], work: P
 def _without_text(steps: dict[str, list[str]], judged: list[str], work: Path) -> dict[str, Any]:
     """Train on behaviour alone and answer again; `against` is the judge's line, with text minus without."""
     out, answers = work / "answers_without_text.parquet", str(work / "answers.parquet")
-    _run([*steps["train"], "--without-text", "--promote"])
+    train = steps["train"]
+    blind = [word for n, word in enumerate(train) if "--encoders" not in (word, train[n - 1])]
+    _run([*blind, "--without-text", "--promote"])
     ask = next(step for name, step in steps.items() if name in {"rank", "recommend"})
     _run([str(out) if part == answers else part for part in ask])
     found = _judged(_run([str(out) if part == answers else part for part in judged]))

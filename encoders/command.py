@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from encoders.errors import EncoderError, OutOfMemoryError
+from encoders.report import TrainingReport
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
 from ingest.progress import Progress, silent
@@ -28,17 +29,21 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         config = with_settings(EncoderConfig(), [*_short_forms(options), *options.set])
         with shown(sys.stderr) if first else nullcontext(silent) as progress:
-            report = train(
-                options.data,
-                options.out,
-                config,
-                fit_before=_moment("--fit-before", options.fit_before),
-                validate_from=_moment("--validate-from", options.validate_from),
-                init_from=options.init_from,
-                repeat_of=options.repeat_of,
-                epochs=options.epochs,
-                progress=progress,
-                resume=not options.no_resume,
+            report = (
+                _pair(options, config, progress)
+                if options.pair
+                else train(
+                    options.data,
+                    options.out,
+                    config,
+                    fit_before=_moment("--fit-before", options.fit_before),
+                    validate_from=_moment("--validate-from", options.validate_from),
+                    init_from=options.init_from,
+                    repeat_of=options.repeat_of,
+                    epochs=options.epochs,
+                    progress=progress,
+                    resume=not options.no_resume,
+                )
             )
     except EncoderError as error:
         if first or isinstance(error, OutOfMemoryError):  # all processes make the same mistakes but for this one
@@ -49,6 +54,20 @@ def main(given: Sequence[str] | None = None) -> int:
         ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
         sys.stdout.write(f"tuned   {report.tuned} {ended}\n")
     return 0
+
+
+def _pair(options: argparse.Namespace, config: EncoderConfig, progress: Progress) -> TrainingReport:
+    from encoders.pair import train_pair
+
+    wrong = [name for name in ("init_from", "repeat_of", "fit_before", "epochs") if getattr(options, name) is not None]
+    if wrong:
+        raise EncoderError(f"--pair: wanted no --{wrong[0].replace('_', '-')} beside it; leave one of them away")
+    validate_from = _moment("--validate-from", options.validate_from)
+    resume = not options.no_resume
+    early, _ = train_pair(
+        options.data, options.out, config, validate_from=validate_from, progress=progress, resume=resume
+    )
+    return early
 
 
 @contextmanager
@@ -111,6 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", help="auto, catalogue, a folder, an installed model package or a Hub id")
     parser.add_argument("--tuning", help="of a transformer: full, lora or none")
     parser.add_argument("--epochs", type=int, help="most epochs")
+    parser.add_argument(
+        "--pair", action="store_true", help="write OUT/early and OUT/final, for `readrank train --encoders OUT`"
+    )
     parser.add_argument("--init-from", type=Path, metavar="MODEL", help="continue an earlier model folder")
     parser.add_argument("--repeat-of", type=Path, metavar="MODEL", help="train it anew, on all of the log")
     parser.add_argument("--fit-before", metavar="TIME", help="read nothing from this moment on (UTC)")

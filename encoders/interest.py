@@ -17,6 +17,8 @@ from encoders.served_tower import ServedTower
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from encoders.vectors import CatalogueVectors
+
 Floats = NDArray[np.float32]
 
 FORMAT: Final = 1
@@ -25,6 +27,8 @@ TOKENIZER: Final = "tokenizer.json"
 TOKEN_VECTORS: Final = "token_vectors.npy"
 TOWER: Final = "tower.npz"
 TRANSFORMER: Final = "transformer"
+ITEM_VECTORS: Final = "item_vectors"
+"""Where a transformer that was tuned elsewhere keeps the vectors of the catalogue that it was tuned on."""
 _TEXTS_AT_ONCE: Final = 4_096
 
 
@@ -52,6 +56,7 @@ class InterestModel:
         self._tokenizer: Tokenizer | None = None
         self._token_vectors: Floats | None = None
         self._transformer: Any = None
+        self._known: CatalogueVectors | None = None
 
     @classmethod
     def load(cls, folder: Path | str, dim: int | None = None) -> InterestModel:
@@ -101,10 +106,7 @@ class InterestModel:
             return np.zeros((0, self.dim), np.float32)
         if self.kind == "static":
             return self._encode_static(texts)
-        from encoders.transformer import encode_served
-
-        self._transformer, vectors = encode_served(self._transformer, self.folder / TRANSFORMER, texts)
-        vectors = blank_to_zero(texts, vectors)
+        vectors = self._encode_known(texts) if (self.folder / ITEM_VECTORS).is_dir() else self._encode_new(texts)
         return vectors if vectors.shape[1] == self.dim else unit_rows(vectors[:, : self.dim])
 
     def user_vectors(
@@ -140,6 +142,30 @@ class InterestModel:
         Users without events have no interest at all, so nothing is added for them.
         """
         return np.where(users.any(axis=1), np.float32(self.config.get("newcomers", 0)), np.float32(0))
+
+    def _encode_known(self, texts: Sequence[str]) -> Floats:
+        """Take the vectors of texts that the folder has them of; encode the others."""
+        from encoders.vectors import CatalogueVectors, places_of
+
+        if self._known is None:
+            self._known = CatalogueVectors.load(self.folder / ITEM_VECTORS)
+        places = places_of(texts, self._known.texts)
+        vectors = self._known.at(np.maximum(places, 0))
+        new = np.flatnonzero(places < 0)
+        if len(new):
+            vectors[new] = self._encode_new([texts[row] for row in new.tolist()])
+        return vectors
+
+    def _encode_new(self, texts: Sequence[str]) -> Floats:
+        if not (self.folder / TRANSFORMER).is_dir():
+            raise ModelFolderError(
+                f"{self.folder}: wanted {TRANSFORMER}/ to encode {len(texts)} texts that it has no vectors of, found "
+                "none; bring the whole folder, or tune again on the present catalogue"
+            )
+        from encoders.transformer import encode_served
+
+        self._transformer, vectors = encode_served(self._transformer, self.folder / TRANSFORMER, texts)
+        return blank_to_zero(texts, vectors)
 
     def _open_static(self) -> None:
         from tokenizers import Tokenizer

@@ -48,26 +48,33 @@ def pack(tokens: Tensor, starts: Tensor, lengths: Tensor, *, total: int, longest
     )
 
 
-def run_packed(transformer: Any, packed: Packed) -> Tensor:
-    """Return token states [texts, longest, width] of a sentence-transformers `Transformer`, zeros beyond each text.
+def run_packed(model: Any, packed: Packed) -> Tensor:
+    """Return what a sentence-transformers model makes of each text [texts, width], not yet of unit length.
 
-    Everything but attention sees each token alone, so nothing is spent on padding. Raises when the model's attention is
-    of a sort that texts end to end do not fit.
+    Everything but attention and pooling sees each token alone, so nothing is spent on padding. Raises when the model's
+    attention is of a sort that texts end to end do not fit.
     """
-    model = transformer.model
-    with _own_attention(model.config):
-        out = model(
+    transformer = model[0].model
+    with _own_attention(transformer.config):
+        out = transformer(
             input_ids=packed.ids[None],
-            position_ids=packed.place[None] + _first_position(model),
+            position_ids=packed.place[None] + _first_position(transformer),
             cu_seq_lens_q=packed.bounds,
             cu_seq_lens_k=packed.bounds,
             max_length_q=packed.longest,
             max_length_k=packed.longest,
             return_dict=True,
         )
-    states: Tensor = out.last_hidden_state[0]
-    padded = states.new_zeros((len(packed.bounds) - 1, packed.longest, states.shape[1]))
-    return padded.index_put((packed.text, packed.place), states)
+    # in float32: of a text's tokens a mean is taken
+    features = {
+        "token_embeddings": out.last_hidden_state.float(),
+        "cu_seq_lens_q": packed.bounds,
+        "seq_idx": packed.text[None],
+    }
+    for module in list(model)[1:]:
+        features = module(features)
+    found: Tensor = features["sentence_embedding"]
+    return found
 
 
 def packed_attention(

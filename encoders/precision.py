@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,31 @@ def is_lower(precision: str, device: torch.device) -> bool:
     if precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported()
     return precision == "bfloat16"
+
+
+def lowered(values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return bfloat16 copies through which gradients pass to float32, all in one pass: there are many small ones."""
+    found: tuple[Tensor, ...] = _Lowered.apply(*values)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Lowered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *values: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return _copied(values, torch.bfloat16)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        raised = iter(_copied([one for one in gradients if one is not None], torch.float32))
+        return tuple(None if one is None else next(raised) for one in gradients)
+
+
+def _copied(values: Sequence[Tensor], kind: torch.dtype) -> tuple[Tensor, ...]:
+    out = [torch.empty_like(value, dtype=kind) for value in values]
+    if out:
+        torch._foreach_copy_(out, list(values))
+    return tuple(out)
 
 
 class LowerTower:

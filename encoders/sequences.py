@@ -142,6 +142,12 @@ def read_sequences(folder: Path) -> Sequences:
     )
 
 
+def read_ids(folder: Path) -> list[str]:
+    """Return the ids of a training folder's items, in the order of its rows."""
+    ids: list[str] = _read(folder / "items.parquet", (c.ITEM_ID,)).column(c.ITEM_ID).to_pylist()
+    return ids
+
+
 def _read_shown(path: Path, user_ids: list[str]) -> Shown:
     if not path.is_file():
         none = np.zeros(0, np.int64)

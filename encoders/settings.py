@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("texts_at_once", "warmup_steps", "epochs", "continue_epochs", "negatives"), (0, math.inf)),
+    **dict.fromkeys(("texts_at_once", "warmup_steps", "continue_epochs", "negatives"), (0, math.inf)),
     **dict.fromkeys(("hard_negatives", "validation_queries", "layers", "max_minutes", "recent_half"), (0, math.inf)),
     **dict.fromkeys(("lora_rank", "max_tokens", "pairs_at_once", "pairs_per_epoch", "history"), (1, math.inf)),
     **dict.fromkeys(("dim", "width", "heads", "patience"), (1, math.inf)),
     **dict.fromkeys(("own_direction", "cold_share", "popularity_correction"), (0, 1)),
     **dict.fromkeys(("negatives_power", "impressions_share", "learning_rate"), (0, 10)),
+    **dict.fromkeys(("transformer_rate", "embedding_rate"), (0, 10)),
     "dropout": (0, 0.9),
+    "epochs": (-1, math.inf),
     "newcomer_cost": (-1, 1),
     "threads": (0, math.inf),
 }

@@ -56,8 +56,8 @@ class EncoderConfig:
     """Attention layers; 0 leaves the weighted mean of recent items alone."""
     dropout: float = 0.2
     """Dropout in the tower."""
-    epochs: int = 6
-    """Most epochs of a first tuning; a later window stops it earlier."""
+    epochs: int = -1
+    """Most epochs of a first tuning, -1: 6, of a transformer 12; a later window stops it earlier."""
     patience: int = 2
     """Epochs without a better later window before stopping."""
     continue_epochs: int = 2
@@ -89,7 +89,11 @@ class EncoderConfig:
     cold_share: float = 0.3
     """Share of items that a step reads as if they were new, so that new items keep their place."""
     learning_rate: float = 1e-3
-    """Highest learning rate of tower and token vectors; a transformer's own is a twentieth."""
+    """Highest learning rate of tower and static token vectors."""
+    transformer_rate: float = 0.1
+    """A transformer's weights learn at this share of `learning_rate`, adapters at four times that."""
+    embedding_rate: float = 1.0
+    """A transformer's token embeddings learn at this share of `learning_rate`."""
     warmup_steps: int = 20
     """Steps in which the learning rate rises; from then on it falls evenly to a twentieth."""
     impressions_share: float = 0.5
@@ -104,6 +108,13 @@ class EncoderConfig:
     """CPU threads of the static kind; its steps are small: a second gains little, and costs on a busy machine."""
     seed: int = 0
     """Two runs with the same seed on a CPU give the same vectors."""
+
+    @property
+    def first_epochs(self) -> int:
+        """Most epochs of a first tuning."""
+        if self.epochs >= 0:
+            return self.epochs
+        return 12 if self.kind == "transformer" else 6
 
 
 def train(
@@ -197,7 +208,7 @@ def _train(
     if init_from is not None:
         start_from(encoder, tower, init_from)
     trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None, ranks=ranks)
-    usual = config.epochs if init_from is None else config.continue_epochs
+    usual = config.first_epochs if init_from is None else config.continue_epochs
     if earlier and earlier.epochs is not None:
         usual = earlier.epochs
     total = epochs if epochs is not None else usual

@@ -51,6 +51,7 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
             max_tokens=config.max_tokens,
             precision=config.precision,
             lora_rank=config.lora_rank,
+            rates=(config.transformer_rate, config.embedding_rate),
         )
         if config.compile_layers:
             encoder.compile_layers()

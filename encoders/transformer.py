@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,15 @@ from encoders.errors import BaseModelError
 from encoders.interest import TRANSFORMER, Floats
 from encoders.memory import memory_is_full
 from encoders.packed import pack, run_packed
-from encoders.precision import is_lower
+from encoders.precision import is_lower, lowered
 
 log = logging.getLogger(__name__)
 
+Weights = Mapping[str, Tensor] | None
+"""Other weights than the model's own to run it with, by name."""
+
+_ADAPTERS_FASTER = 4
+"""How many times faster adapters learn than whole weights."""
 _PADDED_AT_ONCE = {"cpu": 8_192, "cuda": 16_384}
 _PACKED_AT_ONCE = 131_072
 """Tokens of a piece. Small pieces pad little; a GPU is kept waiting by pieces that take less time than their launch."""
@@ -52,12 +57,15 @@ class TransformerEncoder(nn.Module):
         max_tokens: int,
         precision: str = "auto",
         lora_rank: int = 16,
+        rates: tuple[float, float] = (0.05, 0.05),
     ) -> None:
         super().__init__()
         self.model = model
         self.tuning = tuning
         self.precision = precision
         self.lora_rank = lora_rank
+        self.rates = rates
+        """Shares of the tower's learning rate at which weights and token embeddings learn."""
         self.max_tokens = min(max_tokens, getattr(model, "max_seq_length", None) or max_tokens)
         model.max_seq_length = self.max_tokens
         self.dim = int(model.get_embedding_dimension())
@@ -92,6 +100,7 @@ class TransformerEncoder(nn.Module):
         max_tokens: int,
         precision: str = "auto",
         lora_rank: int = 16,
+        rates: tuple[float, float] = (0.05, 0.05),
     ) -> TransformerEncoder:
         """Open the base for tuning; a base without a folder raises, since there is no transformer to tune."""
         if base.folder is None:
@@ -100,7 +109,15 @@ class TransformerEncoder(nn.Module):
                 "base, or use kind = static"
             )
         model = load_sentence_transformer(base.folder)
-        return cls(model, texts, tuning=tuning, max_tokens=max_tokens, precision=precision, lora_rank=lora_rank)
+        return cls(
+            model,
+            texts,
+            tuning=tuning,
+            max_tokens=max_tokens,
+            precision=precision,
+            lora_rank=lora_rank,
+            rates=rates,
+        )
 
     @property
     def module(self) -> nn.Module:
@@ -112,10 +129,17 @@ class TransformerEncoder(nn.Module):
         return self._kept(rows) if self.tuning == "none" else self._encode(rows)
 
     def groups(self, rate: float) -> Iterator[dict[str, Any]]:
-        """Yield what learns: adapters at a fifth of the tower's rate, whole weights at a twentieth."""
+        """Yield what learns: weights and token embeddings at their shares of the tower's rate, adapters faster."""
+        weights, embeddings = self.rates
+        embedded = {id(value) for value in self.model[0].model.get_input_embeddings().parameters()}
         learning = [value for value in self.parameters() if value.requires_grad]
-        if learning:
-            yield {"params": learning, "lr": rate / (5 if self.tuning == "lora" else 20), "weight_decay": 0.01}
+        faster = _ADAPTERS_FASTER if self.tuning == "lora" else 1
+        for found, share in (
+            ([value for value in learning if id(value) not in embedded], weights * faster),
+            ([value for value in learning if id(value) in embedded], embeddings),
+        ):
+            if found:
+                yield {"params": found, "lr": rate * share, "weight_decay": 0.01}
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write the whole tuned model, adapters merged, where sentence-transformers opens it."""
@@ -185,40 +209,41 @@ class TransformerEncoder(nn.Module):
             self.packs = rows.device.type == "cuda" and self._packing_holds(rows, lengths)
         run = self._packed if self.packs else self._padded
         most = self.tokens_at_once or (_PACKED_AT_ONCE if self.packs else _PADDED_AT_ONCE.get(rows.device.type, 8_192))
+        weights = self._weights(rows.device)
         parts = [
-            run(rows[torch.from_numpy(piece).to(rows.device)], lengths[piece])
-            for piece in _pieces(order, lengths, most, padded=2 * most if self.packs else most)
+            run(rows[torch.from_numpy(piece).to(rows.device)], lengths[piece], weights)
+            for piece in _pieces(order, lengths, most, padded=not self.packs)
         ]
         back = torch.from_numpy(np.argsort(order, kind="stable")).to(rows.device)
         vectors = functional.normalize(torch.cat(parts).float(), dim=1)[back]
         return vectors.masked_fill(self._blank[rows][:, None], 0.0)
 
-    def _packed(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+    def _packed(self, rows: Tensor, lengths: NDArray[np.int64], weights: Weights) -> Tensor:
         total, longest = int(lengths.sum()), int(lengths.max())
         self.ran += total
         self.computed += total
         packed = pack(self.tokens, self.starts[rows], self.lengths[rows], total=total, longest=longest)
-        with self._precision(rows.device):
-            states = run_packed(self.model[0], packed)
-            mask = torch.arange(states.shape[1], device=rows.device)[None, :] < self.lengths[rows][:, None]
-            features = {"token_embeddings": states, "attention_mask": mask.long()}
-            for module in list(self.model)[1:]:
-                features = module(features)
-        return features["sentence_embedding"]
+        return _run_with(self.model, weights, lambda model: run_packed(model, packed))
 
-    def _padded(self, rows: Tensor, lengths: NDArray[np.int64]) -> Tensor:
+    def _padded(self, rows: Tensor, lengths: NDArray[np.int64], weights: Weights) -> Tensor:
         place = torch.arange(int(lengths.max()), device=rows.device)[None, :]
         self.ran += int(lengths.sum())
         self.computed += len(rows) * place.shape[1]
         mask = place < self.lengths[rows][:, None]
         ids = self.tokens[torch.where(mask, self.starts[rows][:, None] + place, 0)].long()
         features = {"input_ids": ids.masked_fill(~mask, self._pad), "attention_mask": mask.long()}
-        with self._precision(rows.device):
-            found: Tensor = self.model(features)["sentence_embedding"]
-        return found
+        return _run_with(self.model, weights, lambda model: model(features)["sentence_embedding"])
 
-    def _precision(self, device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_lower(self.precision, device))
+    def _weights(self, device: torch.device) -> Weights:
+        """Return the weights to multiply with in the lower precision, or None for those that there are.
+
+        With weights in bfloat16 the states between layers are so too, which automatic casting keeps in float32: a small
+        model spends most of its time on moving them.
+        """
+        if not is_lower(self.precision, device):
+            return None
+        named = {name: value for name, value in self.model.named_parameters() if value.is_floating_point()}
+        return dict(zip(named, lowered(list(named.values())), strict=True))
 
     def _packing_holds(self, rows: Tensor, lengths: NDArray[np.int64]) -> bool:
         """Say whether some texts get the same vectors without padding as with it."""
@@ -228,8 +253,9 @@ class TransformerEncoder(nn.Module):
         self.eval()
         try:
             with torch.no_grad():
-                packed = functional.normalize(self._packed(few, sizes).float(), dim=1)
-                padded = functional.normalize(self._padded(few, sizes).float(), dim=1)
+                weights = self._weights(rows.device)
+                packed = functional.normalize(self._packed(few, sizes, weights).float(), dim=1)
+                padded = functional.normalize(self._padded(few, sizes, weights).float(), dim=1)
             apart = float((packed - padded).abs().max())
             reason = f"vectors differ by {apart:.1e}"
             holds = apart < (2e-2 if is_lower(self.precision, rows.device) else 1e-4)
@@ -244,6 +270,26 @@ class TransformerEncoder(nn.Module):
         return holds
 
 
+class _Holder(nn.Module):
+    """Lets torch run a function of a model while the model holds other weights than its own."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, run: Callable[[Any], Tensor]) -> Tensor:
+        """Return what the function makes of the model."""
+        return run(self.model)
+
+
+def _run_with(model: Any, weights: Weights, run: Callable[[Any], Tensor]) -> Tensor:
+    if weights is None:
+        return run(model)
+    held = {f"model.{name}": value for name, value in weights.items()}
+    found: Tensor = torch.func.functional_call(_Holder(model), held, (run,))
+    return found
+
+
 def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, Floats]:
     """Encode texts with the folder's model, opening it the first time; return the open model and unit rows."""
     if model is None:
@@ -253,12 +299,12 @@ def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, 
 
 
 def _pieces(
-    order: NDArray[np.int64], lengths: NDArray[np.int64], most: int, *, padded: int
+    order: NDArray[np.int64], lengths: NDArray[np.int64], most: int, *, padded: bool
 ) -> Iterator[NDArray[np.int64]]:
-    """Cut places, ordered from short to long, into runs of at most `most` tokens, and of `padded` when padded."""
+    """Cut places, ordered from short to long, into runs of at most `most` tokens, with what padding there is."""
     start = held = 0
     for end, length in enumerate(lengths[order].tolist()):
-        if end > start and (held + length > most or (end + 1 - start) * length > padded):
+        if end > start and (length * (end + 1 - start) if padded else held + length) > most:
             yield order[start:end]
             start, held = end, 0
         held += length

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
-from encoders.interest import TOKEN_VECTORS, TOKENIZER, TRANSFORMER, Floats, InterestModel, unit_rows
+from encoders.interest import ITEM_VECTORS, TOKEN_VECTORS, TOKENIZER, TRANSFORMER, Floats, InterestModel, unit_rows
 from ingest import columns as c
 from ingest.progress import Progress, silent
 
@@ -105,7 +105,7 @@ class CatalogueVectors:
         """
         encoder = encoder_fingerprint(model)
         old = [self] if encoder == self.encoder else []
-        prints = _text_fingerprints(texts)
+        prints = text_fingerprints(texts)
         keys = [row.tobytes() for row in prints]
         place = {row.tobytes(): n for vectors in old for n, row in enumerate(vectors.texts)}
         unknown = {key: text for key, text in zip(keys, texts, strict=True) if key not in place}
@@ -200,6 +200,7 @@ def encoder_fingerprint(model: InterestModel) -> str:
     files: Iterable[Path] = (folder / TOKENIZER, folder / TOKEN_VECTORS)
     if model.kind != "static":
         files = sorted(path for path in (folder / TRANSFORMER).rglob("*") if path.is_file())
+        files = files or [folder / ITEM_VECTORS / _VECTORS]  # its vectors are all that was brought of it
     digest = hashlib.sha256(json.dumps([model.kind, model.dim, model.config.get("max_tokens")]).encode())
     for path in files:
         digest.update(str(path.relative_to(folder)).encode())
@@ -208,7 +209,14 @@ def encoder_fingerprint(model: InterestModel) -> str:
     return digest.hexdigest()
 
 
-def _text_fingerprints(texts: Sequence[str]) -> NDArray[np.uint8]:
+def places_of(texts: Sequence[str], known: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return where each text stands among the known fingerprints [n], -1 where it does not."""
+    place = {row.tobytes(): n for n, row in enumerate(known)}
+    return np.fromiter((place.get(row.tobytes(), -1) for row in text_fingerprints(texts)), np.int64, len(texts))
+
+
+def text_fingerprints(texts: Sequence[str]) -> NDArray[np.uint8]:
+    """Return what tells texts apart, 16 bytes each [n, 16]."""
     prints = b"".join(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_PRINT_BYTES).digest() for text in texts
     )

@@ -79,8 +79,13 @@ class Ground:
         return microseconds(self.cutoff)
 
     @classmethod
-    def of(cls, frames: Frames, text: TextConfig, data: Path, *, examples_share: float) -> "Ground":
-        """Read the texts, sort the history and write the training folder `data`."""
+    def of(
+        cls, frames: Frames, text: TextConfig, data: Path, *, examples_share: float, examples_from: int = 0
+    ) -> "Ground":
+        """Read the texts, sort the history and write the training folder `data`.
+
+        Examples begin with the latest `examples_share` of the log, but not before `examples_from` (microseconds).
+        """
         history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
         items = frames.catalogue.items
         attributes = attributes_read(items, text)
@@ -88,6 +93,7 @@ class Ground:
         export_frames(
             items, frames.interactions, data, before=frames.cutoff, impressions=frames.impressions, texts=texts
         )
+        t1 = examples_begin(history, microseconds(frames.cutoff), examples_share)
         return cls(
             catalogue=frames.catalogue,
             texts=texts,
@@ -95,7 +101,7 @@ class Ground:
             history=history,
             impressions=frames.impressions,
             cutoff=frames.cutoff,
-            t1=examples_begin(history, microseconds(frames.cutoff), examples_share),
+            t1=None if t1 is None else max(t1, examples_from),
             data=data,
         )
 

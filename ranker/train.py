@@ -16,7 +16,7 @@ from typing import Any
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
-from encoders.interest import InterestModel
+from encoders.interest import ITEM_VECTORS, InterestModel
 from encoders.lexical import Words
 from encoders.text import TextConfig
 from encoders.train import EncoderConfig
@@ -37,7 +37,7 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.sources import Behaviour, Sources
 from ranker.tuned import Tuned
-from ranker.tuned_encoder import TwoEncoders
+from ranker.tuned_encoder import TwoEncoders, ready_encoders
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ def train(
     *,
     until: datetime | None = None,
     without_text: bool = False,
+    encoders: Path | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Train on everything before `until` (default: all there is) and write a bundle; nothing is promoted.
@@ -100,8 +101,13 @@ def train(
     defaults, those that `readrank tune` found are used. Raises `NothingToLearnError` without items.
 
     `without_text` trains on behaviour alone: titles, descriptions, categories and attributes are not read. Beside a
-    bundle that reads, such a one tells what reading is worth.
+    bundle that reads, such a one tells what reading is worth. `encoders` is a folder of `early` and `final` that were
+    tuned elsewhere, on an export of this store: `EncoderError` when they do not fit.
     """
+    examples_from = 0
+    if encoders is not None:
+        tuned_config, examples_from = ready_encoders(encoders, config.encoder, until)
+        config = replace(config, encoder=tuned_config)
     found = tuned_settings.read(workspace)
     blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
     config = replace(config, blend=blend_config)
@@ -115,11 +121,17 @@ def train(
     changed_later, cutoff = frames.changed_later, frames.cutoff
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
-        ground = Ground.of(frames, config.text, scratch / "data", examples_share=config.examples.share)
+        ground = Ground.of(
+            frames,
+            config.text,
+            scratch / "data",
+            examples_share=config.examples.share,
+            examples_from=examples_from,
+        )
         del frames  # a long log is most of what is held in memory
         history = ground.history
-        encoders = TwoEncoders(ground, config.encoder, progress)
-        with encoders.early() as early_model:
+        both = TwoEncoders(ground, config.encoder, progress, ready=encoders)
+        with both.early() as early_model:
             progress("fit sources", 0, 2)
             words = Words.fit_rows(ground.texts)
             before = fit_behaviour(ground, ground.until if ground.t1 is None else ground.t1, config)
@@ -127,7 +139,7 @@ def train(
             whole = fit_behaviour(ground, ground.until, config)
             progress("fit sources", 2, 2)
             early = early_model()
-        with encoders.final() as final_model:
+        with both.final() as final_model:
             sources = fit_sources(ground, words, early, before, config)
             asked = learn(
                 sources,
@@ -146,7 +158,7 @@ def train(
         measured = {
             "catalogue": {"items": len(ground.catalogue), "changed_later": changed_later},
             "without_text": without_text,
-            "encoder": encoders.measured,
+            "encoder": both.measured,
             "blend": asked.measured,
             "sources": asked.sources,
             "fresh_places": asked.places,
@@ -158,7 +170,7 @@ def train(
             ground.catalogue.save(folder)
             history.save(folder / "history")
             sources.save(folder)
-            shutil.copytree(final.folder, folder / "encoder")
+            shutil.copytree(final.folder, folder / "encoder", ignore=shutil.ignore_patterns(ITEM_VECTORS))
             for model, name in ((asked.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
                 if isinstance(model, Trees):
                     model.booster.save_model(str(folder / name))

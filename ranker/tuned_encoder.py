@@ -4,7 +4,8 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +13,30 @@ import numpy as np
 
 from encoders.beside import training
 from encoders.card import JSON_CARD
+from encoders.errors import EncoderError
 from encoders.interest import InterestModel
+from encoders.pair import EARLY, FINAL
 from encoders.train import EncoderConfig
 from ingest.progress import Progress
 from ranker.ground import Ground
-from ranker.history import EPOCH
+from ranker.history import EPOCH, microseconds
 
 BESIDE_FROM: Final = 50_000
 """With fewer interactions than this a training is over before a process of its own would have begun."""
+
+
+def ready_encoders(folder: Path, config: EncoderConfig, until: datetime | None) -> tuple[EncoderConfig, int]:
+    """Return the settings that a pair tuned elsewhere stands for, and from when on its early one knows nothing.
+
+    `EncoderError` when the folder holds no pair, or when its final encoder knows what lies at or after `until`.
+    """
+    early, final = (InterestModel.load(folder / name) for name in (EARLY, FINAL))
+    if until is not None and final.config.get("trained_before") and final.trained_before > microseconds(until):
+        raise EncoderError(
+            f"--encoders {folder}: wanted encoders that know nothing from {until} on, got some that do; "
+            "export with the same --until and tune again"
+        )
+    return replace(config, kind=final.kind), int(early.config.get("trained_before") or 0)
 
 
 class TwoEncoders:
@@ -28,20 +45,30 @@ class TwoEncoders:
     The examples meet scores of an encoder that has not learned from them, as in service; they choose its number of
     epochs and what it adds for new items, no more. With no moment at which examples begin there is one encoder for
     both. On a machine with several cores, and with a log worth it, each is tuned beside what else is to be done.
+    `ready` is a folder of both, tuned elsewhere.
     """
 
-    def __init__(self, ground: Ground, config: EncoderConfig, progress: Progress) -> None:
+    def __init__(self, ground: Ground, config: EncoderConfig, progress: Progress, *, ready: Path | None = None) -> None:
         self.ground = ground
         self.config = config
         self.progress = progress
-        folder = ground.data.parent
-        self._early, self._final = folder / "early", folder / "final"
+        self._ready = ready
+        if ready is not None and ground.t1 is not None and ground.t1 >= ground.until:
+            raise EncoderError(
+                f"--encoders {ready}: wanted an early encoder that leaves the latest part of the log to learn from, "
+                "got one that knows all of it; export again and tune with --pair"
+            )
+        folder = ready or ground.data.parent
+        self._early, self._final = folder / EARLY, folder / FINAL
         n_events = ground.history.log_counts(np.array([ground.until]))[0]
         self._beside = bool(n_events >= BESIDE_FROM) and (os.cpu_count() or 1) > 1
 
     @contextmanager
     def early(self) -> Iterator[Callable[[], InterestModel]]:
         """Tune the encoder that the examples meet; yields what waits for it."""
+        if self._ready is not None:
+            yield lambda: InterestModel.load(self._early)
+            return
         t1 = self.ground.t1
         out = self._final if t1 is None else self._early
         since = None if t1 is None else EPOCH + timedelta(microseconds=t1)
@@ -53,7 +80,7 @@ class TwoEncoders:
     @contextmanager
     def final(self) -> Iterator[Callable[[], InterestModel]]:
         """Tune the encoder that serves; yields what waits for it. `early` must be over."""
-        if self.ground.t1 is None:
+        if self.ground.t1 is None or self._ready is not None:
             yield lambda: InterestModel.load(self._final)
             return
         with training(
@@ -69,7 +96,7 @@ class TwoEncoders:
     @property
     def measured(self) -> dict[str, Any]:
         """What the held-out part of the log said of the encoder, base -> tuned."""
-        folder: Path = self._final if self.ground.t1 is None else self._early
+        folder: Path = self._final if self.ground.t1 is None and self._ready is None else self._early
         card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
         figures = {
             f"{state}_{short}": card[state] and round(card[state][name], 4)

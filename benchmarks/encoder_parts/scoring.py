@@ -64,19 +64,13 @@ class Past:
 
 
 def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
-    """Return the interest of a model folder; vectors come from `item_vectors.npy` in it if there are any.
+    """Return the interest of a model folder.
 
     Items gain what the model adds for new ones until training has met them: when nobody had touched them before the
     query's moment, or before the moment up to which the model was trained.
     """
     model = InterestModel.load(folder)
-    ready = folder / "item_vectors.npy"
-    vectors = np.load(ready).astype(np.float32) if ready.is_file() else model.encode(texts)
-    if vectors.shape != (len(texts), model.dim):
-        raise SystemExit(
-            f"{ready}: wanted {len(texts)} rows of {model.dim}, got {vectors.shape}; make it from the same catalogue"
-        )
-
+    vectors = model.encode(texts)
     speaks = vectors.any(axis=1)
 
     def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:

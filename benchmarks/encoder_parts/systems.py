@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.encoder_parts.cases import Prepared
 from benchmarks.encoder_parts.scoring import Scorer, interest_scorer, profile_scorer, with_words
+from encoders.pair import FINAL
 from encoders.train import EncoderConfig, train
 from ingest.progress import Progress
 
@@ -75,7 +76,7 @@ class Systems:
     def _folder(self, name: str) -> Path:
         if name == TUNED and self._models is not None:
             self._seconds[name] = None
-            return self._models / self._prepared.name
+            return self._models / self._prepared.name / FINAL
         if name not in self._seconds:
             config = self._settings[TUNED if name == UNTUNED else name]
             self._seconds[name] = self._train(name, config, refit=self._refit and name != UNTUNED)

@@ -28,7 +28,7 @@ def test_settings_are_read_as_what_they_are():
     [
         ("epoch=3", "wanted NAME=VALUE with one of kind, base, .* got 'epoch=3'"),
         ("epochs", "wanted NAME=VALUE .* got 'epochs'"),
-        ("epochs=few", "--set epochs: wanted int such as [0-9]+, got 'few'"),
+        ("epochs=few", "--set epochs: wanted int such as -?[0-9]+, got 'few'"),
         ("tensorboard=maybe", "--set tensorboard: wanted bool such as false, got 'maybe'"),
     ],
 )

@@ -15,6 +15,7 @@ from benchmarks.gpu_encoder import main
 from benchmarks.gpu_speed import flop_a_token
 from benchmarks.gpu_travel import package
 from encoders.base import load_sentence_transformer
+from encoders.errors import ModelFolderError
 from encoders.interest import InterestModel
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,12 @@ def test_one_command_measures_trains_and_brings_back(shop, tiny_transformer, tmp
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["RESULTS.json", "profile.txt", "train.tar"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "RESULTS.json",
+        "profile.txt",
+        "train.early.tar",
+        "train.final.tar",
+    ]
     results = json.loads((out / "RESULTS.json").read_text())
     assert [speed["name"] for speed in results["speed"]] == ["train", "end to end"]
     for speed in results["speed"]:
@@ -68,32 +74,21 @@ def test_one_command_measures_trains_and_brings_back(shop, tiny_transformer, tmp
     assert "2 steps on cpu" in (out / "profile.txt").read_text()
     assert "aten::" in (out / "profile.txt").read_text()
 
-    with tarfile.open(out / "train.tar") as tar:
-        tar.extractall(tmp_path / "models", filter="data")
-    model = InterestModel.load(tmp_path / "models" / "train")
-    vectors = np.load(tmp_path / "models" / "train" / "item_vectors.npy")
-    assert vectors.dtype == np.float16
-    assert vectors.shape == (pl.read_parquet(shop.folder / "items.parquet").height, model.dim)
-    np.testing.assert_allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1, atol=2e-3)
-    assert not (tmp_path / "models" / "train" / "transformer").exists()
-
-
-def test_a_model_that_is_continued_and_brought_back_is_itself(shop, small, tiny_transformer, tmp_path):
-    """Without an epoch, what comes back are the vectors of the model that was sent."""
-    from dataclasses import replace
-
-    from encoders.train import train
-
-    config = replace(small, kind="transformer", base=str(tiny_transformer), epochs=1, pairs_per_epoch=100)
-    train(shop.folder, tmp_path / "sent" / "train", config)
-    options = ["--data", str(shop.folder), "--base", str(tiny_transformer), "--out", str(tmp_path / "out")]
-    settings = ["--set", *SETTINGS, "continue_epochs=0", "dim=16"]
-    assert main([*options, "--init-from", str(tmp_path / "sent"), "--steps", "1", "--warm-up", "0", *settings]) == 0
-    with tarfile.open(tmp_path / "out" / "train.tar") as tar:
-        tar.extractall(tmp_path, filter="data")
-    texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()
-    expected = InterestModel.load(tmp_path / "sent" / "train").encode(texts)
-    np.testing.assert_allclose(np.load(tmp_path / "train" / "item_vectors.npy"), expected, atol=1e-3)
+    models = tmp_path / "models"
+    for tar in out.glob("*.tar"):
+        with tarfile.open(tar) as opened:
+            opened.extractall(models, filter="data")
+    items = pl.read_parquet(shop.folder / "items.parquet")
+    apart = []
+    for half in ("early", "final"):
+        model = InterestModel.load(models / "train" / half)
+        vectors = model.encode(items["text"].to_list())
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
+        assert not (models / "train" / half / "transformer").exists()
+        apart.append(vectors)
+    assert np.abs(apart[0] - apart[1]).max() > 1e-3
+    with pytest.raises(ModelFolderError, match="1 texts that it has no vectors of"):
+        model.encode(["a text of another catalogue"])
 
 
 def test_the_package_holds_cases_and_a_base_of_half_the_size(tiny_transformer, tmp_path, monkeypatch):
@@ -121,7 +116,7 @@ def test_the_package_holds_cases_and_a_base_of_half_the_size(tiny_transformer, t
     [
         ([], "wanted --data and --out"),
         (["--package", "x"], "wanted --cases-of and --judge"),
-        (["--data", *"1234567", "--out", "{tmp}"], "wanted 6 folders at most"),
+        (["--data", *"1234567", "--out", "{tmp}"], "wanted 3 folders at most"),
         (["--data", "{tmp}", "--out", "{tmp}", "--set", "epoch=1"], "wanted NAME=VALUE"),
         (["--data", "{tmp}/none", "--out", "{tmp}"], "export the training data first"),
     ],
