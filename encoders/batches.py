@@ -202,7 +202,9 @@ def _importance(times: Ints, recent_half: float) -> NDArray[np.float32]:
     """Return each event's weight: halved for every `recent_half` of the log's events that came after it; mean one."""
     if not recent_half or not len(times):
         return np.ones(len(times), np.float32)
-    later = 1 - np.argsort(np.argsort(times, kind="stable"), kind="stable") / len(times)
+    place = np.empty(len(times), np.int64)
+    place[np.argsort(times, kind="stable")] = np.arange(len(times))
+    later = 1 - place / len(times)
     weight = 0.5 ** (later / recent_half)
     out: NDArray[np.float32] = (weight / weight.mean()).astype(np.float32)
     return out

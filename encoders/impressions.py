@@ -31,14 +31,12 @@ class ShownBatches:
         self.requests = requests
         self.longest = longest
         shown = data.shown
-        usable = []
-        for request, user in enumerate(shown.users):
-            part = slice(shown.starts[request], shown.starts[request + 1])
-            clicked = shown.clicked[part]
-            known = user >= 0 and data.starts[user] < data.starts[user + 1]
-            if known and clicked.any() and not clicked.all() and data.times[data.starts[user]] < shown.times[request]:
-                usable.append(request)
-        self.usable = np.array(usable, dtype=np.int64)
+        clicks = np.concatenate([[0], np.cumsum(shown.clicked)])[shown.starts]
+        clicks, sizes = np.diff(clicks), np.diff(shown.starts)
+        chosen = np.flatnonzero((shown.users >= 0) & (clicks > 0) & (clicks < sizes))
+        begins, ends = data.starts[shown.users[chosen]], data.starts[shown.users[chosen] + 1]
+        chosen, begins = chosen[begins < ends], begins[begins < ends]
+        self.usable = chosen[data.times[begins] < shown.times[chosen]]
 
     def draw(self, rng: np.random.Generator) -> ShownBatch | None:
         """Return a batch of requests, or None when the log has none to learn from."""

@@ -47,8 +47,9 @@ def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:
     """Return the mean cross-entropy of clicked items among those of the same request (ListNet's top-one form)."""
     device = tower.gate.device
     events, shown, vectors = _encode(encoder, batch.histories, batch.items.ravel(), 0.0, device)
-    row = torch.arange(len(batch.items), device=device)
-    users = _users_at(tower, batch.histories, events, row, _to(batch.place, device), _to(batch.gap, device), vectors)
+    place, gap = _to(batch.place, device), _to(batch.gap, device)
+    mean, state = tower.states(functional.embedding(events, vectors), *tower_inputs(batch.histories, device), place)
+    users = tower.users(mean[:, 0], state[:, 0], gap)
     items = functional.embedding(shown.view(batch.items.shape), vectors)
     logits = (items @ users[:, :, None])[..., 0]
     logits = logits.masked_fill(~torch.from_numpy(batch.mask).to(device), -1e9)

@@ -104,10 +104,9 @@ def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints,
     found, counts, gap = histories_at(data, users, times, length)
     device = vectors.device
     events = vectors[torch.from_numpy(found.items).to(device)]
-    mean, state = tower.states(events, *tower_inputs(found, device))
-    row = torch.arange(len(users), device=device)
     last = torch.from_numpy(np.maximum(counts - 1, 0)).to(device)
-    out = tower.users(mean[row, last], state[row, last], torch.from_numpy(gap).to(device))
+    mean, state = tower.states(events, *tower_inputs(found, device), last)
+    out = tower.users(mean[:, 0], state[:, 0], torch.from_numpy(gap).to(device))
     return out * torch.from_numpy(counts > 0).to(device)[:, None]
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -99,12 +100,10 @@ class StaticEncoder(nn.Module):
         ids = [one for part in token_ids(tokenizer, texts) for one in part]
         lengths = np.array([len(one) for one in ids], dtype=np.int64)
         flat = np.concatenate(ids) if ids else np.zeros(0, np.int64)
-        self.vocabulary, local = np.unique(flat, return_inverse=True)
-        item_of = np.repeat(np.arange(len(ids)), lengths)
-        held = np.bincount(
-            np.unique(item_of * max(len(self.vocabulary), 1) + local) % max(len(self.vocabulary), 1),
-            minlength=len(self.vocabulary),
-        )
+        met = np.bincount(flat, minlength=1) > 0
+        self.vocabulary = np.flatnonzero(met)
+        local = (np.cumsum(met) - 1)[flat]
+        held = _holders(local, lengths, len(self.vocabulary))
         self._all_vectors = token_vectors
         self._rest_weight = float(np.log((2 + len(ids)) / 1.0))
         idf = np.log((2 + len(ids)) / (1 + held))
@@ -192,6 +191,14 @@ class StaticEncoder(nn.Module):
         bag = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
         first = (self.starts[rows] - (lengths.cumsum(0) - lengths))[bag]
         return first + torch.arange(len(bag), device=rows.device), bag
+
+
+def _holders(tokens: NDArray[np.int64], lengths: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """Return how many texts hold each token, once or more [n]."""
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    by_text = csr_matrix((np.ones(len(tokens), np.int8), tokens.astype(np.int32), ends), shape=(len(lengths), n))
+    by_text.sum_duplicates()
+    return np.bincount(by_text.indices, minlength=n)
 
 
 def _sum_by_text(table: Tensor, tokens: Tensor, bag: Tensor, n: int) -> Tensor:

@@ -54,11 +54,14 @@ class UserTower(nn.Module):
         nn.init.normal_(self.enter.weight, std=1.0 / math.sqrt(dim) * 4)
         nn.init.zeros_(self.leave.weight)  # untuned, a user is the mean of recent items and nothing else
 
-    def states(self, v: Tensor, kinds: Tensor, between: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def states(
+        self, v: Tensor, kinds: Tensor, between: Tensor, mask: Tensor, at: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return each place's pooled mean [b, L, dim] and attention state [b, L, width], from places up to it.
 
         `v` [b, L, dim] oldest first, left-aligned; `kinds` weight buckets [b, L]; `between` age buckets [b, L, L] of
-        the time from the second place to the first; `mask` [b, L] says which places hold an event.
+        the time from the second place to the first; `mask` [b, L] says which places hold an event. With `at`, a place a
+        row [b], only that place's mean [b, 1, dim] and state [b, 1, width], without computing the others'.
         """
         length = v.shape[1]
         if not self.read_kinds_and_ages:
@@ -67,14 +70,17 @@ class UserTower(nn.Module):
         steps = (place[:, None] - place[None, :]).clamp(0, STEP_BUCKETS - 1)
         # every place sees itself, so that rows of padding have something to sum over
         allowed = (mask[:, None, :] & (place[:, None] >= place[None, :])) | (place[:, None] == place[None, :])
-        age = functional.embedding(between, self.pool["age"][:, None])[..., 0]
-        logits = self.pool["kind"][kinds][:, None, :] + self.pool["step"][steps] + age
-        share = logits.masked_fill(~allowed, -torch.inf).softmax(dim=-1)
+        asked = (steps if at is None else steps[at][:, None], _only(between, at), _only(allowed, at))
+        age = functional.embedding(asked[1], self.pool["age"][:, None])[..., 0]
+        logits = self.pool["kind"][kinds][:, None, :] + self.pool["step"][asked[0]] + age
+        share = logits.masked_fill(~asked[2], -torch.inf).softmax(dim=-1)
         mean = functional.normalize((share * self.pool["direction"][kinds][:, None, :]) @ v, dim=-1, eps=1e-6)
         x = functional.dropout(self.enter(v) + self.kind[kinds], self.dropout, self.training)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, steps, between, allowed)
-        return mean, x
+        for layer in self.layers[-1:]:
+            x = layer(x, *asked, at)
+        return mean, x if len(self.layers) else _only(x, at)
 
     def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
         """Return user vectors [n, dim] from means, states and the last event's age bucket at the query's moment.
@@ -108,24 +114,30 @@ class _Layer(nn.Module):
         self.up = nn.Linear(width, 2 * width)
         self.down = nn.Linear(2 * width, width)
 
-    def forward(self, x: Tensor, steps: Tensor, between: Tensor, allowed: Tensor) -> Tensor:
-        """Return the block's output [b, L, width]."""
-        b, length, width = x.shape
+    def forward(self, x: Tensor, steps: Tensor, between: Tensor, allowed: Tensor, at: Tensor | None = None) -> Tensor:
+        """Return the block's output [b, L, width]; with `at` that of one place a row, to which the rest applies."""
+        b, _, width = x.shape
         h = self.norm1(x)
+        x = _only(x, at)
 
         def split(t: Tensor) -> Tensor:
-            return t.view(b, length, self.heads, width // self.heads).transpose(1, 2)
+            return t.view(b, -1, self.heads, width // self.heads).transpose(1, 2)
 
         # embedding() gathers rows far faster than indexing does, backward above all
         age = functional.embedding(between, self.age)
         bias = (self.step[steps] + age).permute(0, 3, 1, 2).masked_fill(~allowed[:, None], -torch.inf)
         mixed = functional.scaled_dot_product_attention(
-            split(self.query(h)), split(self.key(h)), split(self.value(h)), attn_mask=bias
+            split(self.query(_only(h, at))), split(self.key(h)), split(self.value(h)), attn_mask=bias
         )
-        mixed = self.out(mixed.transpose(1, 2).reshape(b, length, width))
+        mixed = self.out(mixed.transpose(1, 2).reshape(x.shape))
         x = x + functional.dropout(mixed, self.dropout, self.training)
         inner = self.down(functional.relu(self.up(self.norm2(x))))
         return x + functional.dropout(inner, self.dropout, self.training)
+
+
+def _only(t: Tensor, at: Tensor | None) -> Tensor:
+    """Return one place of each row [b, 1, ...], or all."""
+    return t if at is None else t[torch.arange(len(t), device=t.device), at][:, None]
 
 
 def tower_arrays(tower: UserTower) -> dict[str, Tensor]:

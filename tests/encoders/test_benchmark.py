@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from benchmarks.encoder_parts.judging import COLD_RECALL, NDCG, ONE_EVENT, Judge
 from benchmarks.encoder_parts.scoring import Past, answers, interest_scorer, profile_scorer, with_words
 from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS
 from benchmarks.encoder_parts.tables import SECONDS, markdown, put_into
-from encoders.interest import InterestModel
+from encoders.pair import train_pair
 from encoders.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -106,14 +108,15 @@ def test_a_setting_that_is_none_is_told_in_one_line(data):
 
 
 @needs_judge
-def test_ready_made_models_are_measured_without_training(data, shop, small, tmp_path):
-    model = InterestModel.load(train(shop.folder, tmp_path / "models/amazon_beauty", small, epochs=1).folder)
-    texts = pl.read_parquet(shop.folder / "items.parquet")["text"].to_list()
+def test_ready_made_models_are_measured_without_training(data, shop, small, tiny_transformer, tmp_path):
+    config = replace(small, kind="transformer", base=str(tiny_transformer), epochs=1, pairs_per_epoch=100)
+    train_pair(shop.folder, tmp_path / "models/amazon_beauty", config)
+    final = tmp_path / "models/amazon_beauty/final"
+    (final / "item_vectors").rename(tmp_path / "item_vectors")
     command = ["--models", str(tmp_path / "models"), "--case", "amazon_beauty", "--inner", "--out"]
     run(data, *command, str(tmp_path / "encoded.json"))
-    np.save(model.folder / "item_vectors.npy", model.encode(texts).astype(np.float16))
-    (model.folder / "token_vectors.npy").rename(tmp_path / "elsewhere.npy")
-    np.save(model.folder / "token_vectors.npy", np.zeros((1, model.dim), np.float16))
+    (tmp_path / "item_vectors").rename(final / "item_vectors")
+    shutil.rmtree(final / "transformer")
     run(data, *command, str(tmp_path / "brought.json"))
     encoded, brought = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("encoded", "brought"))
     assert [row["system"] for row in encoded if row["figure"] == NDCG] == [PROFILE, TUNED, WITH_WORDS]
