@@ -25,6 +25,8 @@ class ExamplesConfig:
     max_queries: int = 8_000
     """Queries of each sort at most, drawn at random: at a later interaction (what came next?), and at one moment for
     every user active later (what came at all?)."""
+    max_requests: int = 20_000
+    """Shown requests at most from which the blend for given items learns, drawn at random."""
     negatives: int = 100
     """Candidates without any interest kept for each query, drawn at random."""
     seed: int = 0

@@ -68,18 +68,25 @@ def given_features(sources: Sources, history: History, requests: GivenRequests) 
 
 
 def impression_examples(
-    sources: Sources, history: History, impressions: pl.DataFrame, *, since: int | None
+    sources: Sources,
+    history: History,
+    impressions: pl.DataFrame,
+    *,
+    since: int | None,
+    max_requests: int,
+    seed: int,
 ) -> Examples:
     """Turn what a log says was shown at or after `since` into examples: clicked or not, for requests that have both.
 
-    `since` (microseconds) is the moment before which `sources` were fitted: of what was shown earlier they know the
-    outcome, and the blend would learn to believe them too much. None takes all.
+    Of more than `max_requests` a seeded sample is taken. `since` (microseconds) is the moment before which `sources`
+    were fitted: of what was shown earlier they know the outcome, and the blend would learn to believe them too much.
+    None takes all.
     """
     seen = impressions.filter(pl.col(c.CLICKED).is_not_null())
     if since is not None:
         seen = seen.filter(pl.col(c.OCCURRED_AT).dt.epoch("us") >= since)
     both = (pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()).over(c.REQUEST_ID)
-    return _shown(sources, history, seen.filter(both))
+    return _shown(sources, history, _sampled(seen.filter(both), max_requests, seed))
 
 
 def every_outcome(
@@ -87,9 +94,16 @@ def every_outcome(
 ) -> Examples:
     """Return what was shown at or after `since`, clicked or not, also of requests without a click: a seeded sample."""
     seen = impressions.filter(pl.col(c.CLICKED).is_not_null() & (pl.col(c.OCCURRED_AT).dt.epoch("us") >= since))
+    return _shown(sources, history, _sampled(seen, max_requests, seed))
+
+
+def _sampled(seen: pl.DataFrame, max_requests: int, seed: int) -> pl.DataFrame:
+    """Keep the rows of at most so many requests, drawn at random."""
     requests = seen.select(c.REQUEST_ID).unique().sort(c.REQUEST_ID)
-    chosen = requests.sample(min(max_requests, requests.height), seed=seed)
-    return _shown(sources, history, seen.join(chosen, on=c.REQUEST_ID, how="semi", maintain_order="left"))
+    if requests.height <= max_requests:
+        return seen
+    chosen = requests.sample(max_requests, seed=seed)
+    return seen.join(chosen, on=c.REQUEST_ID, how="semi", maintain_order="left")
 
 
 def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:

@@ -108,7 +108,9 @@ def learn_given(
         return Learned(blend=None, measured={"learned": False, "why": "no impressions"})
     if t1 is None and history.user_ids:  # the sources have met whatever happened
         return Learned(blend=None, measured={"learned": False, "why": "all interactions lie at one moment"})
-    shown = impression_examples(sources, history, impressions, since=t1)
+    shown = impression_examples(
+        sources, history, impressions, since=t1, max_requests=examples.max_requests, seed=examples.seed
+    )
     later = np.quantile(shown.as_of, 1 - LATER_SHARE) if len(shown.as_of) else 0
     earlier_part, later_part = shown.split(shown.as_of < later)
     positives = [int((part.labels > 0).sum()) for part in (earlier_part, later_part)]

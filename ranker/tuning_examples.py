@@ -109,7 +109,15 @@ def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: P
         _check_enough([window.positives for window in made])
         found = {"recommend": _windows(made)}
         if not frames.impressions.is_empty():
-            shown = _by_time(impression_examples(sources, history, frames.impressions, since=t1), between)
+            outcomes = impression_examples(
+                sources,
+                history,
+                frames.impressions,
+                since=t1,
+                max_requests=config.examples.max_requests,
+                seed=config.examples.seed,
+            )
+            shown = _by_time(outcomes, between)
             if shown is not None:
                 found["given"] = shown
     return found

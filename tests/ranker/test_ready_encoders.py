@@ -1,0 +1,66 @@
+"""Encoders that were tuned elsewhere serve as they are, and must know no more than they may."""
+
+import shutil
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+
+from encoders.errors import EncoderError
+from encoders.export import export_training
+from encoders.interest import InterestModel
+from encoders.pair import train_pair
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from ranker import tuned_encoder
+from ranker.query import Query
+from ranker.rank import Ranker
+from ranker.train import train
+from tests.conftest import SHOP
+
+
+@pytest.fixture(scope="module")
+def fresh(shop, tmp_path_factory):
+    """The shop's store in a workspace without bundles."""
+    workspace = Workspace.create(tmp_path_factory.mktemp("fresh") / "workspace", "[kinds]\nwave = 3.0\n")
+    shutil.copyfile(shop.store_path, workspace.store_path)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def pair(fresh, tmp_path_factory):
+    """Early and final encoder, tuned on an export of the store."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    with Store.open(fresh.store_path, read_only=True) as store:
+        export_training(store, folder / "data", before=END_OF_TIME)
+    train_pair(folder / "data", folder / "pair", SHOP.encoder)
+    return folder / "pair"
+
+
+def test_a_bundle_serves_by_the_final_one_and_tunes_nothing(fresh, pair, monkeypatch):
+    monkeypatch.setattr(tuned_encoder, "training", None)  # whoever calls it fails
+    trained = train(fresh, SHOP, encoders=pair)
+    served = (trained.folder / "encoder" / "token_vectors.npy").read_bytes()
+    assert served == (pair / "final" / "token_vectors.npy").read_bytes()
+    assert trained.measured["encoder"]["tuned_recall@10"] > 0
+    assert trained.measured["blend"].get("learned", True)
+    assert len(Ranker.load(trained.folder).recommend(Query(user_id="u1", as_of=datetime(2030, 1, 1))).items) > 0
+
+
+def test_what_knows_too_much_is_refused(fresh, pair, tmp_path):
+    with Store.open(fresh.store_path, read_only=True) as store:
+        last = store.interactions(before=END_OF_TIME)["occurred_at"].max()
+    with pytest.raises(EncoderError, match=r"know nothing from .* on, got some that do"):
+        train(fresh, SHOP, until=last - timedelta(days=1), encoders=pair)
+    for name in ("early", "final"):
+        shutil.copytree(pair / "final", tmp_path / name)
+    assert InterestModel.load(tmp_path / "early").trained_before == np.int64(
+        (last - tuned_encoder.EPOCH) / timedelta(microseconds=1) + 1
+    )
+    with pytest.raises(EncoderError, match="got one that knows all of it"):
+        train(fresh, SHOP, encoders=tmp_path)
+
+
+def test_a_folder_without_a_pair_says_so(fresh, tmp_path):
+    with pytest.raises(EncoderError, match=r"wanted a trained encoder, found no config\.json"):
+        train(fresh, SHOP, encoders=tmp_path)
