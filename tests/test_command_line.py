@@ -176,6 +176,16 @@ def test_a_file_system_without_space_is_a_mistake_to_mend(workspace, log, capsys
     assert "the disk is full" in complaint(capsys)
 
 
+def test_train_takes_encoders_from_a_folder_of_both_and_nothing_beside_them(workspace, log, tmp_path, capsys):
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 0
+    capsys.readouterr()
+    train = ["train", "--encoders", str(tmp_path), "-w", str(workspace)]
+    assert readrank.run(train) == 2
+    assert "early: wanted a trained encoder, found no config.json" in complaint(capsys)
+    assert readrank.run([*train, "--encoder", "static"]) == 2
+    assert "wanted alone" in capsys.readouterr().err
+
+
 def test_usage_mistakes_exit_with_two(capsys):
     assert readrank.run(["ingest"]) == 2
     assert readrank.run(["no-such-command"]) == 2

@@ -1,6 +1,8 @@
 import numpy as np
 
-from ranker.examples import all_later, known_items, labels_of, next_items
+from ingest.store import END_OF_TIME, Store
+from ranker.examples import Examples, all_later, known_items, labels_of, next_items
+from ranker.given import impression_examples
 from ranker.history import History
 from tests.ranker.conftest import DAY, catalogue, log
 
@@ -49,3 +51,20 @@ def test_sample_keeps_what_followed_the_queries_it_keeps(rng):
 
 def test_labels_grow_as_the_weight_doubles():
     assert labels_of(np.array([0.0, -1.0, 0.1, 1.0, 3.0, 7.0, 1e6])).tolist() == [0, 0, 1, 1, 2, 3, 6]
+
+
+def test_of_many_shown_requests_a_seeded_sample_is_learned_from(ranker, shop):
+    with Store.open(shop.store_path, read_only=True) as store:
+        shown = store.impressions(before=END_OF_TIME)
+
+    def learned_from(max_requests: int, seed: int) -> Examples:
+        return impression_examples(
+            ranker._sources, ranker.history, shown, since=None, max_requests=max_requests, seed=seed
+        )
+
+    whole, some, again, other = (learned_from(*given) for given in ((10**9, 0), (7, 0), (7, 0), (7, 1)))
+    assert len(whole.groups) > 7 == len(some.groups)
+    np.testing.assert_array_equal(some.features, again.features)
+    assert some.as_of.tolist() != other.as_of.tolist()
+    assert set(some.as_of) <= set(whole.as_of)
+    assert some.labels.sum() >= 7, "requests without a click teach nothing"
