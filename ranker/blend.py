@@ -53,17 +53,20 @@ class BlendConfig:
     seed: int = 0
     """Seed of the samples."""
 
-    def for_given(self) -> "BlendConfig":
-        """Return how the blend for given items is trained: slowly, each tree on half of everything at most.
+    def for_given(self, pairs: int) -> "BlendConfig":
+        """Return how the blend for given items is trained on so many pairs: slowly, each tree on half of everything.
 
-        What was shown is little to learn from: of two trees alike, another sample may make quite different ones.
+        What was shown is often little to learn from: of two trees alike, another sample may make quite different ones.
+        With few pairs many small steps leave less to chance; with many they would only make a slower model.
         """
+        pace = GIVEN_PACE if pairs >= FEW_PAIRS else GIVEN_PACE_OF_FEW
         return replace(
             self,
             leaves=self.given_leaves,
             monotone=True,
-            learning_rate=self.learning_rate * GIVEN_PACE,
-            patience=round(self.patience / GIVEN_PACE),
+            learning_rate=self.learning_rate * pace,
+            patience=round(self.patience / pace),
+            trees=round(self.trees * GIVEN_PACE / pace),
             feature_share=min(self.feature_share, 0.5),
             row_share=min(self.row_share, 0.5),
         )
@@ -71,6 +74,9 @@ class BlendConfig:
 
 GIVEN_PACE: Final = 0.4
 """By how much slower than the other blend the one for given items learns."""
+GIVEN_PACE_OF_FEW: Final = 0.1
+"""The same with fewer than `FEW_PAIRS` to learn from."""
+FEW_PAIRS: Final = 50_000
 
 
 class Blend(Protocol):

@@ -117,7 +117,7 @@ def learn_given(
     if min(positives) < MIN_POSITIVES:
         why = {"learned": False, "why": _too_few("clicked impressions", positives)}
         return Learned(blend=None, measured=why)
-    fitted = fit(earlier_part, later_part, config.for_given())
+    fitted = fit(earlier_part, later_part, config.for_given(len(earlier_part.labels)))
     outcomes = every_outcome(
         sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=examples.seed
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ranker.blend import MIN_TREES, BlendConfig, dataset, fit, grow
+from ranker.blend import FEW_PAIRS, MIN_TREES, BlendConfig, dataset, fit, grow
 from tests.ranker.test_gain import some_examples
 
 CONFIG = BlendConfig(trees=60, patience=15, min_rows=5, feature_share=0.2, leaves=7)
@@ -67,3 +67,12 @@ def test_one_data_set_serves_trainings_of_any_settings():
         model, _ = grow(*shared, config)
         alone, _ = grow(dataset(train), dataset(later), config)
         assert text_of(model) == text_of(alone)
+
+
+def test_few_pairs_of_given_items_are_learned_from_in_smaller_steps_to_the_same_end():
+    config = BlendConfig()
+    few, many = config.for_given(FEW_PAIRS - 1), config.for_given(FEW_PAIRS)
+    assert few.learning_rate == pytest.approx(many.learning_rate / 4)
+    assert many.learning_rate < config.learning_rate
+    assert (few.trees, few.patience) == (many.trees * 4, many.patience * 4)
+    assert few.leaves == many.leaves == config.given_leaves
