@@ -29,22 +29,7 @@ def main(given: Sequence[str] | None = None) -> int:
     try:
         config = with_settings(EncoderConfig(), [*_short_forms(options), *options.set])
         with shown(sys.stderr) if first else nullcontext(silent) as progress:
-            report = (
-                _pair(options, config, progress)
-                if options.pair
-                else train(
-                    options.data,
-                    options.out,
-                    config,
-                    fit_before=_moment("--fit-before", options.fit_before),
-                    validate_from=_moment("--validate-from", options.validate_from),
-                    init_from=options.init_from,
-                    repeat_of=options.repeat_of,
-                    epochs=options.epochs,
-                    progress=progress,
-                    resume=not options.no_resume,
-                )
-            )
+            report = _pair(options, config, progress) if options.pair else _single(options, config, progress)
     except EncoderError as error:
         if first or isinstance(error, OutOfMemoryError):  # all processes make the same mistakes but for this one
             sys.stderr.write(f"{error}\n")
@@ -54,6 +39,21 @@ def main(given: Sequence[str] | None = None) -> int:
         ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
         sys.stdout.write(f"tuned   {report.tuned} {ended}\n")
     return 0
+
+
+def _single(options: argparse.Namespace, config: EncoderConfig, progress: Progress) -> TrainingReport:
+    return train(
+        options.data,
+        options.out,
+        config,
+        fit_before=_moment("--fit-before", options.fit_before),
+        validate_from=_moment("--validate-from", options.validate_from),
+        init_from=options.init_from,
+        repeat_of=options.repeat_of,
+        epochs=options.epochs,
+        progress=progress,
+        resume=not options.no_resume,
+    )
 
 
 def _pair(options: argparse.Namespace, config: EncoderConfig, progress: Progress) -> TrainingReport:

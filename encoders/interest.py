@@ -145,11 +145,11 @@ class InterestModel:
 
     def _encode_known(self, texts: Sequence[str]) -> Floats:
         """Take the vectors of texts that the folder has them of; encode the others."""
-        from encoders.vectors import CatalogueVectors, places_of
+        from encoders.vectors import CatalogueVectors
 
         if self._known is None:
             self._known = CatalogueVectors.load(self.folder / ITEM_VECTORS)
-        places = places_of(texts, self._known.texts)
+        places = self._known.places(texts)
         vectors = self._known.at(np.maximum(places, 0))
         new = np.flatnonzero(places < 0)
         if len(new):

@@ -34,12 +34,17 @@ def train_pair(
     """Train `out/early` on what lies before `validate_from` and `out/final` anew on all of the log.
 
     By default the latest tenth is held out, as the ranker holds it out. Transformers leave the vectors of the catalogue
-    beside themselves, so that a machine without a GPU need not encode it.
+    beside themselves, so that a machine without a GPU need not encode it. Under `torchrun` all processes train, and the
+    first one writes.
     """
-    early = train(data, out / EARLY, config, validate_from=validate_from, progress=progress, resume=resume)
-    final = train(data, out / FINAL, config, repeat_of=out / EARLY, progress=progress, resume=resume)
-    for name in (EARLY, FINAL):
-        keep_vectors(out / name, data)
+    from encoders.distributed import joined
+
+    with joined() as ranks:
+        early = train(data, out / EARLY, config, validate_from=validate_from, progress=progress, resume=resume)
+        final = train(data, out / FINAL, config, repeat_of=out / EARLY, progress=progress, resume=resume)
+        if ranks.first:
+            for name in (EARLY, FINAL):
+                keep_vectors(out / name, data)
     return early, final
 
 

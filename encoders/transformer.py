@@ -57,7 +57,7 @@ class TransformerEncoder(nn.Module):
         max_tokens: int,
         precision: str = "auto",
         lora_rank: int = 16,
-        rates: tuple[float, float] = (0.05, 0.05),
+        rates: tuple[float, float] = (0.1, 1.0),
     ) -> None:
         super().__init__()
         self.model = model
@@ -100,7 +100,7 @@ class TransformerEncoder(nn.Module):
         max_tokens: int,
         precision: str = "auto",
         lora_rank: int = 16,
-        rates: tuple[float, float] = (0.05, 0.05),
+        rates: tuple[float, float] = (0.1, 1.0),
     ) -> TransformerEncoder:
         """Open the base for tuning; a base without a folder raises, since there is no transformer to tune."""
         if base.folder is None:

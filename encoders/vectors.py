@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,6 +96,15 @@ class CatalogueVectors:
         scales = None if self.scales is None else self.scales[rows]
         return decompressed(self.stored[rows], scales)
 
+    def places(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Return where each text's vector stands [n], -1 where there is none of it."""
+        found = (self._place.get(row.tobytes(), -1) for row in text_fingerprints(texts))
+        return np.fromiter(found, np.int64, len(texts))
+
+    @cached_property
+    def _place(self) -> dict[bytes, int]:
+        return {row.tobytes(): n for n, row in enumerate(self.texts)}
+
     def refresh(
         self, model: InterestModel, ids: Sequence[str], texts: Sequence[str], progress: Progress = silent
     ) -> tuple[CatalogueVectors, Refreshed]:
@@ -107,7 +117,7 @@ class CatalogueVectors:
         old = [self] if encoder == self.encoder else []
         prints = text_fingerprints(texts)
         keys = [row.tobytes() for row in prints]
-        place = {row.tobytes(): n for vectors in old for n, row in enumerate(vectors.texts)}
+        place = dict(self._place) if old else {}
         unknown = {key: text for key, text in zip(keys, texts, strict=True) if key not in place}
         n_old = sum(map(len, old))
         place |= {key: n_old + n for n, key in enumerate(unknown)}
@@ -207,12 +217,6 @@ def encoder_fingerprint(model: InterestModel) -> str:
         with path.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()
-
-
-def places_of(texts: Sequence[str], known: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Return where each text stands among the known fingerprints [n], -1 where it does not."""
-    place = {row.tobytes(): n for n, row in enumerate(known)}
-    return np.fromiter((place.get(row.tobytes(), -1) for row in text_fingerprints(texts)), np.int64, len(texts))
 
 
 def text_fingerprints(texts: Sequence[str]) -> NDArray[np.uint8]:

@@ -6,13 +6,16 @@ import time
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
 
 from encoders.distributed import Ranks
 from encoders.interest import InterestModel
+from encoders.sequences import read_sequences
 from encoders.train import EncoderConfig
+from encoders.vectors import CatalogueVectors
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -124,3 +127,14 @@ def test_batches_are_shared_out_evenly():
     # 7 batches are two full rounds of 3; in the third, who has none takes the round's first again
     assert shares == [[0, 3, 6], [1, 4, 6], [2, 5, 6]]
     assert list(Ranks().share(range(4))) == [0, 1, 2, 3]
+
+
+def test_a_pair_is_written_once(shop, small, tiny_transformer, tmp_path):
+    config = replace(small, kind="transformer", base=str(tiny_transformer), epochs=1, pairs_per_epoch=100)
+    out = tmp_path / "pair"
+    told = _ended(_torchrun("-m", "encoders.train", str(shop.folder), str(out), "--pair", "--set", *_settings(config)))
+    assert told.count("tuned   Figures(") == 1
+    texts = read_sequences(shop.folder).texts
+    for name in ("early", "final"):
+        assert len(CatalogueVectors.load(out / name / "item_vectors")) == len(texts)
+        assert np.linalg.norm(InterestModel.load(out / name).encode(texts[:1])) == pytest.approx(1, abs=2e-3)
