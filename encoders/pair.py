@@ -63,6 +63,7 @@ def keep_vectors(folder: Path, data: Path) -> None:
     encoder = TransformerEncoder.open(
         base, texts, tuning="full", max_tokens=model.config["max_tokens"], precision="float32"
     )
+    encoder.packs = False  # attention over texts end to end knows no float32 on a GPU
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     vectors = all_vectors(encoder.to(device), len(texts)).cpu().numpy()
     CatalogueVectors(
