@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from encoders.tower import UserTower
+
+Weights = Mapping[str, Tensor] | None
+"""Other weights than a model's own to run it with, by name."""
 
 
 def is_lower(precision: str, device: torch.device) -> bool:
@@ -41,6 +44,27 @@ def _copied(values: Sequence[Tensor], kind: torch.dtype) -> tuple[Tensor, ...]:
     if out:
         torch._foreach_copy_(out, list(values))
     return tuple(out)
+
+
+def run_with(model: Any, weights: Weights, run: Callable[[Any], Tensor]) -> Tensor:
+    """Return what `run` makes of the model while it holds these weights, or its own without any."""
+    if weights is None:
+        return run(model)
+    held = {f"model.{name}": value for name, value in weights.items()}
+    found: Tensor = torch.func.functional_call(_Holder(model), held, (run,))
+    return found
+
+
+class _Holder(nn.Module):
+    """Makes of a function of a model a call of a module, which is what torch can run with other weights."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, run: Callable[[Any], Tensor]) -> Tensor:
+        """Return what the function makes of the model."""
+        return run(self.model)
 
 
 class LowerTower:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,9 @@ from encoders.errors import BaseModelError
 from encoders.interest import TRANSFORMER, Floats
 from encoders.memory import memory_is_full
 from encoders.packed import pack, run_packed
-from encoders.precision import is_lower, lowered
+from encoders.precision import Weights, is_lower, lowered, run_with
 
 log = logging.getLogger(__name__)
-
-Weights = Mapping[str, Tensor] | None
-"""Other weights than the model's own to run it with, by name."""
 
 _ADAPTERS_FASTER = 4
 """How many times faster adapters learn than whole weights."""
@@ -223,7 +220,7 @@ class TransformerEncoder(nn.Module):
         self.ran += total
         self.computed += total
         packed = pack(self.tokens, self.starts[rows], self.lengths[rows], total=total, longest=longest)
-        return _run_with(self.model, weights, lambda model: run_packed(model, packed))
+        return run_with(self.model, weights, lambda model: run_packed(model, packed))
 
     def _padded(self, rows: Tensor, lengths: NDArray[np.int64], weights: Weights) -> Tensor:
         place = torch.arange(int(lengths.max()), device=rows.device)[None, :]
@@ -232,7 +229,7 @@ class TransformerEncoder(nn.Module):
         mask = place < self.lengths[rows][:, None]
         ids = self.tokens[torch.where(mask, self.starts[rows][:, None] + place, 0)].long()
         features = {"input_ids": ids.masked_fill(~mask, self._pad), "attention_mask": mask.long()}
-        return _run_with(self.model, weights, lambda model: model(features)["sentence_embedding"])
+        return run_with(self.model, weights, lambda model: model(features)["sentence_embedding"])
 
     def _weights(self, device: torch.device) -> Weights:
         """Return the weights to multiply with in the lower precision, or None for those that there are.
@@ -268,26 +265,6 @@ class TransformerEncoder(nn.Module):
         if not holds:
             log.warning("texts are padded: this model does not give the same vectors without (%s)", reason)
         return holds
-
-
-class _Holder(nn.Module):
-    """Lets torch run a function of a model while the model holds other weights than its own."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, run: Callable[[Any], Tensor]) -> Tensor:
-        """Return what the function makes of the model."""
-        return run(self.model)
-
-
-def _run_with(model: Any, weights: Weights, run: Callable[[Any], Tensor]) -> Tensor:
-    if weights is None:
-        return run(model)
-    held = {f"model.{name}": value for name, value in weights.items()}
-    found: Tensor = torch.func.functional_call(_Holder(model), held, (run,))
-    return found
 
 
 def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, Floats]:

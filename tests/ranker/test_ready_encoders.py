@@ -43,7 +43,7 @@ def test_a_bundle_serves_by_the_final_one_and_tunes_nothing(fresh, pair, monkeyp
     served = (trained.folder / "encoder" / "token_vectors.npy").read_bytes()
     assert served == (pair / "final" / "token_vectors.npy").read_bytes()
     assert trained.measured["encoder"]["tuned_recall@10"] > 0
-    assert trained.measured["blend"].get("learned", True)
+    assert trained.measured["blend"]["learned"]
     assert len(Ranker.load(trained.folder).recommend(Query(user_id="u1", as_of=datetime(2030, 1, 1))).items) > 0
 
 
