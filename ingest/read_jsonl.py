@@ -13,7 +13,7 @@ from ingest.json_lines import CACHED_BYTES, ObjectLines, line_texts, object_keys
 from ingest.mapping import ColumnsConfig, Layout, columns_of, layout
 from ingest.sources import Source
 
-_LINES_FOR_LAYOUT = 10_000
+_LINES_FOR_LAYOUT = 1_000
 
 
 def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
@@ -61,17 +61,20 @@ def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
     A colon after white space may belong to a key, too; then there is no proof.
     """
     octets = np.frombuffer(text, dtype=np.uint8)
-    n_left = values.height * values.width - sum(values.null_count().row(0))
+    n_nulls = sum(values.null_count().row(0))
+    n_left = values.height * values.width - n_nulls
     # Two octets after each colon are looked at: lines end with a bracket and a line break.
     for at in range(0, max(len(octets) - 3, 0), CACHED_BYTES):
         before, here, after, next_after = (octets[at + n : at + n + CACHED_BYTES] for n in range(4))
         n = len(next_after)
-        colons = here[:n] == ord(":")
-        if (colons & (before[:n] <= ord(" "))).any():
+        colons, blanks = here[:n] == ord(":"), before[:n] <= ord(" ")
+        if (colons & blanks).any():
             return False
         after_key = colons & (before[:n] == ord('"'))
-        nulls = (after[:n] == ord("n")) | ((after[:n] == ord(" ")) & (next_after == ord("n")))
-        n_left += np.count_nonzero(after_key & nulls) - np.count_nonzero(after_key)
+        n_left -= np.count_nonzero(after_key)
+        if n_nulls:
+            nulls = (after[:n] == ord("n")) | ((after[:n] == ord(" ")) & (next_after == ord("n")))
+            n_left += np.count_nonzero(after_key & nulls)
     return bool(n_left == 0)
 
 
