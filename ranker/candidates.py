@@ -147,16 +147,14 @@ class _Look:
         return self.scores.hours[int(self.scores.hour[self.query])]
 
     def _by_interest(self, size: int) -> tuple[Places, Floats]:
-        return self._nearest(np.where(self.allowed, self.scores.interest[self.query], -np.inf), size)
+        return self._nearest(self.allowed, size)
 
     def _by_freshness(self, size: int) -> tuple[Places, Floats]:
-        fresh = self._hour.fresh[self.allowed[self._hour.fresh]]
-        return self._nearest(self.scores.interest[self.query][fresh], size, fresh)
+        return self._nearest(self.allowed & self._hour.fresh, size)
 
-    def _nearest(self, about: Floats, size: int, rows: Places | None = None) -> tuple[Places, Floats]:
+    def _nearest(self, among: npt.NDArray[np.bool_], size: int) -> tuple[Places, Floats]:
         slack = 2 * float(self.scores.interest_off[self.query])  # one may be too high, the other too low
-        top = best(about, size, slack)
-        top = top if rows is None else rows[top]
+        top = best(np.where(among, self.scores.interest[self.query], -np.inf), size, slack)
         return top, self.situation.interest_in(self.query, top, self.situation.vectors[top])
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:
@@ -189,8 +187,8 @@ class _Look:
 
     def _by_words(self, size: int) -> tuple[Places, Floats]:
         """Find items by some of the words, and compare those that come near by all of them."""
-        rows, _ = _positive(np.where(self.allowed, self.scores.of("words", self.query), 0), WORDS_COMPARED * size)
-        return rows, self.situation.words_in(self.query, self.items.words[rows])
+        rows, _ = _positive(np.where(self.allowed, self.scores.words[self.query], 0), WORDS_COMPARED * size)
+        return rows, self.situation.words_in(self.query, self.items, rows)
 
 
 def _positive(scores: Floats, size: int) -> tuple[Places, Floats]:

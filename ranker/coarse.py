@@ -53,8 +53,9 @@ class CoarseVectors:
 
         rounded, scale = _rounded(vector[None])
         lost = float(np.linalg.norm(vector - rounded[0] * scale[0]))
-        whole = np.asarray(cdist(rounded, self.rounded, metric="inner"))[0]
-        about = (whole * scale[0]).astype(np.float32) * self.scale
+        # Single precision holds these sums of whole numbers exactly, up to a thousand numbers a vector.
+        about = np.asarray(cdist(rounded, self.rounded, metric="inner", out_dtype="float32"))[0]
+        about *= scale[0] * self.scale
         off = float(np.linalg.norm(vector)) * self.error + lost * self.longest
         return about, off * (1 + 1e-4)  # and the last digits of this arithmetic itself
 

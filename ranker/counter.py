@@ -1,5 +1,6 @@
 """How often did something happen to a row before a moment? Binary search, for millions of rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +47,8 @@ class AsOfCounter:
     def position(self, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]) -> Times:
         """Return where in row order the events of `rows` at or after `before` begin; both arrays broadcast."""
         ranks = np.searchsorted(self._moments, before, side="left")
+        if ranks.size == 1 and ranks.item() == len(self._moments):  # after all events, as a service asks
+            return self.start(np.asarray(rows) + 1)
         return self._first_at(np.asarray(rows, np.int64) * self._base + ranks)
 
     def start(self, rows: npt.NDArray[np.integer]) -> Times:
@@ -55,7 +58,7 @@ class AsOfCounter:
             return self._first_at(np.asarray(rows, np.int64) * self._base)
         if self._starts is None:
             self._starts = self._first_at(np.arange(n_rows + 1, dtype=np.int64) * self._base)
-        begins: Times = self._starts[np.clip(rows, 0, len(self._starts) - 1)]
+        begins: Times = np.take(self._starts, rows, mode="clip")
         return begins
 
     def count(
@@ -69,6 +72,15 @@ class AsOfCounter:
         first = self.start(rows) if since is None else self.position(rows, since)
         counted: Times = np.maximum(self.position(rows, before) - first, 0)
         return counted
+
+    def count_at(self, rows: npt.NDArray[np.integer], moments: Sequence[npt.NDArray[np.integer]]) -> Times:
+        """Count events of rows before each of several moments [n_moments, n_rows]; a moment is one, or one a row."""
+        first = self.start(rows)
+        counts = np.zeros((len(moments), len(rows)), np.int64)
+        for number, before in enumerate(moments):
+            if len(before) != 1 or (len(self._moments) and before[0] > self._moments[0]):
+                np.maximum(self.position(rows, before) - first, 0, out=counts[number])
+        return counts
 
     def total(self, before: npt.NDArray[np.integer]) -> Times:
         """Count events of all rows before each moment."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from ranker.candidates import Candidates
 from ranker.counter import Rows
@@ -13,8 +12,9 @@ from ranker.habits import context, habits
 from ranker.likeness import likeness
 from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
-from ranker.situation import ItemSet, Situation, dense_row
+from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
+from ranker.sparse_rows import entries_at, row_products, sum_of_rows
 from ranker.timeline import Floats
 
 
@@ -25,15 +25,10 @@ def compute(situation: Situation, items: ItemSet, candidates: Candidates, source
     """
     query, place = candidates.query, candidates.item
     rows = items.rows[place]
-    columns: dict[str, npt.NDArray[Any]] = _products(situation, items, candidates)
+    columns: dict[str, npt.NDArray[Any]] = {**_products(situation, items, candidates, sources)}
     columns["category"] = columns["category_share"] * _log_popular(situation, query, rows)
-    columns["together"] = _at(situation.together, query, rows)
-    columns["following"] = _at(situation.following, query, rows)
     columns["interest_gap"] = columns["interest"] - situation.typical[query]
     columns |= likeness(situation, items, candidates)
-    columns["together_last"] = _at(situation.last @ sources.together, query, rows)
-    columns["following_last"] = _at(situation.last @ sources.following, query, rows)
-    columns["facet_share"] = _facet_share(situation, sources, query, rows)
     columns |= _ranks(candidates)
     columns |= popularity(situation, rows, query, sources)
     columns["age_published"] = published(rows, situation.moments.as_of[query], sources.catalogue.published_at)
@@ -43,20 +38,50 @@ def compute(situation: Situation, items: ItemSet, candidates: Candidates, source
     columns["n_categories"] = np.diff(items.categories.indptr)[place]
     columns["n_words"] = np.log1p(np.diff(items.words.indptr)[place])
     columns |= context(situation, query)
-    return np.stack([np.asarray(columns[name], np.float32) for name in FEATURE_NAMES], axis=1)
+    by_name = np.empty((len(FEATURE_NAMES), len(candidates)), np.float32)
+    for number, name in enumerate(FEATURE_NAMES):
+        by_name[number] = columns[name]
+    return np.ascontiguousarray(by_name.T)
 
 
-def _products(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:
-    """Multiply each query with its own candidates alone, so that a pair's numbers do not depend on who else asks."""
-    interest, factors, words, share = np.zeros((4, len(candidates)), np.float32)
+def _products(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> dict[str, Floats]:
+    """Look at each query's own candidates alone, so that a pair's numbers do not depend on who else asks."""
+    names = (
+        *("interest", "factors", "words", "category_share", "facet_share"),
+        *("together", "following", "together_last", "following_last"),
+    )
+    out = {name: np.zeros(len(candidates), np.float32) for name in names}
     bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
-    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
+    for query, (start, end) in enumerate(pairwise(bounds.tolist())):
         place = candidates.item[start:end]
-        interest[start:end] = situation.interest_in(number, items.rows[place], items.vectors[place])
-        factors[start:end] = situation.factors_in(number, items.rows[place])
-        words[start:end] = situation.words_in(number, items.words[place])
-        share[start:end] = situation.taste_in(number, items.categories[place])
-    return {"interest": interest, "factors": factors, "words": words, "category_share": share}
+        rows = items.rows[place]
+        found = {
+            "interest": situation.interest_in(query, rows, items.vectors[place]),
+            "factors": situation.factors_in(query, rows),
+            "words": situation.words_in(query, items, place),
+            "category_share": situation.taste_in(query, items, place),
+            "facet_share": _facet_share(situation, sources, query, rows),
+            "together": entries_at(situation.together, query, rows),
+            "following": entries_at(situation.following, query, rows),
+        }
+        if situation.last[query] >= 0:
+            found["together_last"] = entries_at(sources.together, situation.last[query], rows)
+            found["following_last"] = entries_at(sources.following, situation.last[query], rows)
+        for name, values in found.items():
+            out[name][start:end] = values
+    return out
+
+
+def _facet_share(situation: Situation, sources: Sources, query: int, rows: Rows) -> npt.NDArray[np.floating[Any]]:
+    """Return which share of a user's decayed past has each item's attribute values, mean over its values."""
+    facets = sources.catalogue.facets
+    past = slice(*situation.past.indptr[query : query + 2])
+    if not facets.shape[1] or past.start == past.stop:
+        return np.full(len(rows), np.nan)
+    weight = sum_of_rows(facets, situation.past.indices[past], situation.past.data[past])
+    held = facets.indptr[rows + 1] - facets.indptr[rows]
+    shares = row_products(facets, np.maximum(rows, 0), weight)
+    return np.where((rows >= 0) & (held > 0), shares / np.maximum(held, 1), np.nan)
 
 
 def _log_popular(situation: Situation, query: Rows, rows: Rows) -> Floats:
@@ -91,31 +116,3 @@ def _prices(situation: Situation, sources: Sources, query: Rows, rows: Rows) -> 
     level = np.where(n_known > 0, np.where(known, paid, 0).sum(axis=1) / np.maximum(n_known, 1), np.nan)[query]
     own = np.where(rows >= 0, price[rows], np.nan)
     return {"price": own, "user_price": level, "price_gap": own - level}
-
-
-def _facet_share(situation: Situation, sources: Sources, query: Rows, rows: Rows) -> npt.NDArray[np.floating[Any]]:
-    """Return which share of the user's decayed past has the item's attribute values, mean over its values."""
-    facets = sources.catalogue.facets
-    if not facets.shape[1]:
-        return np.full(len(rows), np.nan)
-    past = situation.past @ facets
-    of_item = facets[np.maximum(rows, 0)]
-    held = np.diff(of_item.indptr)
-    shares = np.zeros(len(rows), np.float32)
-    bounds = np.searchsorted(query, np.arange(len(situation) + 1))
-    for number, (start, end) in enumerate(pairwise(bounds.tolist())):
-        shares[start:end] = of_item[start:end] @ dense_row(past, number)
-    known = (rows >= 0) & (held > 0) & (np.diff(situation.past.indptr)[query] > 0)
-    return np.where(known, shares / np.maximum(held, 1), np.nan)
-
-
-def _at(matrix: sparse.csr_matrix, query: Rows, columns: npt.NDArray[np.integer[Any]]) -> Floats:
-    """Look up entries of a sparse matrix, 0 where it has none; columns of -1 have none."""
-    matrix.sort_indices()
-    stored = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)) * matrix.shape[1] + matrix.indices
-    if not len(stored):
-        return np.zeros(len(columns), np.float32)
-    wanted = query.astype(np.int64) * matrix.shape[1] + columns
-    place = np.minimum(np.searchsorted(stored, wanted), len(stored) - 1)
-    found: Floats = np.where((stored[place] == wanted) & (columns >= 0), matrix.data[place], 0).astype(np.float32)
-    return found

@@ -17,6 +17,7 @@ import polars as pl
 from ingest import columns as c
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.running_counts import RunningCounts
 from ranker.timeline import Floats, Hour, Timeline
 
 EPOCH = datetime(1970, 1, 1)
@@ -79,6 +80,7 @@ class History:
         clicked: AsOfCounter,
         timeline: Timeline,
         live: "History | None" = None,
+        running: RunningCounts | None = None,
     ):
         self._users = users
         self._by_user = by_user
@@ -89,6 +91,7 @@ class History:
         self._clicked = clicked
         self._timeline = timeline
         self._live = live
+        self._running = running or RunningCounts(timeline.times, timeline.items)
         self._live_events: tuple[list[str], Rows, Times, Floats] | None = None
         self._root: History | None = None
         self._first_touches: Times | None = None
@@ -169,6 +172,7 @@ class History:
             self._clicked,
             self._timeline.with_live(live._timeline),
             live,
+            self._running,
         )
         later._live_events = (list(user_ids), items, times, weights)
         later._root = self._root or self
@@ -243,6 +247,23 @@ class History:
         """Count interactions of items in `since <= time < before`; arrays broadcast."""
         counts = self._by_item.count(items, before=before, since=since)
         return counts if self._live is None else counts + self._live.item_counts(items, before=before, since=since)
+
+    def item_counts_at(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Times:
+        """Count interactions of items before each of several moments [n_moments, n_items]; one, or one an item.
+
+        Moments of a place in the sequence should lie near those that it had before: `RunningCounts`.
+        """
+        counts = self._counts_now(items, moments) if len(moments[0]) == 1 else self._by_item.count_at(items, moments)
+        return counts if self._live is None else counts + self._live._by_item.count_at(items, moments)
+
+    def _counts_now(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Times:
+        running = self._running.before([int(before[0]) for before in moments], items)
+        far = [slot for slot, found in enumerate(running) if found is None]
+        counts = np.zeros((len(moments), len(items)), np.int64)
+        for slot, found in enumerate(running):
+            counts[slot] = 0 if found is None else found
+        counts[far] = self._by_item.count_at(items, [moments[slot] for slot in far])
+        return counts
 
     def item_ages(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Floats, Floats]:
         """Seconds since each item's first and last interaction before the moment; NaN for a cold item."""

@@ -129,14 +129,14 @@ def history_weights(recent: Recent, n_items: int, decay: float) -> sparse.csr_ma
     return sparse.csr_matrix((shares[mask], recent.items[mask], ends), shape=(len(mask), n_items))
 
 
-def last_items(recent: Recent, n_items: int) -> sparse.csr_matrix:
-    """Return 1 for the latest item of each query's past [q, n_items]."""
-    length = recent.mask.shape[1]
-    latest = length - 1 - recent.mask[:, ::-1].argmax(axis=1) if length else np.zeros(len(recent.mask), np.int64)
-    warm = np.asarray(recent.mask.any(axis=1))
-    columns = recent.items[np.flatnonzero(warm), latest[warm]]
-    ends = np.concatenate([[0], warm.cumsum()])
-    return sparse.csr_matrix((np.ones(len(columns), np.float32), columns, ends), shape=(len(warm), n_items))
+def last_items(recent: Recent) -> Rows:
+    """Return the latest item of each query's past [q]; -1 without one."""
+    mask = recent.mask
+    if not mask.shape[1]:
+        return np.full(len(mask), -1, np.int32)
+    latest = mask.shape[1] - 1 - mask[:, ::-1].argmax(axis=1)
+    found: Rows = recent.items[np.arange(len(mask)), latest]  # -1 where padded
+    return found
 
 
 def _age_weights(times: Times, half_life: float) -> Floats:

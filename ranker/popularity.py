@@ -22,21 +22,22 @@ def popularity(situation: Situation, rows: Rows, query: Rows, sources: Sources) 
     history, as_of = situation.history, situation.moments.as_of
     alone = len(as_of) == 1  # one moment, looked up once, is the same for all pairs
     before = as_of if alone else as_of[query]
-    since = np.stack(
-        [as_of - window for window in WINDOWS.values()]
-        + [history.since_share(share, as_of) for share in SHARES.values()]
+    since = [as_of - window for window in WINDOWS.values()]
+    since += [history.since_share(share, as_of) for share in SHARES.values()]
+    year_ago = as_of - 365 * DAY
+    moments = [as_of, year_ago + 30 * DAY, year_ago, *since]
+    everything, season_end, season_start, *starts = history.item_counts_at(
+        rows, moments if alone else [moment[query] for moment in moments]
     )
-    counts = history.item_counts(rows, before=before, since=since if alone else since[:, query])
+    counts = everything - np.stack(starts)
     out: Columns = {f"count_{name}": np.log1p(count) for name, count in zip(WINDOWS, counts, strict=False)}
     total = history.log_counts(as_of)
     for (name, share), count in zip(SHARES.items(), counts[len(WINDOWS) :], strict=True):
         worth = np.maximum(total * share, 1)
         out[f"share_{name}"] = 1e4 * count / (worth if alone else worth[query])
-    everything = history.item_counts(rows, before=before)
     out["count_all"] = np.log1p(everything)
     out["trend"] = np.log((out["share_1%"] + 1) / (out["share_25%"] + 1))
-    year_ago = before - 365 * DAY
-    out["season"] = np.log1p(history.item_counts(rows, before=year_ago + 30 * DAY, since=year_ago))
+    out["season"] = np.log1p(season_end - season_start)
     out |= _clicks(history, rows, before, query, as_of)
     out["alike_popular"] = _alike_popular(situation, rows, query, sources)
     out |= _ages(history, rows, before, everything)

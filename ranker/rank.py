@@ -1,6 +1,7 @@
 """How is a question answered? The loaded bundle: candidates, features, score, rules, explanation."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -161,8 +162,11 @@ class Ranker:
         situation = self._situation(query, history or self.history)
         rows = self.catalogue.rows(item.item_id for item in items)
         texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
-        given = self._sources.given(rows, texts, [item.categories for item in items])
         pairs = every_pair(1, len(items))
+        if (rows >= 0).all():
+            given, pairs = self._sources.everything, replace(pairs, item=rows)
+        else:
+            given = self._sources.given(rows, texts, [item.categories for item in items])
         features = compute(situation, given, pairs, self._sources)
         score = self._blend_given.score(features)
         likely = self._probabilities("given", score)

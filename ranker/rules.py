@@ -102,6 +102,6 @@ def without(
     left = np.ones(len(catalogue), bool)
     held_back = {}
     for name, broken in rules.items():
-        held_back[name] = int((left & broken).sum())
+        held_back[name] = int(np.count_nonzero(left & broken))
         left &= ~broken
     return left, held_back

@@ -5,6 +5,7 @@ Sums over all items are in single precision, whose last digits depend on what el
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -14,8 +15,9 @@ from scipy import sparse
 from ranker.coarse import CoarseVectors
 from ranker.history import History, Moments
 from ranker.shared_words import weightiest
-from ranker.situation import Situation, dense_row
+from ranker.situation import Situation
 from ranker.sources import Sources
+from ranker.sparse_rows import dense_row
 from ranker.timeline import POPULAR_SHARES, Floats, Hour
 
 EDGE: Final = 1e-5
@@ -36,8 +38,10 @@ class Scores:
     """By how much they may be off [q]."""
     category: Floats
     """Popularity in the user's categories [q, n_items]."""
+    words: Floats
+    """Words of the past, those alone that weigh most [q, n_items]."""
     few: dict[str, sparse.csr_matrix]
-    """Sources that speak of few items: words, by those of the past that weigh most, together and following."""
+    """Sources that speak of few items: together and following."""
     hours: list[Hour]
     hour: npt.NDArray[np.int64]
     """Each query's place among the hours."""
@@ -51,10 +55,7 @@ class Scores:
         if name != "fresh":
             found: Floats = getattr(self, name)[query]
             return found
-        out = np.full(self.interest.shape[1], -np.inf, np.float32)
-        fresh = self.hours[int(self.hour[query])].fresh
-        out[fresh] = self.interest[query][fresh]
-        return out
+        return np.where(self.hours[int(self.hour[query])].fresh, self.interest[query], np.float32(-np.inf))
 
 
 def score_all(sources: Sources, situation: Situation) -> Scores:
@@ -63,7 +64,6 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
     hours, hour = situation.hours
     share = (items.categories @ situation.taste.toarray().T).T / items.roots_of_categories
     popular = hours[0].log_popular if len(hours) == 1 else np.stack([each.log_popular for each in hours])[hour]
-    profile = weightiest(situation.words, sources.items_by_word)
     interest, interest_off = _about_interest(sources, situation)
     factors, factors_off = _about(sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.single)
     return Scores(
@@ -72,14 +72,19 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         factors=factors,
         factors_off=factors_off,
         category=share * popular,
-        few={
-            "words": profile @ sources.items_by_word,
-            "together": situation.together,
-            "following": situation.following,
-        },
+        words=_about_words(sources, situation),
+        few={"together": situation.together, "following": situation.following},
         hours=hours,
         hour=hour,
     )
+
+
+def _about_words(sources: Sources, situation: Situation) -> Floats:
+    profile = weightiest(situation.words, sources.items_by_word)
+    out = np.zeros((len(situation), len(sources.catalogue)), np.float32)
+    for query, (start, end) in enumerate(pairwise(profile.indptr.tolist())):
+        out[query] = sources.items_by_word[profile.indices[start:end]].T @ profile.data[start:end]
+    return out
 
 
 def _about_interest(sources: Sources, situation: Situation) -> tuple[Floats, Floats]:

@@ -6,7 +6,9 @@ import numpy as np
 from scipy import sparse
 
 WEIGHTIEST: Final = 64
-"""Items are looked for by this many of the past's words."""
+"""Items are looked for by this many of the past's words, at most."""
+READ_AT_MOST: Final = 200_000
+"""And by so many words that no more places are read, one for each item that has a word; by one word in any case."""
 _COMMON_SHARE: Final = 0.2
 _COMMON_FROM: Final = 1_000
 
@@ -28,12 +30,15 @@ def rare_words(words: sparse.csr_matrix) -> sparse.csr_matrix:
 
 
 def weightiest(profile: sparse.csr_matrix, by_word: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Leave each row of a profile [q, n_words] its 64 words of greatest weight, of those that items are found by."""
-    held = np.diff(by_word.indptr)[profile.indices] > 0
-    weight = np.where(held, profile.data, 0)
+    """Leave each row of a profile [q, n_words] its words of greatest weight, of those that items are found by."""
+    held = np.diff(by_word.indptr)[profile.indices]
+    weight = np.where(held > 0, profile.data, 0)
     row = np.repeat(np.arange(profile.shape[0]), np.diff(profile.indptr))
     order = np.lexsort((profile.indices, -weight, row))
-    within = np.arange(len(order)) - profile.indptr[row[order]]
-    kept = np.sort(order[(within < WEIGHTIEST) & (weight[order] > 0)])
+    start = profile.indptr[row[order]]
+    within = np.arange(len(order)) - start
+    read = np.concatenate([[0], np.cumsum(np.where(weight > 0, held, 0)[order])])
+    few = (read[1:] - read[start] <= READ_AT_MOST) | (within == 0)
+    kept = np.sort(order[(within < WEIGHTIEST) & few & (weight[order] > 0)])
     ends = np.searchsorted(kept, profile.indptr)
     return sparse.csr_matrix((profile.data[kept], profile.indices[kept], ends), shape=profile.shape)

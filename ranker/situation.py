@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ranker.counter import Times
+from ranker.counter import Rows, Times
 from ranker.history import History, Moments, Recent
+from ranker.sparse_rows import dense_row, row_products
 from ranker.timeline import Floats, Hour
 
 
@@ -33,7 +34,7 @@ class ItemSet:
     @cached_property
     def roots_of_categories(self) -> Floats:
         """Square root of each item's number of categories, at least 1."""
-        return _roots_of_counts(self.categories)
+        return np.asarray(np.sqrt(np.maximum(np.diff(self.categories.indptr), 1)), np.float32)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,8 +53,8 @@ class Situation:
     """User factors [q, f]."""
     past: sparse.csr_matrix
     """Weights of past items, summing to 1 in each row with history [q, n_items]."""
-    last: sparse.csr_matrix
-    """1 for each query's latest item [q, n_items]."""
+    last: Rows
+    """Each query's latest item [q]; -1 without a past."""
     words: sparse.csr_matrix
     """Words of the past, weighted [q, n_words]."""
     taste: sparse.csr_matrix
@@ -90,17 +91,17 @@ class Situation:
         products = self.item_factors[rows] @ self.factors[query]
         return np.asarray(np.where(rows >= 0, products, 0), np.float32)
 
-    def words_in(self, query: int, words: sparse.csr_matrix) -> Floats:
-        """Return one query's product with the words of items [n, n_words]."""
-        return np.asarray(words @ dense_row(self.words, query), np.float32)
+    def words_in(self, query: int, items: ItemSet, places: npt.NDArray[np.integer]) -> Floats:
+        """Return one query's product with the words of the items at some places."""
+        return np.asarray(items.words[places] @ dense_row(self.words, query), np.float32)
 
-    def taste_in(self, query: int, categories: sparse.csr_matrix) -> Floats:
-        """Return one query's weight of the categories of items [n, n_categories]: the sum by the root of their number.
+    def taste_in(self, query: int, items: ItemSet, places: npt.NDArray[np.integer]) -> Floats:
+        """Return one query's weight of the items' categories: the sum by the root of their number.
 
         An item in many categories would otherwise speak to everybody.
         """
-        weight = np.asarray(categories @ dense_row(self.taste, query), np.float32)
-        return weight / _roots_of_counts(categories)
+        weight = row_products(items.categories, places, dense_row(self.taste, query))
+        return np.asarray(weight / items.roots_of_categories[places], np.float32)
 
     @cached_property
     def hours(self) -> tuple[list[Hour], Times]:
@@ -113,16 +114,3 @@ class Situation:
 
     def __len__(self) -> int:
         return len(self.moments)
-
-
-def _roots_of_counts(categories: sparse.csr_matrix) -> Floats:
-    """Return the square root of each row's number of categories, at least 1."""
-    return np.asarray(np.sqrt(np.maximum(np.diff(categories.indptr), 1)), np.float32)
-
-
-def dense_row(matrix: sparse.csr_matrix, row: int) -> Floats:
-    """Return one row of a sparse matrix of distinct entries with all its zeros."""
-    out = np.zeros(matrix.shape[1], np.float32)
-    start, end = matrix.indptr[row], matrix.indptr[row + 1]
-    out[matrix.indices[start:end]] = matrix.data[start:end]
-    return out

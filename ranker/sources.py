@@ -158,7 +158,7 @@ class Sources:
             interest=users,
             factors=self.factors.user_vectors(recent),
             past=past,
-            last=last_items(recent, len(self.catalogue)),
+            last=last_items(recent),
             words=past @ self.everything.words,
             taste=past @ self.everything.categories,
             together=past @ self.together,

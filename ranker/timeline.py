@@ -41,9 +41,9 @@ class Hour:
         return np.log1p(self.counts["popular"])
 
     @cached_property
-    def fresh(self) -> npt.NDArray[np.int64]:
-        """Items that hardly anyone has touched."""
-        return np.flatnonzero(self.counts["evergreen"] < FRESH_BELOW)
+    def fresh(self) -> npt.NDArray[np.bool_]:
+        """True where hardly anyone has touched an item [n_items]."""
+        return np.asarray(self.counts["evergreen"] < FRESH_BELOW)
 
     def has_more(self, name: str) -> bool:
         """Tell whether items were taken in a window that `most` does not hold."""

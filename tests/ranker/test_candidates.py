@@ -53,9 +53,17 @@ def test_only_the_weightiest_words_are_looked_for(monkeypatch):
     assert found == [[0, 1, 3, 0], [4, 0, 0, 0], [5, 6, 0, 0]]
 
 
+def test_words_are_looked_for_until_enough_is_read(monkeypatch):
+    monkeypatch.setattr(shared_words, "READ_AT_MOST", 3)
+    by_word = sparse.csr_matrix(np.array([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], np.float32))
+    profile = sparse.csr_matrix(np.array([[0, 3, 2, 1], [4, 1, 0, 0]], np.float32))
+    found = shared_words.weightiest(profile, by_word).toarray().tolist()
+    assert found == [[0, 3, 2, 0], [4, 0, 0, 0]]  # one word is looked for, however many items have it
+
+
 def test_most_taken_of_an_hour_come_in_order():
     taken = np.array([3, 1, 1, 3, 3, 0], np.int32)
     (hour,), _ = Timeline(np.arange(6), taken).hours(5, np.array([3_600_000_000]))
     assert hour.most["evergreen"].tolist() == [3, 1, 0]
     assert not hour.has_more("evergreen")
-    assert hour.fresh.tolist() == [0, 1, 2, 4]
+    assert np.flatnonzero(hour.fresh).tolist() == [0, 1, 2, 4]

@@ -28,7 +28,7 @@ def situation(history: History, user: str, as_of: int) -> Situation:
         interest=np.zeros((1, 2), np.float32),
         factors=np.zeros((1, 2)),
         past=history_weights(recent, 3, 0.8),
-        last=last_items(recent, 3),
+        last=last_items(recent),
         words=nothing,
         taste=nothing,
         together=nothing,
