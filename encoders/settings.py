@@ -22,7 +22,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("own_direction", "cold_share", "popularity_correction"), (0, 1)),
     **dict.fromkeys(("negatives_power", "impressions_share", "learning_rate"), (0, 10)),
     **dict.fromkeys(("transformer_rate", "embedding_rate"), (0, 10)),
-    "dropout": (0, 0.9),
+    **dict.fromkeys(("dropout", "token_dropout"), (0, 0.9)),
     "epochs": (-1, math.inf),
     "newcomer_cost": (-1, 1),
     "threads": (0, math.inf),

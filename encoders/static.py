@@ -1,11 +1,8 @@
-"""How are token vectors distilled from a base and tuned? The `static` kind: a weighted mean of token vectors."""
+"""How are token vectors tuned? The `static` kind: a weighted mean of token vectors."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,11 +15,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.base import Base, load_sentence_transformer
 from encoders.errors import ModelFolderError
-from encoders.interest import TOKEN_VECTORS, TOKENIZER, token_ids, unit_rows
-from encoders.lexical import catalogue_tokens
-from ingest.progress import Progress, silent
+from encoders.interest import TOKEN_VECTORS, TOKENIZER, token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,42 +24,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PARTS = "static.npz"
-_FORMAT = "1"
-
-
-def distil(
-    base: Base,
-    texts: Sequence[str],
-    dim: int,
-    *,
-    own_direction: float = 0.0,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> tuple[Tokenizer, NDArray[np.float32]]:
-    """Return a tokenizer and token vectors [tokens, dim] of the base, of length one.
-
-    Each token goes through the base alone and the principal components are kept, as model2vec does; a base that is
-    static already gives its own vectors. Kept in the user's cache folder, since it takes long and depends on the base
-    alone. Words matter as well as meaning, so each vector is `own_direction` of a random direction that no other token
-    has, and the rest is meaning: the product of two texts then counts the words they share beside what these mean.
-    """
-    tokenizer, vectors = _meaning(base, texts, dim, seed, progress)
-    return tokenizer, _with_own_directions(vectors, own_direction)
-
-
-def _meaning(
-    base: Base, texts: Sequence[str], dim: int, seed: int, progress: Progress
-) -> tuple[Tokenizer, NDArray[np.float32]]:
-    if base.folder is None:
-        return catalogue_tokens(texts, dim, seed=seed)
-    from tokenizers import Tokenizer
-
-    kept = _cache_folder() / f"{_fingerprint(base.folder)}-{dim}"
-    if not (kept / "vectors.npy").is_file():
-        tokenizer, vectors = _distil(base.folder, dim, progress)
-        _keep(kept, tokenizer, vectors)
-        return tokenizer, vectors
-    return Tokenizer.from_file(str(kept / TOKENIZER)), np.load(kept / "vectors.npy")
 
 
 class StaticEncoder(nn.Module):
@@ -89,11 +47,13 @@ class StaticEncoder(nn.Module):
         texts: Sequence[str],
         *,
         max_tokens: int = 256,
+        token_dropout: float = 0.0,
         tuned: bool = True,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self.token_dropout = token_dropout
         self.dim = token_vectors.shape[1]
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length=max_tokens)
@@ -130,9 +90,15 @@ class StaticEncoder(nn.Module):
 
         A token that `n` items hold has learned from this one about `1 / n` of what it knows: with that probability its
         learned part is left out, and always when the item is the only one to hold it, as it will be for a new item.
+
+        While it learns, a share `token_dropout` of all tokens is not read, so that no word alone stands for its item
+        (Iyyer et al., Deep unordered composition rivals syntactic methods for text classification, ACL 2015).
         """
         index, bag = self._gather(rows)
         tokens = self.tokens[index]
+        if self.training and self.token_dropout:
+            read = torch.rand(len(tokens), device=tokens.device) >= self.token_dropout
+            tokens, bag = tokens[read], bag[read]
         weight = self.log_weight.exp()[:, None]
         learned = self.learned * weight
         total = _sum_by_text(self.base * weight + learned, tokens, bag, len(rows))
@@ -233,72 +199,3 @@ def _sparse(rows: Tensor, columns: Tensor, shape: tuple[int, int]) -> Tensor:
         return torch.sparse_csr_tensor(
             starts, columns, torch.ones(len(columns), device=rows.device), shape, check_invariants=False
         )
-
-
-def _distil(folder: Path, dim: int, progress: Progress) -> tuple[Tokenizer, NDArray[np.float32]]:
-    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
-    from tokenizers import Tokenizer
-
-    model = load_sentence_transformer(folder)
-    if isinstance(model[0], StaticEmbedding):
-        tokenizer: Tokenizer = model[0].tokenizer
-        vectors = model[0].embedding.weight.detach().float().numpy()
-    else:
-        fast = model.tokenizer
-        tokenizer = Tokenizer.from_str(fast.backend_tokenizer.to_str())
-        before = [fast.cls_token_id] if fast.cls_token_id is not None else []
-        after = [fast.sep_token_id] if fast.sep_token_id is not None else []
-        n = tokenizer.get_vocab_size()
-        parts = []
-        model.eval()
-        with torch.no_grad():
-            for start in range(0, n, 1024):
-                ids = torch.tensor([[*before, token, *after] for token in range(start, min(start + 1024, n))])
-                found = model({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-                parts.append(found["sentence_embedding"].float().numpy())
-                progress("distil", min(start + 1024, n), n)
-        vectors = np.concatenate(parts)
-    vectors = vectors - vectors.mean(axis=0)
-    _, vectors_out = np.linalg.eigh(np.cov(vectors.T))
-    kept = min(dim, vectors.shape[1])
-    reduced = np.zeros((len(vectors), dim), np.float32)
-    reduced[:, :kept] = vectors @ vectors_out[:, ::-1][:, :kept]
-    return tokenizer, reduced / max(float(np.linalg.norm(reduced, axis=1).mean()), 1e-9)
-
-
-def _with_own_directions(vectors: NDArray[np.float32], share: float) -> NDArray[np.float32]:
-    """Mix meaning with a direction of each token's own; halfway whitened, or the first components drown the others."""
-    spread = vectors.std(axis=0)
-    meaning = unit_rows((vectors / np.sqrt(np.maximum(spread, 1e-6))).astype(np.float32))
-    # one generator for all trainings, since a later one continues upon the same directions
-    own = unit_rows(np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32))
-    out: NDArray[np.float32] = (np.sqrt(1 - share**2) * meaning + share * own).astype(np.float32)
-    return out
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "readrank" / "tokens"
-
-
-def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256(_FORMAT.encode())
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"}):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def _keep(folder: Path, tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> None:
-    """Write the cache entry under another name and rename it: a killed run leaves nothing half-written."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
-        fresh.mkdir(exist_ok=True)
-        tokenizer.save(str(fresh / TOKENIZER))
-        np.save(fresh / "vectors.npy", vectors)
-        (fresh / "made.json").write_text(json.dumps({"tokens": len(vectors), "dim": vectors.shape[1]}))
-        if not folder.exists():
-            fresh.rename(folder)
-    except OSError as error:
-        log.warning("token vectors are not kept folder=%s reason=%s", folder, error)

@@ -56,6 +56,8 @@ class EncoderConfig:
     """Attention layers; 0 leaves the weighted mean of recent items alone."""
     dropout: float = 0.2
     """Dropout in the tower."""
+    token_dropout: float = 0.3
+    """Share of an item's tokens that a step of the static kind does not read; a transformer has dropout of its own."""
     epochs: int = -1
     """Most epochs of a first tuning, -1: 6, of a transformer 12; a later window stops it earlier."""
     patience: int = 2

@@ -13,6 +13,7 @@ from encoders.accumulate import Accumulated
 from encoders.base import Base, find_base
 from encoders.batches import Batch, Batches
 from encoders.cuts import cut_dims
+from encoders.distil import distil
 from encoders.distributed import Ranks
 from encoders.encoder import Encoder, all_vectors
 from encoders.errors import EncoderError
@@ -23,7 +24,7 @@ from encoders.losses import next_item_loss, shown_loss
 from encoders.memory import advised, step_advice
 from encoders.precision import LowerTower, is_lower
 from encoders.sequences import Sequences
-from encoders.static import StaticEncoder, distil
+from encoders.static import StaticEncoder
 from encoders.tower import UserTower
 from encoders.transformer import TransformerEncoder
 from ingest.ahead import ahead
@@ -42,7 +43,14 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
         tokenizer, vectors = distil(
             base, texts, config.dim, own_direction=config.own_direction, seed=config.seed, progress=progress
         )
-        encoder = StaticEncoder(tokenizer, vectors, texts, max_tokens=config.max_tokens, tuned=config.tuning != "none")
+        encoder = StaticEncoder(
+            tokenizer,
+            vectors,
+            texts,
+            max_tokens=config.max_tokens,
+            token_dropout=config.token_dropout,
+            tuned=config.tuning != "none",
+        )
     else:
         encoder = TransformerEncoder.open(
             base,
