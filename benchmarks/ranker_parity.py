@@ -13,7 +13,8 @@ from ingest import columns as c
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
 from ranker.given import GivenRequests, given_features
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.query import GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items

@@ -27,7 +27,7 @@ from ranker.blend import Trees
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
-from ranker.history import Moments, microseconds
+from ranker.moments import Moments, microseconds
 from ranker.query import Query
 from ranker.rules import RulesConfig, allowed_items
 from ranker.timeline import Floats

@@ -22,7 +22,8 @@ from offline_eval import metrics
 from offline_eval.windows import choose_cutoff, cutoff_window
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors, FactorsConfig
-from ranker.history import History, Moments, Recent, microseconds
+from ranker.history import History
+from ranker.moments import Moments, Recent, microseconds
 from ranker.neighbours import NeighboursConfig, fit_together, history_weights
 from ranker.scores import interest_in_all
 from ranker.sources import Sources

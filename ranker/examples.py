@@ -10,7 +10,8 @@ from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows, Times
 from ranker.features import compute
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.rules import allowed_items
 from ranker.sources import Sources
 from ranker.timeline import Floats

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ranker.counter import Rows, Times
-from ranker.history import Recent
+from ranker.moments import Recent
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from ranker.catalogue import Catalogue
 from ranker.counter import Rows
 from ranker.examples import Examples
 from ranker.features import compute
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES, Sources
 from ranker.timeline import Floats

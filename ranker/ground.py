@@ -17,7 +17,8 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
-from ranker.history import History, microseconds
+from ranker.history import History
+from ranker.moments import microseconds
 from ranker.slices import examples_begin
 
 

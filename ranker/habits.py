@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.counter import Rows
-from ranker.history import History, Moments, Recent
+from ranker.history import History
 from ranker.likeness import session_mask
+from ranker.moments import Moments, Recent
 from ranker.situation import Situation
 
 Columns = dict[str, npt.NDArray[np.floating[Any]]]

@@ -5,8 +5,6 @@ are point-in-time by construction.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -17,64 +15,23 @@ import polars as pl
 from ingest import columns as c
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.moments import Moments, Recent
 from ranker.running_counts import RunningCounts
 from ranker.timeline import Floats, Hour, Timeline
-
-EPOCH = datetime(1970, 1, 1)
-
-
-def microseconds(moment: datetime) -> int:
-    """Return a naive UTC moment as microseconds since 1970."""
-    delta = moment - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moments:
-    """Queries as arrays: who asks, and when. `users` may hold rows of users without history."""
-
-    users: Rows
-    as_of: Times
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def take(self, index: npt.NDArray[np.integer] | slice) -> "Moments":
-        """Return some of the queries."""
-        return Moments(users=self.users[index], as_of=self.as_of[index])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recent:
-    """The last interactions of each query before its moment, oldest first, padded in front; all arrays [q, length]."""
-
-    items: Rows
-    """Item rows; -1 where padded."""
-    weights: Floats
-    """Event weights; 0 where padded."""
-    ages: npt.NDArray[np.float64]
-    """Seconds from the interaction to the query; 0 where padded. In single precision, seconds between two events of a
-    year ago would be lost, which the encoder was trained on."""
-
-    @property
-    def mask(self) -> npt.NDArray[np.bool_]:
-        """True where there is an interaction."""
-        return self.items >= 0
+from ranker.user_events import UserEvents
 
 
 class History:
     """Interactions by user and by item, and impressions by item, each sorted by time.
 
-    Popularity counts only interactions of positive weight; a user's own past keeps all of them, so that a hidden item
-    is known as hidden. `live` is a small second history of what happened after this one was built.
+    Popularity counts only interactions of positive weight; a user's own past keeps all of them. `live` is a second one,
+    small, of what happened after this one was built.
     """
 
     def __init__(
         self,
         users: dict[str, int],
-        by_user: AsOfCounter,
-        user_items: Rows,
-        user_weights: Floats,
+        by_user: UserEvents,
         by_item: AsOfCounter,
         shown: AsOfCounter,
         clicked: AsOfCounter,
@@ -84,8 +41,6 @@ class History:
     ):
         self._users = users
         self._by_user = by_user
-        self._user_items = user_items
-        self._user_weights = user_weights
         self._by_item = by_item
         self._shown = shown
         self._clicked = clicked
@@ -122,14 +77,11 @@ class History:
         shown: AsOfCounter,
         clicked: AsOfCounter,
     ) -> Self:
-        order = np.lexsort((times, user_rows))  # stable: of one instant, the order of the log
         liked = np.flatnonzero(weights > 0)
         log = liked[np.argsort(times[liked], kind="stable")]
         return cls(
             users,
-            AsOfCounter.from_events(user_rows, times),
-            items[order].astype(np.int32),
-            weights[order].astype(np.float32),
+            UserEvents.from_events(user_rows, items, times, weights),
             AsOfCounter.from_events(items[liked], times[liked]),
             shown,
             clicked,
@@ -165,8 +117,6 @@ class History:
         later = History(
             self._users,
             self._by_user,
-            self._user_items,
-            self._user_weights,
             self._by_item,
             self._shown,
             self._clicked,
@@ -203,9 +153,9 @@ class History:
 
     def recent(self, moments: Moments, length: int) -> Recent:
         """Return what was positive among each query's last `length` interactions strictly before its moment."""
-        items, weights, times = self._last(moments, length)
+        items, weights, times = self._by_user.last(moments, length)
         if self._live is not None:
-            live_items, live_weights, live_times = self._live._last(moments, length)
+            live_items, live_weights, live_times = self._live._by_user.last(moments, length)
             items = np.concatenate([items, live_items], axis=1)
             weights = np.concatenate([weights, live_weights], axis=1)
             times = np.concatenate([times, live_times], axis=1)
@@ -220,18 +170,12 @@ class History:
 
     def user_counts(self, moments: Moments) -> Times:
         """Count all interactions of each query's user before its moment."""
-        counts = self._by_user.count(moments.users, before=moments.as_of)
+        counts = self._by_user.count(moments)
         return counts if self._live is None else counts + self._live.user_counts(moments)
 
     def taken(self, moments: Moments) -> tuple[Times, Rows, Floats]:
         """Return everything each user did before the moment, as flat arrays: query number, item row, weight."""
-        start = self._by_user.start(moments.users)
-        lengths = np.maximum(self._by_user.position(moments.users, moments.as_of) - start, 0)
-        query = np.repeat(np.arange(len(moments)), lengths)
-        position = (
-            np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + np.repeat(start, lengths)
-        )
-        items, weights = self._user_items[position], self._user_weights[position]
+        query, items, weights = self._by_user.before(moments)
         if self._live is None:
             return query, items, weights
         live_query, live_items, live_weights = self._live.taken(moments)
@@ -292,7 +236,7 @@ class History:
                 _, items, times, _ = self._live_events
             else:
                 first = self.first_times(n_items).copy()  # also those of users who have lost their past
-                items, times = self._user_items, self._by_user.time_at(np.arange(len(self._user_items)))
+                items, times = self._by_user.items, self._by_user.times
             known = items >= 0
             np.minimum.at(first, items[known], times[known])
             self._first_touches = first
@@ -320,10 +264,10 @@ class History:
 
     def events(self, *, before: int) -> tuple[Times, Rows, Floats, Times]:
         """Return user rows, item rows, weights and times before a moment, by user and time; without live events."""
-        users = self._by_user._keys // self._by_user._base
-        times = self._by_user.time_at(np.arange(len(users)))
+        times = self._by_user.times
         kept = times < before
-        return users[kept], self._user_items[kept], self._user_weights[kept], times[kept]
+        users = self._by_user.users[kept].astype(np.int64)
+        return users, self._by_user.items[kept], self._by_user.weights[kept], times[kept]
 
     def moved(self, items: Rows, users: npt.NDArray[np.bool_]) -> "History":
         """Return this history, live events aside, for a catalogue whose rows have moved.
@@ -331,17 +275,12 @@ class History:
         `items` holds each old row's new one, -1 for an item that is gone with all that was done with it. Users not
         marked in `users` lose their name and their own past; in the counts of items what they did stays.
         """
-        numbers = np.where(users, np.cumsum(users) - 1, -1)
-        user_items = items[self._user_items]
-        user_rows = np.where(user_items >= 0, numbers[self._by_user.rows()], -1).astype(np.int32)
-        kept = user_rows >= 0
+        numbers = np.where(users, np.cumsum(users) - 1, -1).astype(np.int32)
         by_item = self._by_item.moved(items[self._by_item.rows()])
         names = [name for name, stays in zip(self.user_ids, users.tolist(), strict=True) if stays]
         return History(
             {name: row for row, name in enumerate(names)},
-            self._by_user.moved(user_rows),
-            user_items[kept],
-            self._user_weights[kept],
+            self._by_user.moved(items, numbers),
             by_item,
             self._shown.moved(items[self._shown.rows()]),
             self._clicked.moved(items[self._clicked.rows()]),
@@ -354,8 +293,7 @@ class History:
         pl.DataFrame({c.USER_ID: self.user_ids}, schema={c.USER_ID: pl.String}).write_parquet(folder / "users.parquet")
         for name, counter in self._counters().items():
             counter.save(folder, name)
-        np.save(folder / "user_items.npy", self._user_items)
-        np.save(folder / "user_weights.npy", self._user_weights)
+        self._by_user.save(folder)
         np.save(folder / "log_times.npy", self._timeline.times)
         np.save(folder / "log_items.npy", self._timeline.items)
 
@@ -366,9 +304,7 @@ class History:
         by_item, log_items = AsOfCounter.load(folder, "by_item"), folder / "log_items.npy"
         return cls(
             {user: row for row, user in enumerate(users)},
-            AsOfCounter.load(folder, "by_user"),
-            mapped(folder / "user_items.npy"),
-            mapped(folder / "user_weights.npy"),
+            UserEvents.load(folder),
             by_item,
             AsOfCounter.load(folder, "shown"),
             AsOfCounter.load(folder, "clicked"),
@@ -376,20 +312,7 @@ class History:
         )
 
     def _counters(self) -> dict[str, AsOfCounter]:
-        return {"by_user": self._by_user, "by_item": self._by_item, "shown": self._shown, "clicked": self._clicked}
-
-    def _last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times]:
-        end = self._by_user.position(moments.users, moments.as_of)
-        start = self._by_user.start(moments.users)
-        position = end[:, None] + np.arange(-length, 0)
-        if not len(self._user_items):
-            padded = np.full(position.shape, -1, np.int32)
-            return padded, np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
-        inside = position >= start[:, None]
-        position = np.where(inside, position, 0)
-        items = np.where(inside, self._user_items[position], -1).astype(np.int32)
-        weights = np.where(inside, self._user_weights[position], 0).astype(np.float32)
-        return items, weights, np.where(inside, self._by_user.time_at(position), 0)
+        return {"by_item": self._by_item, "shown": self._shown, "clicked": self._clicked}
 
 
 def _by_time(by_item: AsOfCounter) -> Timeline:

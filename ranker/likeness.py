@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from ranker.candidates import Candidates
-from ranker.history import Recent
+from ranker.moments import Recent
 from ranker.neighbours import SESSION_US
 from ranker.situation import ItemSet, Situation
 from ranker.timeline import Floats

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ranker.counter import Rows, Times
-from ranker.history import Recent
+from ranker.moments import Recent
 from ranker.timeline import Floats
 
 SESSION_US = 1_800_000_000

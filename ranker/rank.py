@@ -27,7 +27,8 @@ from ranker.explain import compare, reasons
 from ranker.features import compute
 from ranker.fresh_places import with_places
 from ranker.given import GivenRequests, given_features
-from ranker.history import History, Moments, microseconds
+from ranker.history import History
+from ranker.moments import Moments, microseconds
 from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items, on_offer, without

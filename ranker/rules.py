@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.catalogue import Catalogue
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 
 
 @dataclass(frozen=True, kw_only=True)

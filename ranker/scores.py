@@ -13,7 +13,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ranker.coarse import CoarseVectors
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.shared_words import weightiest
 from ranker.situation import Situation
 from ranker.sources import Sources

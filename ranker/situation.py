@@ -8,7 +8,8 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ranker.counter import Rows, Times
-from ranker.history import History, Moments, Recent
+from ranker.history import History
+from ranker.moments import Moments, Recent
 from ranker.sparse_rows import dense_row, row_products
 from ranker.timeline import Floats, Hour
 

@@ -18,7 +18,8 @@ from ranker.catalogue import Catalogue
 from ranker.coarse import CoarseVectors
 from ranker.counter import Rows, Times
 from ranker.factors import Factors, FactorsConfig
-from ranker.history import History, Moments, Recent
+from ranker.history import History
+from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
 from ranker.shared_words import rare_words
 from ranker.situation import ItemSet, Situation

@@ -19,7 +19,7 @@ from encoders.pair import EARLY, FINAL
 from encoders.train import EncoderConfig
 from ingest.progress import Progress
 from ranker.ground import Ground
-from ranker.history import EPOCH, microseconds
+from ranker.moments import EPOCH, microseconds
 
 BESIDE_FROM: Final = 50_000
 """With fewer interactions than this a training is over before a process of its own would have begun."""

@@ -29,8 +29,9 @@ def trainer_and_batches(folder: Path, config: EncoderConfig, ranks: Ranks | None
     """Return a trainer without dropout, and the first two batches of an epoch."""
     data = read_sequences(folder)
     seed_everything(0)
+    config = replace(config, dropout=0.0, token_dropout=0.0)
     encoder, tower, _ = build(config, data.texts)
-    trainer = Trainer(replace(config, dropout=0.0, token_dropout=0.0), encoder, tower, data, continued=False, ranks=ranks)
+    trainer = Trainer(config, encoder, tower, data, continued=False, ranks=ranks)
     tower.eval()
     return trainer, list(islice(trainer.batches.epoch(np.random.default_rng(1)), 2))
 

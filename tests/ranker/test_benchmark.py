@@ -5,7 +5,7 @@ from benchmarks.quality_parts import alone
 from benchmarks.ranker_parts import Parts, Sizes
 from benchmarks.ranker_stages import REST, STAGES, timed
 from ranker import candidates
-from ranker.history import microseconds
+from ranker.moments import microseconds
 from ranker.query import Query
 
 

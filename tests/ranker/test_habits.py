@@ -5,7 +5,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from ranker.habits import context, habits
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.neighbours import history_weights, last_items
 from ranker.situation import Situation
 from ranker.timeline import HOUR

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from ingest import columns as c
 from ranker.counter import AsOfCounter
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.timeline import HOUR, POPULAR_SHARES
 from tests.ranker.conftest import DAY, catalogue, log
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ranker.factors import Factors, FactorsConfig
-from ranker.history import Recent
+from ranker.moments import Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights
 
 FLAT = NeighboursConfig(half_life=1e9, shrinkage=0.0, lag_decay=0.5)

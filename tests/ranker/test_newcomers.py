@@ -11,7 +11,8 @@ from encoders.lexical import Words
 from encoders.tower import UserTower, tower_arrays
 from encoders.vectors import CatalogueVectors, compressed, decompressed
 from ranker.factors import Factors
-from ranker.history import History, Moments
+from ranker.history import History
+from ranker.moments import Moments
 from ranker.scores import interest_in_all, score_all
 from ranker.situation import Situation
 from ranker.sources import Sources

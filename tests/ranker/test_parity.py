@@ -9,7 +9,8 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.candidates import CandidatesConfig, propose
 from ranker.features import compute
-from ranker.history import EPOCH, History, Moments, microseconds
+from ranker.history import History
+from ranker.moments import EPOCH, Moments, microseconds
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES, FEATURES

@@ -16,7 +16,8 @@ from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
-from ranker.history import History, Moments, microseconds
+from ranker.history import History
+from ranker.moments import Moments, microseconds
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh

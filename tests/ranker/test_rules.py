@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest import columns as c
-from ranker.history import Moments, microseconds
+from ranker.moments import Moments, microseconds
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig, without

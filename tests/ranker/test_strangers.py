@@ -66,7 +66,7 @@ def test_a_stranger_is_answered_in_the_order_of_the_list(ranker, monkeypatch):
 
 
 def answer_moment(ranker) -> int:
-    from ranker.history import microseconds
+    from ranker.moments import microseconds
 
     return microseconds(ranker.cutoff)
 

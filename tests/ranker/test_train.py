@@ -19,7 +19,7 @@ from ingest.workspace import Workspace
 from ranker import tuned_encoder
 from ranker.compiled import COMPILED
 from ranker.errors import NothingToLearnError
-from ranker.history import Moments
+from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh

@@ -1,0 +1,51 @@
+"""Who asks, and when? Queries as arrays, and what is handed out of each one's latest past."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.counter import Rows, Times
+from ranker.timeline import Floats
+
+EPOCH = datetime(1970, 1, 1)
+
+
+def microseconds(moment: datetime) -> int:
+    """Return a naive UTC moment as microseconds since 1970."""
+    delta = moment - EPOCH
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Queries as arrays: who asks, and when. `users` may hold rows of users without history."""
+
+    users: Rows
+    as_of: Times
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, index: npt.NDArray[np.integer] | slice) -> "Moments":
+        """Return some of the queries."""
+        return Moments(users=self.users[index], as_of=self.as_of[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recent:
+    """The last interactions of each query before its moment, oldest first, padded in front; all arrays [q, length]."""
+
+    items: Rows
+    """Item rows; -1 where padded."""
+    weights: Floats
+    """Event weights; 0 where padded."""
+    ages: npt.NDArray[np.float64]
+    """Seconds from the interaction to the query; 0 where padded. In single precision, seconds between two events of a
+    year ago would be lost, which the encoder was trained on."""
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """True where there is an interaction."""
+        return self.items >= 0

@@ -1,0 +1,93 @@
+"""What did each user do, in which order? Their events in one array, sorted by user and time."""
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.moments import Moments
+from ranker.timeline import Floats
+
+
+class UserEvents:
+    """All that users did, also what has a negative weight, so that a hidden item is known as hidden."""
+
+    def __init__(self, counter: AsOfCounter, items: Rows, weights: Floats) -> None:
+        """Hold item and weight of each event in the order of `counter`, which knows user and time."""
+        self._counter = counter
+        self.items = items
+        self.weights = weights
+
+    @classmethod
+    def from_events(
+        cls,
+        users: npt.NDArray[np.integer],
+        items: npt.NDArray[np.integer],
+        times: npt.NDArray[np.integer],
+        weights: npt.NDArray[np.floating],
+    ) -> Self:
+        """Sort events; those of one instant stay in the order given, that of the log."""
+        order = np.lexsort((times, users))
+        counter = AsOfCounter.from_events(users, times)
+        return cls(counter, items[order].astype(np.int32), weights[order].astype(np.float32))
+
+    @property
+    def users(self) -> Rows:
+        """Return the user of each event."""
+        return self._counter.rows()
+
+    @property
+    def times(self) -> Times:
+        """Return the time of each event."""
+        return self._counter.time_at(np.arange(len(self.items)))
+
+    def count(self, moments: Moments) -> Times:
+        """Count the events of each query's user before its moment."""
+        return self._counter.count(moments.users, before=moments.as_of)
+
+    def last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times]:
+        """Return item, weight and time of each query's last events before its moment [q, length], padded in front.
+
+        Padding has item -1, weight 0 and time 0.
+        """
+        end = self._counter.position(moments.users, moments.as_of)
+        start = self._counter.start(moments.users)
+        position = end[:, None] + np.arange(-length, 0)
+        if not len(self.items):
+            padded = np.full(position.shape, -1, np.int32)
+            return padded, np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
+        inside = position >= start[:, None]
+        position = np.where(inside, position, 0)
+        items = np.where(inside, self.items[position], -1).astype(np.int32)
+        weights = np.where(inside, self.weights[position], 0).astype(np.float32)
+        return items, weights, np.where(inside, self._counter.time_at(position), 0)
+
+    def before(self, moments: Moments) -> tuple[Times, Rows, Floats]:
+        """Return all that each query's user did before its moment, flat: number of the query, item, weight."""
+        start = self._counter.start(moments.users)
+        lengths = np.maximum(self._counter.position(moments.users, moments.as_of) - start, 0)
+        query = np.repeat(np.arange(len(moments)), lengths)
+        begins = np.cumsum(lengths) - lengths
+        position = np.arange(lengths.sum()) - np.repeat(begins, lengths) + np.repeat(start, lengths)
+        return query, self.items[position], self.weights[position]
+
+    def moved(self, items: Rows, users: Rows) -> Self:
+        """Return the same events with new rows of items and users, each given by old row; -1 leaves events out."""
+        moved_items = items[self.items]
+        moved_users = np.where(moved_items >= 0, users[self.users], -1).astype(np.int32)
+        kept = moved_users >= 0
+        return type(self)(self._counter.moved(moved_users), moved_items[kept], self.weights[kept])
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays as `.npy` files."""
+        self._counter.save(folder, "by_user")
+        np.save(folder / "user_items.npy", self.items)
+        np.save(folder / "user_weights.npy", self.weights)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Memory-map what `save` wrote."""
+        counter = AsOfCounter.load(folder, "by_user")
+        return cls(counter, mapped(folder / "user_items.npy"), mapped(folder / "user_weights.npy"))
