@@ -122,7 +122,7 @@ def _arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--judge", type=Path, required=True)
     parser.add_argument("--case", nargs="*", choices=sorted(CASES), default=list(CASES))
     parser.add_argument("--inner", action="store_true", help="cut each case from the known part of its log")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="encoder settings not as default")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="encoder settings")
     parser.add_argument("--refit", action=argparse.BooleanOptionalAction, default=True, help="train on all at last")
     parser.add_argument("--no-baselines", action="store_true", help="measure the tuned encoder alone")
     parser.add_argument("--ablations", action="store_true", help="train also without each part")
