@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ranker.counter import Rows, Times
 
 FARTHEST: Final = 100_000
-"""A moment moved by more events than this is not worth counting on; the first may lie anywhere."""
+"""A moment moved by more events than this is counted on only if the next question lies there, too."""
 
 
 class RunningCounts:
@@ -24,9 +24,10 @@ class RunningCounts:
         self._times = times
         self._items = items
         self._slots: dict[int, tuple[int, npt.NDArray[np.int32] | None]] = {}
+        self._far: dict[int, int] = {}
 
     def before(self, moments: Sequence[int], rows: npt.NDArray[np.integer]) -> list[npt.NDArray[np.int32] | None]:
-        """Count the events of rows before each moment [n_rows]; None for one far from what had its place before.
+        """Count the events of rows before each moment [n_rows]; None for one far from the last two in its place.
 
         Rows that the log does not have count 0.
 
@@ -49,7 +50,8 @@ class RunningCounts:
         at, counts = self._slots.get(slot, (0, None))
         if counts is None:
             counts = np.bincount(self._items[:end], minlength=self._n_rows + 1).astype(np.int32)
-        elif abs(end - at) > FARTHEST:
+        elif abs(end - at) > FARTHEST and abs(end - self._far.get(slot, at)) > FARTHEST:
+            self._far[slot] = end
             return None
         elif end != at:
             passed = np.bincount(self._items[min(at, end) : max(at, end)], minlength=self._n_rows + 1)

@@ -42,10 +42,27 @@ def test_a_text_may_lose_all_its_tokens():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_cold_rows_forget_with_tokens_left_unread(share):
-    some = encoder(share).train()
-    torch.nn.init.normal_(some.learned)
-    cold = torch.tensor([True, False, True, False])
-    vectors = some.vectors(ROWS, cold=cold)
-    assert vectors.shape == (len(TEXTS), 16)
-    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(TEXTS)))
+def test_cold_rows_forget_what_they_alone_have_taught_with_tokens_left_unread(share):
+    some, untaught = encoder(share).train(), encoder(share).train()
+    alone = some.own_share == 1  # tokens that one text holds
+    with torch.no_grad():
+        some.learned[alone] = 1.0
+    cold = torch.tensor([True, False, True, True])
+    drawn = []
+    for each in (some, untaught):
+        torch.manual_seed(1)
+        drawn.append(each.vectors(ROWS, cold=cold).detach())
+    torch.testing.assert_close(drawn[0][cold], drawn[1][cold])
+    taught = (alone[some.tokens].split(some.lengths.tolist())[3]).any()
+    assert taught  # the last text has words of its own, so the above is no matter of course
+
+
+def test_warm_rows_keep_what_they_alone_have_taught():
+    some, untaught = encoder(0.5).train(), encoder(0.5).train()
+    with torch.no_grad():
+        some.learned[some.own_share == 1] = 1.0
+    drawn = []
+    for each in (some, untaught):
+        torch.manual_seed(1)
+        drawn.append(each.vectors(ROWS, cold=torch.zeros(len(ROWS), dtype=torch.bool)).detach())
+    assert not torch.allclose(drawn[0][0], drawn[1][0])

@@ -51,11 +51,19 @@ def test_moments_of_many_questions_count_as_one_by_one(history):
     assert together.tolist() == alone
 
 
+def test_a_slot_moves_to_a_far_moment_that_is_asked_for_again(history, monkeypatch):
+    monkeypatch.setattr(running_counts, "FARTHEST", 3)
+    running = history._running
+    known = [running.before([day * DAY], ROWS)[0] is not None for day in (41, 10, 11, 12, 40, 10)]
+    assert known == [True, False, True, True, False, True]
+    assert counted(history, 12) == searched(history, 12)
+
+
 def test_what_another_thread_reads_is_left_as_it_was(history):
     running = history._running
-    (before,) = running.before([30 * DAY], ROWS)
+    running.before([30 * DAY], ROWS)
     kept = running._slots[0][1]
     copy = kept.copy()
     running.before([35 * DAY], ROWS)
     np.testing.assert_array_equal(kept, copy)
-    assert before is not None
+    assert running._slots[0][1].sum() == copy.sum() + 5
