@@ -1,5 +1,7 @@
 """What is a good interest? Softmax over what could have been chosen, listwise loss over what was shown."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,9 +40,37 @@ def next_item_loss(
     losses = []
     for dim in (*cut_dims, items.shape[1]):
         cut = items if dim == items.shape[1] else functional.normalize(items[:, :dim], dim=1, eps=1e-6)
-        logits = (users[:, :dim] @ cut.T - lowered).masked_fill(barred, -1e9)
-        losses.append(functional.cross_entropy(logits, _to(batch.target, device), reduction="none") * importance)
+        losses.append(sampled_softmax(users[:, :dim], cut, lowered, barred, _to(batch.target, device)) * importance)
     return torch.stack(losses).mean()
+
+
+def sampled_softmax(users: Tensor, items: Tensor, lowered: Tensor, barred: Tensor, target: Tensor) -> Tensor:
+    """Return the cross-entropy [p] of each user's target among the items that are not barred for the user.
+
+    `users` [p, dim] and `items` [c, dim] give the logits, `lowered` [c] is taken from them, `barred` [p, c]; `target`
+    [p] are columns. One matrix [p, c] serves from logits to gradient, so `backward` can be called once.
+    """
+    out: Tensor = _SampledSoftmax.apply(users, items, lowered, barred, target)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _SampledSoftmax(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, users: Tensor, items: Tensor, lowered: Tensor, barred: Tensor, target: Tensor) -> Tensor:
+        logits = (users @ items.T).sub_(lowered).masked_fill_(barred, -torch.inf)
+        own = logits.gather(1, target[:, None])[:, 0]
+        highest = logits.amax(dim=1)
+        odds = logits.sub_(highest[:, None]).exp_()
+        total = odds.sum(dim=1)
+        ctx.save_for_backward(users, items, target, odds, total)
+        return highest + total.log() - own
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        users, items, target, odds, total = ctx.saved_tensors
+        pull = odds.mul_((grads[0] / total)[:, None])
+        pull[torch.arange(len(target), device=target.device), target] -= grads[0]
+        return pull @ items, pull.T @ users, None, None, None
 
 
 def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:

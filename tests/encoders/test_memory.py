@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders import losses
+from encoders import trainer
 from encoders.errors import OutOfMemoryError
 from encoders.memory import memory_is_full, step_advice, vectors_advice
 from encoders.static import StaticEncoder
@@ -46,9 +46,7 @@ def test_vectors_that_do_not_fit_when_measured_are_told_so(shop, small, tmp_path
 
 
 def test_other_errors_stay_what_they_are(shop, small, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        losses.functional, "cross_entropy", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape"))
-    )
+    monkeypatch.setattr(trainer, "next_item_loss", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("shape")))
     with pytest.raises(RuntimeError, match="shape"):
         train(shop.folder, tmp_path / "m", small)
     assert not memory_is_full(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
