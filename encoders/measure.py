@@ -9,7 +9,7 @@ from torch import Tensor
 
 from encoders.batches import Histories, histories_at
 from encoders.report import Figures
-from encoders.sequences import Sequences
+from encoders.sequences import NEVER, Sequences
 from encoders.tower import UserTower
 
 Ints = NDArray[np.int64]
@@ -26,10 +26,17 @@ class HeldOut:
     """Whether the target was first touched in the window: no training before the window has met it."""
     since: int
     """Where the window begins, in microseconds."""
+    left_out: NDArray[np.bool_]
+    """Items [n_items] that are not ranked, so that no more untouched ones stand in the way than will in service."""
 
 
 def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:
-    """Draw at most `most` first takes at or after `since` (microseconds) by users with some history before them."""
+    """Draw at most `most` first takes at or after `since` (microseconds) by users with some history before them.
+
+    A catalogue may list what is yet to come and what nobody will ever take. Before the window it has as many untouched
+    items more than at its end as the window sees for the first time: so many of those still unseen are left out, drawn
+    at random, or all where there are fewer.
+    """
     has_text = data.has_text
     users = data.users
     first_event = data.times[data.starts[users]] if len(users) else data.times
@@ -42,7 +49,16 @@ def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:
         targets=data.items[asked],
         cold=data.first_touch()[data.items[asked]] >= since,
         since=since,
+        left_out=_left_out(data.first_seen(), since, seed),
     )
+
+
+def _left_out(first_seen: Ints, since: int, seed: int) -> NDArray[np.bool_]:
+    unseen = np.flatnonzero(first_seen == NEVER)
+    came = int(((first_seen >= since) & (first_seen < NEVER)).sum())
+    out = np.zeros(len(first_seen), dtype=bool)
+    out[np.random.default_rng(seed).choice(unseen, min(came, len(unseen)), replace=False)] = True
+    return out
 
 
 def measure(
@@ -76,7 +92,7 @@ def rank_targets(
     device = vectors.device
     ranks = np.zeros((len(newcomers), len(asked.users)), dtype=np.int64)
     new = torch.from_numpy(data.first_touch() >= asked.since).to(device)
-    blank = torch.from_numpy(~data.has_text).to(device)
+    left_out = torch.from_numpy(~data.has_text | asked.left_out).to(device)
     was_training = tower.training
     tower.eval()
     for start in range(0, len(asked.users), 512):
@@ -84,7 +100,7 @@ def rank_targets(
         users, times, targets = asked.users[part], asked.times[part], asked.targets[part]
         with torch.no_grad():
             interest = user_states(tower, data, vectors, users, times, length) @ vectors.T
-            interest.masked_fill_(blank, -torch.inf)
+            interest.masked_fill_(left_out, -torch.inf)
             for row, (user, time) in enumerate(zip(users, times, strict=True)):
                 begin = data.starts[user]
                 end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)

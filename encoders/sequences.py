@@ -15,7 +15,7 @@ from ingest import columns as c
 
 log = logging.getLogger(__name__)
 
-_NEVER = np.iinfo(np.int64).max
+NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class Sequences:
 
     def first_touch(self) -> NDArray[np.int64]:
         """Return for each item the moment of its first interaction; the end of time for none."""
-        first = np.full(self.n_items, _NEVER)
+        first = np.full(self.n_items, NEVER)
         np.minimum.at(first, self.items, self.times)
         return first
 

@@ -80,7 +80,7 @@ class EncoderConfig:
     """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
-    newcomer_cost: float = 0.02
+    newcomer_cost: float = 0.03
     """Share of recall that may be given up so that items nobody has touched are found; below 0 adds nothing to them."""
     read_kinds_and_ages: bool = True
     """Whether the tower reads what was done and when; without, it knows the order alone."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from encoders.measure import HeldOut, measure, rank_targets
+from encoders.measure import HeldOut, held_out, measure, rank_targets
 from encoders.newcomers import FEWEST_COLD, fit_newcomers, largest_within
 from encoders.sequences import Sequences, Shown
 from encoders.tower import UserTower
@@ -37,7 +37,12 @@ def shop():
 def asked(shop):
     at = np.arange(1, 60, 2)
     return HeldOut(
-        users=np.arange(30), times=shop.times[at], targets=shop.items[at], cold=shop.items[at] == 2, since=9 * DAY
+        users=np.arange(30),
+        times=shop.times[at],
+        targets=shop.items[at],
+        cold=shop.items[at] == 2,
+        since=9 * DAY,
+        left_out=np.zeros(4, bool),
     )
 
 
@@ -84,8 +89,43 @@ def test_cost_is_a_share_of_the_best_recall():
     assert largest_within([0.0, 0.0], 0.02) == 0.0
 
 
+def taken_later(shop, items):
+    """The same log, and at its end one more user who takes these items."""
+    more = np.asarray(items)
+    return replace(
+        shop,
+        texts=["word"] * 40,
+        starts=np.append(shop.starts, shop.starts[-1] + len(more)),
+        items=np.append(shop.items, more),
+        weights=np.ones(len(shop.items) + len(more), np.float32),
+        times=np.append(shop.times, np.full(len(more), 10 * DAY)),
+    )
+
+
 def test_user_of_whom_nothing_is_known_finds_nothing_by_ties(shop, asked, tower):
     """Forty equal items: the middle of them, not the first."""
-    data = replace(shop, texts=["word"] * 40)
+    data = taken_later(shop, range(40))
+    asked = replace(asked, left_out=np.zeros(40, bool))
     (ranks,) = rank_targets(data, asked, torch.zeros(40, 4), tower, 4, newcomers=[0.0])
     assert set(ranks) == {1 + 38 // 2}  # itself, item 0 taken before, and 38 equals
+
+
+def test_as_many_unseen_items_are_left_out_as_came_in_the_window(shop):
+    """Forty items: two seen before day 9, two taken and one shown from then on, and 35 that nobody has seen."""
+    data = taken_later(shop, [3])
+    shown = replace(
+        NOTHING_SHOWN, users=np.array([0]), times=np.array([9 * DAY]), starts=np.array([0, 1]), items=np.array([9]),
+        clicked=np.array([False]),
+    )  # fmt: skip
+    asked = held_out(replace(data, shown=shown), 9 * DAY, most=100, seed=0)
+    assert asked.left_out.sum() == 3  # items 2, 3 and 9 came in the window
+    assert not asked.left_out[[0, 1, 2, 3, 9]].any()
+    every = held_out(replace(data, texts=["word"] * 5), 9 * DAY, most=100, seed=0)
+    assert np.flatnonzero(every.left_out).tolist() == [4]  # two came, and one is all that nobody has seen
+
+
+def test_what_is_left_out_stands_in_nobodys_way(shop, asked, tower):
+    data = taken_later(shop, range(40))
+    some = replace(asked, left_out=np.arange(40) >= 9)
+    (ranks,) = rank_targets(data, some, torch.zeros(40, 4), tower, 4, newcomers=[0.0])
+    assert set(ranks) == {1 + 7 // 2}
