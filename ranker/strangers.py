@@ -47,8 +47,8 @@ def order_strangers(
 ) -> npt.NDArray[np.float64]:
     """Give the candidates of users without a past the order of a popularity list; `warm` marks the others [q].
 
-    The scores of a query stay the same numbers, handed out in the other order: places, and not what a score means,
-    change.
+    The scores of a query stay the same numbers but for ties, handed out in the other order: places, and not what a
+    score means, change.
     """
     strange = ~warm[pairs.query]
     if by == BLEND or not strange.any():
@@ -62,9 +62,17 @@ def order_strangers(
 def _listed_first(
     rank: npt.NDArray[np.floating[Any]], score: npt.NDArray[np.float64], query: npt.NDArray[np.integer[Any]]
 ) -> npt.NDArray[np.float64]:
-    """Hand out each query's scores by rank in a list, those that are not listed after it by their own score."""
+    """Hand out each query's scores by rank in a list, those that are not listed after it by their own score.
+
+    Of equal scores each is lowered below the one before it by as little as a number can be: ties would hide the order.
+    """
     by_list = np.lexsort((-score, np.where(np.isnan(rank), np.inf, rank), query))
     by_score = np.lexsort((-score, query))
+    falling, of = score[by_score], query[by_score]
+    equal = np.zeros(len(falling), bool)
+    equal[1:] = (falling[1:] == falling[:-1]) & (of[1:] == of[:-1])
+    place = np.arange(len(falling))
+    after_first = place - np.maximum.accumulate(np.where(equal, 0, place))
     out = np.empty_like(score)
-    out[by_list] = score[by_score]
+    out[by_list] = falling - after_first * np.spacing(np.abs(falling))
     return out

@@ -55,6 +55,18 @@ def test_only_strangers_are_reordered_and_scores_stay_the_same_numbers():
     assert order_strangers(pairs, score, np.array([True, False]), BLEND) is score
 
 
+def test_ties_do_not_hide_the_order_of_the_list():
+    """Two strangers, of whose candidates the blend thinks alike: each list's order is seen, and little else changes."""
+    ranks = np.full((6, len(SOURCES)), np.nan, np.float32)
+    ranks[:, SOURCES.index("trending")] = [3, 1, 2, 2, 3, 1]
+    pairs = Candidates(query=np.array([0, 0, 0, 1, 1, 1], np.int32), item=np.arange(6, dtype=np.int32), ranks=ranks)
+    score = np.array([0.5, 0.5, 0.5, 0.5, 0.0, 0.0])
+    found = order_strangers(pairs, score, np.zeros(2, bool), "trending")
+    assert found[1] > found[2] > found[0]
+    assert found[5] > found[3] > found[4]
+    assert found == pytest.approx([0.5, 0.5, 0.5, 0.0, 0.0, 0.5], abs=1e-12)
+
+
 def test_a_stranger_is_answered_in_the_order_of_the_list(ranker, monkeypatch):
     monkeypatch.setattr(ranker, "_strangers_by", "evergreen")
     answer = ranker.recommend(Query(user_id="nobody", as_of=ranker.cutoff, k=10))
