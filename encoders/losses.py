@@ -55,6 +55,8 @@ def sampled_softmax(users: Tensor, items: Tensor, lowered: Tensor, barred: Tenso
 
 
 class _SampledSoftmax(torch.autograd.Function):
+    """Logits become odds, and odds the loss's pull on each pair, in the same matrix."""
+
     @staticmethod
     def forward(ctx: Any, users: Tensor, items: Tensor, lowered: Tensor, barred: Tensor, target: Tensor) -> Tensor:
         logits = (users @ items.T).sub_(lowered).masked_fill_(barred, -torch.inf)

@@ -69,10 +69,8 @@ def _listed_first(
     by_list = np.lexsort((-score, np.where(np.isnan(rank), np.inf, rank), query))
     by_score = np.lexsort((-score, query))
     falling, of = score[by_score], query[by_score]
-    equal = np.zeros(len(falling), bool)
-    equal[1:] = (falling[1:] == falling[:-1]) & (of[1:] == of[:-1])
-    place = np.arange(len(falling))
-    after_first = place - np.maximum.accumulate(np.where(equal, 0, place))
+    while len(tied := 1 + np.flatnonzero((of[1:] == of[:-1]) & (falling[1:] >= falling[:-1]))):
+        falling[tied] = np.nextafter(falling[tied - 1], -np.inf)
     out = np.empty_like(score)
-    out[by_list] = falling - after_first * np.spacing(np.abs(falling))
+    out[by_list] = falling
     return out

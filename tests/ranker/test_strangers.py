@@ -65,6 +65,10 @@ def test_ties_do_not_hide_the_order_of_the_list():
     assert found[1] > found[2] > found[0]
     assert found[5] > found[3] > found[4]
     assert found == pytest.approx([0.5, 0.5, 0.5, 0.0, 0.0, 0.5], abs=1e-12)
+    just_below = np.nextafter(0.5, 0)  # where the second of two equals would come to lie
+    found = order_strangers(pairs, np.array([0.5, 0.5, just_below, 3, 2, 1]), np.zeros(2, bool), "trending")
+    assert found[1] > found[2] > found[0]
+    assert found[3:].tolist() == [2, 1, 3]
 
 
 def test_a_stranger_is_answered_in_the_order_of_the_list(ranker, monkeypatch):
