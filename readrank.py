@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import logging
+import math
 import shutil
 import sys
 import traceback
@@ -745,15 +746,23 @@ def _source_lines(sources: dict[str, Any], places: dict[str, Any], strangers: di
         yield f"recall@500 of the sources: {recall}; proposed together {sources['union']:.3f}"
         if idle := sources["adds_nothing"]:
             yield f"found nothing that no other source found: {', '.join(idle)}"
-    if tried := places.get("tried"):
-        costs = "; ".join(
-            f"{f'1 in {every}' if every != '0' else 'none'}: {cost['ndcg@10']:.4f}, {cost['fresh_recall@10']:.4f}"
-            for every, cost in tried.items()
-        )
-        yield f"places for new items: 1 in {places['every']} (NDCG@10, recall@10 of new items by places: {costs})"
+    if places.get("tried"):
+        yield _places_line(places)
     if tried := strangers.get("tried"):
         orders = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
         yield f"users without a past see the order of: {strangers['by']} (NDCG@10 by order: {orders})"
+
+
+def _places_line(places: dict[str, Any]) -> str:
+    costs = "; ".join(
+        f"{f'1 in {every}' if every != '0' else 'none'}: {cost['ndcg@10']:.4f}, {cost['fresh_recall@10']:.4f}"
+        for every, cost in places["tried"].items()
+    )
+    chosen = f"1 in {places['every']}"
+    if "newness" in places:
+        days = math.expm1(places["newness"]) / 86_400
+        chosen += f" for users who take items up to {days:.3g} days after others first did"
+    return f"places for new items: {chosen} (NDCG@10, recall@10 of new items by places: {costs})"
 
 
 def _settings_lines(trained: "Trained") -> Iterator[str]:

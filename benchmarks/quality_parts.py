@@ -25,6 +25,7 @@ from ranker.batch import history_of
 from ranker.blend import Fusion
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig
+from ranker.fresh_places import FreshPlaces
 from ranker.query_files import read_queries, write_answers
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig
@@ -53,7 +54,9 @@ def alone(ranker: Ranker, source: str) -> Ranker:
     one = copy(ranker)
     one._candidates = CandidatesConfig(**{field.name: K * (field.name == source) for field in fields(CandidatesConfig)})
     one._blend = Fusion()
-    one._arranger = Arranger(ranker.catalogue, ranker._sources.everything.vectors, RulesConfig(fresh_every=0))
+    no_places = RulesConfig(fresh_every=0)
+    one._arranger = Arranger(ranker.catalogue, ranker._sources.everything.vectors, no_places)
+    one._places = FreshPlaces.of(no_places, {})
     return one
 
 

@@ -67,12 +67,22 @@ class Arranger:
         self.caps = Caps(catalogue, rules.caps)
 
     def arrange(
-        self, pairs: Candidates, score: npt.NDArray[np.float64], allowed: npt.NDArray[np.bool_], wish: Wish
+        self,
+        pairs: Candidates,
+        score: npt.NDArray[np.float64],
+        allowed: npt.NDArray[np.bool_],
+        wish: Wish,
+        fresh_every: npt.NDArray[np.integer] | None = None,
     ) -> Arranged:
-        """Choose up to `wish.k` items for each query; `pairs` name catalogue rows, `allowed` is [q, n_items]."""
+        """Choose up to `wish.k` items for each query; `pairs` name catalogue rows, `allowed` is [q, n_items].
+
+        `fresh_every` is for each pair's query [n_pairs]; None: as the settings say.
+        """
+        every = np.broadcast_to(self._rules.fresh_every if fresh_every is None else fresh_every, len(pairs))
         bounds = np.searchsorted(pairs.query, np.arange(len(allowed) + 1))
         parts = [
-            self._one(np.arange(bounds[n], bounds[n + 1]), pairs, score, allowed[n], wish) for n in range(len(allowed))
+            self._one(np.arange(bounds[n], bounds[n + 1]), pairs, score, allowed[n], wish, every)
+            for n in range(len(allowed))
         ]
         if not parts:
             return _NOTHING
@@ -93,9 +103,10 @@ class Arranger:
         score: npt.NDArray[np.float64],
         allowed: npt.NDArray[np.bool_],
         wish: Wish,
+        every: npt.NDArray[np.integer],
     ) -> Arranged:
         order = own[np.lexsort((pairs.item[own], -score[own]))]
-        pair = self._chosen(order, pairs, score, wish)
+        pair = self._chosen(order, pairs, score, wish, every)
         propensity, explored = np.ones(len(pair)), np.zeros(len(pair), bool)
         if wish.request_id is not None and self._rules.explore_share and len(pair) == wish.k:
             pair, propensity, explored = self._explored(order, pair, pairs, wish)
@@ -114,12 +125,17 @@ class Arranger:
         )
 
     def _chosen(
-        self, order: npt.NDArray[np.int64], pairs: Candidates, score: npt.NDArray[np.float64], wish: Wish
+        self,
+        order: npt.NDArray[np.int64],
+        pairs: Candidates,
+        score: npt.NDArray[np.float64],
+        wish: Wish,
+        every: npt.NDArray[np.integer],
     ) -> npt.NDArray[np.int64]:
         """Return the candidate pairs of the first places, `order` given best first: within all caps, never over one."""
         diversity = self._rules.diversity if wish.diversity is None else wish.diversity
         if not diversity and not self.caps:
-            return self._with_new(order, pairs, wish.k)
+            return _with_new(order, pairs, wish.k, every)
         tally = self.caps.tally(wish.categories)
         first = np.empty(0, np.int64)
         if diversity:
@@ -132,16 +148,11 @@ class Arranger:
         ranked = np.concatenate([first, rest[tally.open[pairs.item[rest]]]])
         while True:
             # New items that each fit beside the others may not fit together.
-            placed = self._with_new(ranked, pairs, wish.k)
+            placed = _with_new(ranked, pairs, wish.k, every)
             fits = self.caps.tally(wish.categories).pick(pairs.item[placed], wish.k)
             if len(fits) == len(placed):
                 return placed
             ranked = ranked[~np.isin(ranked, np.delete(placed, fits))]
-
-    def _with_new(self, ranked: npt.NDArray[np.int64], pairs: Candidates, k: int) -> npt.NDArray[np.int64]:
-        falling = -np.arange(len(ranked), dtype=np.float64)
-        order, _ = order_pairs(pairs.take(ranked), falling, k, self._rules.fresh_every)
-        return ranked[order]
 
     def _explored(
         self, order: npt.NDArray[np.int64], placed: npt.NDArray[np.int64], pairs: Candidates, wish: Wish
@@ -196,3 +207,11 @@ _NOTHING = Arranged(
     propensity=np.empty(0),
     explored=np.empty(0, bool),
 )
+
+
+def _with_new(
+    ranked: npt.NDArray[np.int64], pairs: Candidates, k: int, every: npt.NDArray[np.integer]
+) -> npt.NDArray[np.int64]:
+    falling = -np.arange(len(ranked), dtype=np.float64)
+    order, _ = order_pairs(pairs.take(ranked), falling, k, every[ranked])
+    return ranked[order]

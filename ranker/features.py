@@ -34,6 +34,7 @@ def compute(situation: Situation, items: ItemSet, candidates: Candidates, source
     columns["age_published"] = published(rows, situation.moments.as_of[query], sources.catalogue.published_at)
     columns |= habits(situation, rows, query)
     columns["popular_gap"] = columns["count_all"] - columns["user_popular"]
+    columns["newness_gap"] = columns["age_first"] - columns["user_newness"]
     columns |= _prices(situation, sources, query, rows)
     columns["n_categories"] = np.diff(items.categories.indptr)[place]
     columns["n_words"] = np.log1p(np.diff(items.words.indptr)[place])

@@ -1,7 +1,7 @@
-"""How many places may new items have? As many as a later window says that a small share of NDCG@10 buys."""
+"""How many places may new items have, and in whose answers? What a small share of a later window's NDCG@10 buys."""
 
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,63 +13,116 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.slots import order_pairs
 from ranker.sources import SOURCES
+from ranker.timeline import Floats
 
 K: Final = 10
 TRIED: Final = (10, 5, 4, 3, 2)
 """Every so many places one may be kept."""
+SHARES: Final = (1.0, 0.75, 0.5, 0.25)
+"""Of the users with a past, those may have more places who took the youngest items: so large a share of them."""
 FEWEST: Final = 30
 """With fewer takings of fresh items than this in the later window nothing is known, and the setting stays."""
 _FRESH: Final = FEATURE_NAMES.index("rank_fresh")
+_NEWNESS: Final = FEATURE_NAMES.index("user_newness")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshPlaces:
+    """Every how many places one is kept for a new item, by what the user is known to take."""
+
+    every: int
+    """For everybody; 0: none."""
+    often: int
+    """For users who take young items."""
+    newness: float
+    """Up to which `user_newness` that is."""
+
+    @classmethod
+    def of(cls, rules: RulesConfig, measured: dict[str, Any]) -> Self:
+        """Return what training chose, if the rules leave it a choice; else what they say."""
+        chosen = measured.get("fresh_places", {})
+        often = chosen.get("every", rules.fresh_every)
+        free = rules.fresh_every and rules.fresh_cost > 0 and 0 < often < rules.fresh_every
+        return cls(
+            every=rules.fresh_every,
+            often=often if free else rules.fresh_every,
+            newness=chosen.get("newness", -np.inf),
+        )
+
+    def at(self, features: Floats) -> npt.NDArray[np.int64]:
+        """Return it for each pair's user [n_pairs]; a user without a past has what everybody has."""
+        return np.where(features[:, _NEWNESS] <= self.newness, self.often, self.every)
 
 
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:
-    """Return `every` and what each choice costs: NDCG@10 and recall@10 of fresh items on the later window.
+    """Return `every` for users of at most `newness`, and what each choice costs on the later window.
 
-    The most places are taken whose NDCG@10 stays within the share `fresh_cost` of that without any, as long as each
-    step finds more fresh items; never fewer than `fresh_every` says. `later` must hold all candidates, not a sample.
+    Tried are some numbers of places, for all users with a past and for those of them who took the youngest items. What
+    finds the most fresh items is taken, of that whose NDCG@10 stays within the share `fresh_cost` of that without any
+    place; among equals that of fewest places. Without gain everybody keeps what `fresh_every` says. `later` must hold
+    all candidates, not a sample.
     """
+    stays: dict[str, Any] = {"every": rules.fresh_every, "tried": {}}
     if not rules.fresh_every or rules.fresh_cost <= 0 or later is None:
-        return {"every": rules.fresh_every, "tried": {}}
-    score = blend.score(later.features)
-    fresh = np.isfinite(later.features[:, _FRESH])
-    if int((later.labels[fresh] > 0).sum()) < FEWEST:
-        return {"every": rules.fresh_every, "tried": {}}
-    tried = {every: _measured(later, score, fresh, every) for every in (0, *_steps(rules.fresh_every))}
-    enough = tried[0]["ndcg@10"] * (1 - rules.fresh_cost)
-    chosen = rules.fresh_every
-    for every in _steps(rules.fresh_every)[1:]:
-        found_more = tried[every]["fresh_recall@10"] > tried[chosen]["fresh_recall@10"]
-        if tried[every]["ndcg@10"] < enough or not found_more:
-            break
-        chosen = every
-    return {"every": chosen, "tried": {str(every): figures for every, figures in tried.items()}}
+        return stays
+    asked = _Asked(later, blend.score(later.features))
+    if asked.n_fresh_taken < FEWEST:
+        return stays
+    newness = later.features[np.cumsum(later.groups) - 1, _NEWNESS]
+    without = asked.measured(_alike(rules, 0))
+    chosen, best = stays, asked.measured(_alike(rules, rules.fresh_every))
+    tried = {"0": without, str(rules.fresh_every): best}
+    known = newness[np.isfinite(newness)]
+    for often in (every for every in TRIED if every < rules.fresh_every and len(known)):
+        for share in reversed(SHARES):  # few places first
+            limit = float(np.quantile(known, share))
+            figures = asked.measured(FreshPlaces(every=rules.fresh_every, often=often, newness=limit))
+            tried[f"{often} for {share:.0%}"] = figures
+            cheap = figures["ndcg@10"] >= without["ndcg@10"] * (1 - rules.fresh_cost)
+            if cheap and figures["fresh_recall@10"] > best["fresh_recall@10"]:
+                chosen, best = {"every": often, "newness": limit}, figures
+    return {**chosen, "tried": tried}
 
 
-def with_places(rules: RulesConfig, measured: dict[str, Any]) -> RulesConfig:
-    """Return the rules with as many places as training chose, if it had a choice and they still leave it one."""
-    chosen = measured.get("fresh_places", {}).get("every", rules.fresh_every)
-    free = rules.fresh_every and rules.fresh_cost > 0 and 0 < chosen < rules.fresh_every
-    return replace(rules, fresh_every=chosen) if free else rules
+def _alike(rules: RulesConfig, every: int) -> FreshPlaces:
+    """Return the same for everybody."""
+    return FreshPlaces.of(replace(rules, fresh_every=every), {})
 
 
-def _steps(most: int) -> list[int]:
-    return [most, *(every for every in TRIED if every < most)]
+class _Asked:
+    """A later window's questions, down to the candidates that can stand among the first: by score, or as fresh ones."""
+
+    def __init__(self, later: Examples, score: npt.NDArray[np.float64]) -> None:
+        query = np.repeat(np.arange(len(later.groups), dtype=np.int32), later.groups)
+        fresh = np.isfinite(later.features[:, _FRESH])
+        taken = later.labels > 0
+        kept = np.union1d(_first(query, score, np.ones_like(fresh)), _first(query, score, fresh))
+        ideal = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(K) + 2))])
+        self.n_fresh_taken = int((taken & fresh).sum())
+        self._best = np.maximum(ideal[np.minimum(np.bincount(query[taken], minlength=len(later.groups)), K)], ideal[1])
+        self._features, self._score = later.features[kept], score[kept]
+        self._taken, self._fresh = taken[kept], fresh[kept]
+        ranks = np.full((len(kept), len(SOURCES)), np.nan, np.float32)
+        ranks[:, SOURCES.index("fresh")] = self._features[:, _FRESH]
+        self._pairs = Candidates(query=query[kept], item=np.arange(len(kept), dtype=np.int32), ranks=ranks)
+
+    def measured(self, places: FreshPlaces) -> dict[str, float]:
+        """Return NDCG@10, and recall@10 of fresh items."""
+        chosen, rank = order_pairs(self._pairs, self._score, K, places.at(self._features))
+        gained = np.bincount(self._pairs.query[chosen], self._taken[chosen] / np.log2(rank + 1), len(self._best))
+        found = int((self._taken & self._fresh)[chosen].sum())
+        return {
+            "ndcg@10": round(float((gained / self._best).mean()), 4),
+            "fresh_recall@10": round(found / max(self.n_fresh_taken, 1), 4),
+        }
 
 
-def _measured(
-    later: Examples, score: npt.NDArray[np.float64], fresh: npt.NDArray[np.bool_], every: int
-) -> dict[str, float]:
-    query = np.repeat(np.arange(len(later.groups), dtype=np.int32), later.groups)
-    ranks = np.full((len(query), len(SOURCES)), np.nan, np.float32)
-    ranks[:, SOURCES.index("fresh")] = later.features[:, _FRESH]
-    pairs = Candidates(query=query, item=np.arange(len(query), dtype=np.int32), ranks=ranks)
-    chosen, rank = order_pairs(pairs, score, K, every)
-    taken = later.labels > 0
-    gained = np.bincount(query[chosen], taken[chosen] / np.log2(rank + 1), len(later.groups))
-    ideal = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(K) + 2))])
-    best = ideal[np.minimum(np.bincount(query[taken], minlength=len(later.groups)), K)]
-    found = float((taken & fresh)[chosen].sum() / (taken & fresh).sum())
-    return {
-        "ndcg@10": round(float((gained / np.maximum(best, ideal[1])).mean()), 4),
-        "fresh_recall@10": round(found, 4),
-    }
+def _first(
+    query: npt.NDArray[np.int32], score: npt.NDArray[np.float64], among: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int64]:
+    """Return the first K pairs of each query by score, among some."""
+    rows = np.flatnonzero(among)
+    order = rows[np.lexsort((rows, -score[rows], query[rows]))]
+    begins = np.flatnonzero(np.diff(query[order], prepend=-1))
+    place = np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
+    return np.asarray(order[place < K], np.int64)

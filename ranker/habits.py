@@ -34,6 +34,7 @@ def habits(situation: Situation, rows: Rows, query: Rows) -> Columns:
         "user_pace": np.log1p((oldest - newest) / np.maximum(length - 1, 1)),
         "user_repeats": repeats,
         "user_popular": _mean(counts, mask),
+        "user_newness": _mean(_ages_when_taken(situation), mask),
         "user_weight": _mean(np.log1p(recent.weights), mask),
         "user_hour": _hours_from_usual(recent, moments),
     }
@@ -52,6 +53,17 @@ def context(situation: Situation, query: Rows) -> Columns:
         "session_age": np.where(session.any(axis=1), np.log1p(begun), np.nan),
     }
     return {name: values[query] for name, values in of_query.items()}
+
+
+def _ages_when_taken(situation: Situation) -> npt.NDArray[np.floating[Any]]:
+    """Return the log of seconds from an item's first interaction to that of the user [q, length]; 0 for the first one.
+
+    Whoever took young items before tends to take young ones again. No first interaction lies after the user's own.
+    """
+    recent = situation.recent
+    first = situation.history.first_touches(len(situation.vectors))[recent.items] / 1e6
+    taken = situation.moments.as_of[:, None] / 1e6 - recent.ages
+    return np.log1p(np.where(recent.mask, np.maximum(taken - first, 0), 0))
 
 
 def _mean(values: npt.NDArray[np.floating[Any]], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating[Any]]:

@@ -25,7 +25,7 @@ from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.explain import compare, reasons
 from ranker.features import compute
-from ranker.fresh_places import with_places
+from ranker.fresh_places import FreshPlaces
 from ranker.given import GivenRequests, given_features
 from ranker.history import History
 from ranker.moments import Moments, microseconds
@@ -58,6 +58,7 @@ class Ranker:
         cutoff: datetime,
         outbox_seq: int = 0,
         strangers_by: str = BLEND,
+        places: FreshPlaces | None = None,
     ):
         self.version = version
         self.cutoff = cutoff
@@ -75,6 +76,7 @@ class Ranker:
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
         self._strangers_by = strangers_by
+        self._places = places or FreshPlaces.of(rules, {})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -82,6 +84,7 @@ class Ranker:
         manifest = checked_manifest(folder)
         catalogue = Catalogue.load(folder)
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
+        rules = RulesConfig(**manifest.settings["rules"])
         blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
         return cls(
             Sources.load(folder, catalogue, serve_dim=manifest.settings["encoder"].get("serve_dim", 0)),
@@ -89,13 +92,14 @@ class Ranker:
             blend,
             Trees.load(given) if given.is_file() else blend,
             CandidatesConfig(**manifest.settings["candidates"]),
-            with_places(RulesConfig(**manifest.settings["rules"]), manifest.measured),
+            rules,
             TextConfig(**manifest.settings["text"]),
             calibrations=load_calibrations(folder),
             version=manifest.version,
             cutoff=datetime.fromisoformat(manifest.cutoff),
             outbox_seq=manifest.outbox_seq,
             strangers_by=manifest.measured.get("strangers", {}).get("by", BLEND),
+            places=FreshPlaces.of(rules, manifest.measured),
         )
 
     def item(self, item_id: str) -> dict[str, Any] | None:
@@ -131,7 +135,8 @@ class Ranker:
         pairs = propose(self._sources, situation, allowed[None], self._candidates)
         features = compute(situation, items, pairs, self._sources)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
-        placed = self._arranger.arrange(pairs, self._scored(situation, pairs, features), allowed[None], wish)
+        score = self._scored(situation, pairs, features)
+        placed = self._arranger.arrange(pairs, score, allowed[None], wish, self._places.at(features))
         known = placed.pair[placed.pair >= 0]
         because = dict(
             zip(
@@ -220,8 +225,9 @@ class Ranker:
             situation = self._sources.situation(history, moments.take(block))
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(self._sources, situation, allowed, self._candidates)
-            score = self._scored(situation, pairs, compute(situation, items, pairs, self._sources))
-            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k))
+            features = compute(situation, items, pairs, self._sources)
+            score = self._scored(situation, pairs, features)
+            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k), self._places.at(features))
             parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
         return pl.concat(

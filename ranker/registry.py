@@ -133,6 +133,8 @@ FEATURES: Final = (
     _habit("user_repeats", "the user's interactions with an item not new to them, of whatever kind", "share"),
     _habit("user_popular", "mean log count of the user's recent items", "log count", LOG),
     _habit("popular_gap", "log count of the item minus user_popular", "log ratio", LOG),
+    _habit("user_newness", "mean log age of the user's recent items when the user took them", "log seconds", LOG),
+    _habit("newness_gap", "age_first minus user_newness", "log ratio", LOG),
     _habit("user_diversity", "1 - length of the mean text vector of the last 10 items", "none"),
     _habit("user_weight", "mean weight of the positive of the user's last 50 interactions", "log weight"),
     _habit("user_price", "mean log price of the user's last 50 items", "log price"),

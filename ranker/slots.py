@@ -10,18 +10,20 @@ from ranker.sources import SOURCES
 
 
 def order_pairs(
-    pairs: Candidates, score: npt.NDArray[np.float64], k: int, fresh_every: int
+    pairs: Candidates, score: npt.NDArray[np.float64], k: int, fresh_every: int | npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the pairs of each query's first `k` places, query by query and best first, and their 1-based ranks.
 
     Places follow the score, ties the item's row, with one exception: of every `fresh_every` places the last goes to the
-    best candidate of the source `fresh` still to come, unless one stands among them by its score. 0 keeps no place.
+    best candidate of the source `fresh` still to come, unless one stands among them by its score. 0 keeps no place; the
+    number may be another one for each query, then given with each of its pairs.
     """
     order = np.lexsort((pairs.item, -score, pairs.query))
     fresh = np.isfinite(pairs.ranks[:, SOURCES.index("fresh")])
     bounds = np.flatnonzero(np.diff(pairs.query[order], prepend=-1, append=-1))
+    every = np.broadcast_to(fresh_every, len(pairs))[order]
     chosen = [
-        _with_fresh(order[start:end], fresh, k, fresh_every) if fresh_every else order[start:end][:k]
+        _with_fresh(order[start:end], fresh, k, int(every[start])) if every[start] else order[start:end][:k]
         for start, end in itertools.pairwise(bounds)
     ]
     if not chosen:

@@ -1,10 +1,11 @@
 """Places for new items are bought with NDCG@10 of a later window, and no dearer than allowed."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from ranker.examples import Examples
-from ranker.fresh_places import FEWEST, choose_places, with_places
+from ranker.fresh_places import FEWEST, FreshPlaces, choose_places
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 
@@ -17,12 +18,19 @@ class ByFeature:
         return features[:, FEATURE_NAMES.index("count_all")].astype(float)
 
 
+NEWNESS = FEATURE_NAMES.index("user_newness")
+
+
 def asked(*, known_taken: int, fresh_taken: bool) -> Examples:
-    """Forty questions of fifteen candidates; what is taken: one known item by rank, and the best new one."""
+    """Forty questions of fifteen candidates; what is taken: one known item by rank, and the best new one.
+
+    No two users are alike in the age of what they take.
+    """
     features = np.full((N * 15, len(FEATURE_NAMES)), np.nan, np.float32)
     place = np.tile(np.arange(15), N)
     features[:, FEATURE_NAMES.index("count_all")] = -place
     features[:, FEATURE_NAMES.index("rank_fresh")] = np.where(place >= 12, np.log(np.maximum(place - 11.0, 1)), np.nan)
+    features[:, NEWNESS] = np.repeat(np.arange(N), 15)
     labels = (place == known_taken) | (fresh_taken & (place == 12))
     return Examples(
         features=features,
@@ -47,22 +55,43 @@ def test_more_places_only_where_they_find_more():
     assert choose_places(ByFeature(), asked(known_taken=0, fresh_taken=True), RulesConfig())["every"] == 10
 
 
-def test_too_dear_places_are_not_kept():
-    """A second place finds the second new item at rank 10 and pushes out the known one that stood at rank 9."""
+def second_new_taken(users: npt.NDArray[np.bool_]) -> Examples:
+    """What is taken: the known item at rank 9, and by some users the second new item, which a second place finds."""
     later = asked(known_taken=8, fresh_taken=False)
-    later.labels[np.tile(np.arange(15), N) == 13] = 1
+    later.labels[(np.tile(np.arange(15), N) == 13) & np.repeat(users, 15)] = 1
+    return later
+
+
+def test_too_dear_places_are_not_kept(monkeypatch):
+    """A second place finds the second new item at rank 10 and pushes out the known one that stood at rank 9."""
+    monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
+    later = second_new_taken(np.ones(N, bool))
     cost = 1 - np.log2(10) / np.log2(11)
-    assert choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost - 0.001))["every"] == 10
+    assert "newness" not in choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost / 4 - 0.001))
     found = choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost + 0.001))
+    assert (found["every"], found["newness"]) == (5, N - 1)
+    assert found["tried"]["10"]["fresh_recall@10"] == 0
+    assert found["tried"]["5 for 100%"]["fresh_recall@10"] == 1
+
+
+def test_places_go_to_those_who_take_young_items(monkeypatch):
+    """Three quarters take new items: a second place in their answers finds all of them, without cost to the others."""
+    monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
+    later = second_new_taken(np.arange(N) < 30)
+    found = choose_places(ByFeature(), later, RulesConfig(fresh_cost=0.5))
     assert found["every"] == 5
-    assert (found["tried"]["10"]["fresh_recall@10"], found["tried"]["5"]["fresh_recall@10"]) == (0.0, 1.0)
+    assert 29 <= found["newness"] < 30
+    all_users, theirs = found["tried"]["5 for 100%"], found["tried"]["5 for 75%"]
+    assert theirs["fresh_recall@10"] == all_users["fresh_recall@10"] == 1
+    assert theirs["ndcg@10"] > all_users["ndcg@10"]
 
 
 @pytest.mark.parametrize("rules", [RulesConfig(fresh_every=0), RulesConfig(fresh_cost=0.0)])
 def test_settings_can_forbid_the_choice(rules):
     later = asked(known_taken=0, fresh_taken=True)
     assert choose_places(ByFeature(), later, rules) == {"every": rules.fresh_every, "tried": {}}
-    assert with_places(rules, {"fresh_places": {"every": 2}}) == rules
+    kept = FreshPlaces.of(rules, {"fresh_places": {"every": 2, "newness": 9.0}})
+    assert kept.at(later.features).tolist() == [rules.fresh_every] * N * 15
 
 
 def test_too_few_takings_choose_nothing():
@@ -72,6 +101,9 @@ def test_too_few_takings_choose_nothing():
 
 
 def test_bundle_serves_with_the_places_chosen():
-    assert with_places(RulesConfig(), {"fresh_places": {"every": 3}}).fresh_every == 3
-    assert with_places(RulesConfig(fresh_every=2), {"fresh_places": {"every": 3}}).fresh_every == 2
-    assert with_places(RulesConfig(), {}).fresh_every == 10
+    users = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
+    users[:2, NEWNESS] = 1, 3  # the third has no past
+    chosen = {"fresh_places": {"every": 3, "newness": 2.0}}
+    assert FreshPlaces.of(RulesConfig(), chosen).at(users).tolist() == [3, 10, 10]
+    assert FreshPlaces.of(RulesConfig(fresh_every=2), chosen).at(users).tolist() == [2, 2, 2]
+    assert FreshPlaces.of(RulesConfig(), {}).at(users).tolist() == [10, 10, 10]

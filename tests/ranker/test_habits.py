@@ -59,6 +59,17 @@ def test_habits_of_a_user(ann):
     assert found["user_hour"][0] == pytest.approx(0, abs=1e-6)
 
 
+def test_newness_is_the_age_of_items_when_taken():
+    """Ann was first with all; b and a were one and three days old when bob took them, who then took a again."""
+    both = History.from_frames(
+        ITEMS, log(("ann", "a", 1), ("ann", "b", 2), ("bob", "b", 3), ("bob", "a", 4), ("bob", "a", 5))
+    )
+    found = habits(situation(both, "bob", 5 * DAY), np.array([0]), np.zeros(1, np.int32))
+    assert found["user_newness"][0] == pytest.approx((np.log1p(86_400) + np.log1p(3 * 86_400)) / 2, rel=1e-9)
+    first = habits(situation(both, "ann", 5 * DAY), np.array([0]), np.zeros(1, np.int32))
+    assert first["user_newness"][0] == pytest.approx(0, abs=1e-6)
+
+
 def test_interaction_at_the_instant_does_not_count(ann):
     before = habits(situation(ann, "ann", 3 * DAY), np.array([0]), np.zeros(1, np.int32))
     after = habits(situation(ann, "ann", 3 * DAY + 1), np.array([0]), np.zeros(1, np.int32))
@@ -74,7 +85,16 @@ def test_usual_hour_is_circular(ann):
 def test_stranger_has_no_habits(ann):
     found = habits(situation(ann, "nobody", 4 * DAY), np.array([0]), np.zeros(1, np.int32))
     assert found["taken_before"][0] == 0
-    unknown = ("user_repeats", "user_popular", "user_weight", "user_hour", "user_idle", "user_span", "user_pace")
+    unknown = (
+        "user_repeats",
+        "user_popular",
+        "user_newness",
+        "user_weight",
+        "user_hour",
+        "user_idle",
+        "user_span",
+        "user_pace",
+    )
     assert all(np.isnan(found[name][0]) for name in unknown)
 
 

@@ -40,5 +40,11 @@ def test_each_query_has_places_of_its_own():
     assert rank.tolist() == [1, 2, 1, 2]
 
 
+def test_queries_may_keep_different_numbers_of_places():
+    asked = pairs([0, 0, 0, 1, 1, 1], [False, False, True] * 2)
+    order, _ = order_pairs(asked, np.array([3.0, 2, 1] * 2), 2, np.array([2, 2, 2, 0, 0, 0]))
+    assert order.tolist() == [0, 2, 3, 4]
+
+
 def test_no_pairs_give_no_places():
     assert order_pairs(pairs([], []), np.zeros(0), 5, 10)[0].tolist() == []
