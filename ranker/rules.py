@@ -20,8 +20,8 @@ class RulesConfig:
     fresh_every: int = 10
     """Of every so many places at least one goes to an item that hardly anyone has touched; 0 keeps no place."""
     fresh_cost: float = 0.03
-    """Share of NDCG@10 that places for such items may cost: training keeps more of them, up to every second, for users who
-    take new items or for all, as long as a later window loses no more than this; 0 keeps to `fresh_every`."""
+    """Share of NDCG@10 that places for such items may cost: training keeps more of them, up to every second, for users
+    who take new items or for all, as long as a later window loses no more than this; 0 keeps to `fresh_every`."""
     price_attribute: str = "price"
     """Attribute of the catalogue that a query's min_price and max_price look at."""
     diversity: float = 0.0
