@@ -759,9 +759,9 @@ def _places_line(places: dict[str, Any]) -> str:
         for every, cost in places["tried"].items()
     )
     chosen = f"1 in {places['every']}"
-    if "newness" in places:
+    if "often" in places:
         days = math.expm1(places["newness"]) / 86_400
-        chosen += f" for users who take items up to {days:.3g} days after others first did"
+        chosen += f", 1 in {places['often']} for users who take items up to {days:.3g} days after anyone first did"
     return f"places for new items: {chosen} (NDCG@10, recall@10 of new items by places: {costs})"
 
 

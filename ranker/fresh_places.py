@@ -41,7 +41,7 @@ class FreshPlaces:
     def of(cls, rules: RulesConfig, measured: dict[str, Any]) -> Self:
         """Return what training chose, if the rules leave it a choice; else what they say."""
         chosen = measured.get("fresh_places", {})
-        often = chosen.get("every", rules.fresh_every)
+        often = chosen.get("often", rules.fresh_every)
         free = rules.fresh_every and rules.fresh_cost > 0 and 0 < often < rules.fresh_every
         return cls(
             every=rules.fresh_every,
@@ -55,12 +55,12 @@ class FreshPlaces:
 
 
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:
-    """Return `every` for users of at most `newness`, and what each choice costs on the later window.
+    """Return `every`, `often` and `newness` of what is chosen, and what each choice costs on the later window.
 
     Tried are some numbers of places, for all users with a past and for those of them who took the youngest items. What
     finds the most fresh items is taken, of that whose NDCG@10 stays within the share `fresh_cost` of that without any
-    place; among equals that of fewest places. Without gain everybody keeps what `fresh_every` says. `later` must hold
-    all candidates, not a sample.
+    place; among equals that of fewest places. Without gain there is `every` alone. `later` must hold all
+    candidates, not a sample.
     """
     stays: dict[str, Any] = {"every": rules.fresh_every, "tried": {}}
     if not rules.fresh_every or rules.fresh_cost <= 0 or later is None:
@@ -80,7 +80,7 @@ def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> d
             tried[f"{often} for {share:.0%}"] = figures
             cheap = figures["ndcg@10"] >= without["ndcg@10"] * (1 - rules.fresh_cost)
             if cheap and figures["fresh_recall@10"] > best["fresh_recall@10"]:
-                chosen, best = {"every": often, "newness": limit}, figures
+                chosen, best = {**stays, "often": often, "newness": limit}, figures
     return {**chosen, "tried": tried}
 
 

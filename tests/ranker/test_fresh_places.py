@@ -1,11 +1,19 @@
 """Places for new items are bought with NDCG@10 of a later window, and no dearer than allowed."""
 
+import json
+import shutil
+from copy import copy
+
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pytest
 
+from ranker.bundle import MANIFEST, live_folder
 from ranker.examples import Examples
 from ranker.fresh_places import FEWEST, FreshPlaces, choose_places
+from ranker.query import Query
+from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 
@@ -52,7 +60,9 @@ def test_places_cost_what_they_push_down():
 
 def test_more_places_only_where_they_find_more():
     """One place finds all there is to find: a second one is not kept, though it costs nothing."""
-    assert choose_places(ByFeature(), asked(known_taken=0, fresh_taken=True), RulesConfig())["every"] == 10
+    found = choose_places(ByFeature(), asked(known_taken=0, fresh_taken=True), RulesConfig())
+    assert "often" not in found
+    assert found["tried"]["5 for 100%"]["fresh_recall@10"] == found["tried"]["10"]["fresh_recall@10"] == 1
 
 
 def second_new_taken(users: npt.NDArray[np.bool_]) -> Examples:
@@ -67,9 +77,9 @@ def test_too_dear_places_are_not_kept(monkeypatch):
     monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
     later = second_new_taken(np.ones(N, bool))
     cost = 1 - np.log2(10) / np.log2(11)
-    assert "newness" not in choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost / 4 - 0.001))
+    assert "often" not in choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost / 4 - 0.001))
     found = choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost + 0.001))
-    assert (found["every"], found["newness"]) == (5, N - 1)
+    assert (found["every"], found["often"], found["newness"]) == (10, 5, N - 1)
     assert found["tried"]["10"]["fresh_recall@10"] == 0
     assert found["tried"]["5 for 100%"]["fresh_recall@10"] == 1
 
@@ -79,7 +89,7 @@ def test_places_go_to_those_who_take_young_items(monkeypatch):
     monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
     later = second_new_taken(np.arange(N) < 30)
     found = choose_places(ByFeature(), later, RulesConfig(fresh_cost=0.5))
-    assert found["every"] == 5
+    assert found["often"] == 5
     assert 29 <= found["newness"] < 30
     all_users, theirs = found["tried"]["5 for 100%"], found["tried"]["5 for 75%"]
     assert theirs["fresh_recall@10"] == all_users["fresh_recall@10"] == 1
@@ -90,7 +100,7 @@ def test_places_go_to_those_who_take_young_items(monkeypatch):
 def test_settings_can_forbid_the_choice(rules):
     later = asked(known_taken=0, fresh_taken=True)
     assert choose_places(ByFeature(), later, rules) == {"every": rules.fresh_every, "tried": {}}
-    kept = FreshPlaces.of(rules, {"fresh_places": {"every": 2, "newness": 9.0}})
+    kept = FreshPlaces.of(rules, {"fresh_places": {"often": 2, "newness": 9.0}})
     assert kept.at(later.features).tolist() == [rules.fresh_every] * N * 15
 
 
@@ -103,7 +113,30 @@ def test_too_few_takings_choose_nothing():
 def test_bundle_serves_with_the_places_chosen():
     users = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
     users[:2, NEWNESS] = 1, 3  # the third has no past
-    chosen = {"fresh_places": {"every": 3, "newness": 2.0}}
+    chosen = {"fresh_places": {"often": 3, "newness": 2.0}}
     assert FreshPlaces.of(RulesConfig(), chosen).at(users).tolist() == [3, 10, 10]
     assert FreshPlaces.of(RulesConfig(fresh_every=2), chosen).at(users).tolist() == [2, 2, 2]
     assert FreshPlaces.of(RulesConfig(), {}).at(users).tolist() == [10, 10, 10]
+
+
+def test_loaded_bundle_keeps_the_places_of_its_manifest(shop, tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(live_folder(shop.bundles_path), folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["measured"]["fresh_places"] = {"every": 10, "often": 2, "newness": 5.5}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert Ranker.load(folder)._places == FreshPlaces(every=10, often=2, newness=5.5)
+
+
+def test_answers_hold_more_new_items_only_for_users_of_little_newness(ranker):
+    """The same user, on either side of the limit, alone and in a batch."""
+    query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, k=10)
+    new = {}
+    for newness in (-np.inf, np.inf):
+        shop = copy(ranker)
+        shop._places = FreshPlaces(every=10, often=2, newness=newness)
+        answer = shop.recommend(query).items
+        new[newness] = sum("fresh" in item.sources for item in answer)
+        batch = shop.recommend_batch(pl.DataFrame({"query_id": ["q"], "user_id": [query.user_id]}), 10)
+        assert batch["item_id"].to_list() == [item.item_id for item in answer]
+    assert new[np.inf] >= 5 > new[-np.inf]
