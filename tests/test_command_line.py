@@ -1,4 +1,5 @@
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -208,3 +209,13 @@ def test_ingest_replays_rejected_rows_and_tells_what_is_unusual(tmp_path, capsys
     assert "wave" in summary
     for arguments in (["ingest", "-w", shop], ["ingest", "--replay-rejected", str(log), "-w", shop]):
         assert readrank.run(arguments) == 2
+
+
+def test_places_are_told_with_whose_they_are():
+    """Half a day, as the log of its seconds."""
+    tried = {"0": {"ndcg@10": 0.2, "fresh_recall@10": 0.1}, "5 for 25%": {"ndcg@10": 0.19, "fresh_recall@10": 0.3}}
+    chosen = {"every": 10, "often": 5, "newness": math.log1p(43_200), "tried": tried}
+    line = readrank._places_line(chosen)
+    assert "1 in 10, 1 in 5 for users who take items up to 0.5 days after anyone first did" in line
+    assert "none: 0.2000, 0.1000; 1 in 5 for 25%: 0.1900, 0.3000" in line
+    assert readrank._places_line({"every": 10, "tried": tried}).startswith("places for new items: 1 in 10 (NDCG@10")
