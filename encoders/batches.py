@@ -21,6 +21,8 @@ class Histories:
     items: Ints
     """Catalogue rows [b, L], 0 where `mask` is False."""
     mask: NDArray[np.bool_]
+    weights: NDArray[np.float32]
+    """What each event weighs [b, L], 1 where `mask` is False."""
     kinds: Ints
     between: Ints
     """Age buckets [b, L, L] of the time from the second place to the first."""
@@ -60,10 +62,12 @@ def gather(data: Sequences, begins: Ints, ends: Ints, length: int) -> Histories:
         raise ValueError("no events to gather")
     times = np.where(mask, data.times[index], 0)
     seconds = times / _MICRO
+    weights = np.where(mask, data.weights[index], np.float32(1))
     return Histories(
         items=np.where(mask, data.items[index], 0),
         mask=mask,
-        kinds=weight_bucket(np.where(mask, data.weights[index], 1)),
+        weights=weights,
+        kinds=weight_bucket(weights),
         between=age_bucket(seconds[:, :, None] - seconds[:, None, :]),
         times=times,
     )

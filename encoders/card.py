@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoders.errors import ModelFolderError
+from encoders.newcomer_gain import NewcomerGain
 from encoders.report import Figures
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
         "untuned": asdict(report.untuned) if report.untuned else None,
         "tuned": asdict(report.tuned) if report.tuned else None,
         "best_epoch": report.best_epoch,
-        "newcomers": report.newcomers,
+        "newcomers": asdict(report.newcomers),
         "epochs": [asdict(epoch) for epoch in report.epochs],
         "seconds": round(report.seconds, 1),
         "note": report.note,
@@ -50,7 +51,7 @@ class Earlier:
 
     epochs: int | None
     """How many it ran, those after its best included; 0 where none beat the untuned base, None where none could run."""
-    newcomers: float
+    newcomers: NewcomerGain
     untuned: Figures | None
     tuned: Figures | None
 
@@ -63,7 +64,7 @@ def read_card(folder: Path) -> Earlier:
         ran = len(card["epochs"]) or None
         if ran and not card["best_epoch"]:
             ran = 0
-        return Earlier(epochs=ran, newcomers=float(card["newcomers"]), **figures)
+        return Earlier(epochs=ran, newcomers=NewcomerGain.read(card["newcomers"]), **figures)
     except KeyError as error:
         raise ModelFolderError(f"{folder}: wanted {error} in its card, got one without; train anew") from error
     except (OSError, ValueError, TypeError) as error:
@@ -78,7 +79,7 @@ def _readable(card: dict[str, Any], report: TrainingReport) -> str:
         f"Base: {report.base}. Made {card['made_at']} UTC in {card['seconds']} s, epoch {report.best_epoch} kept.",
         f"Trained on {report.events} events of {report.users} users over {report.items} items, {window}.",
         "",
-        f"Items that nobody has touched gain {report.newcomers:g} in interest.",
+        f"Items that nobody has touched gain in interest: {report.newcomers}.",
         "",
         "Held-out next items, text interest alone, items already taken removed:",
         "",

@@ -12,9 +12,11 @@ from encoders.checkpoint import Checkpoint
 from encoders.encoder import all_vectors
 from encoders.errors import EncoderError
 from encoders.journal import Journal
+from encoders.lexical import Words
 from encoders.measure import HeldOut, measure
 from encoders.memory import advised, vectors_advice
-from encoders.newcomers import fit_newcomers
+from encoders.newcomer_gain import NO_GAIN, NewcomerGain
+from encoders.newcomers import fit_newcomers, may_gain
 from encoders.report import Epoch, Figures
 from encoders.sequences import Sequences
 from encoders.trainer import Trainer
@@ -30,7 +32,7 @@ class Tuned:
     untuned: Figures | None
     best: Figures | None
     best_epoch: int
-    newcomers: float
+    newcomers: NewcomerGain
     epochs: tuple[Epoch, ...]
 
 
@@ -45,7 +47,7 @@ def tune(
     logs: Path | None,
     progress: Progress,
     until: float | None,
-    newcomers: float = 0.0,
+    newcomers: NewcomerGain = NO_GAIN,
 ) -> Tuned:
     """Run up to `total` epochs, from where a killed run stood if there was one, and keep the best.
 
@@ -124,14 +126,17 @@ def _figures(data: Sequences, asked: HeldOut | None, trainer: Trainer) -> Figure
     return trainer.ranks.from_first(found)
 
 
-def _with_newcomers(data: Sequences, asked: HeldOut, trainer: Trainer) -> tuple[float, Figures | None]:
+def _with_newcomers(data: Sequences, asked: HeldOut, trainer: Trainer) -> tuple[NewcomerGain, Figures | None]:
     """Find what new items gain, with the best epoch's weights, and measure once more with it; on the first process."""
     if not trainer.ranks.first:
-        return trainer.ranks.from_first((0.0, None))
-    vectors, length = all_vectors(trainer.encoder, data.n_items), trainer.config.history
-    addition = fit_newcomers(data, asked, vectors, trainer.tower, length, cost=trainer.config.newcomer_cost)
-    figures = measure(data, asked, vectors, trainer.tower, length, newcomers=addition)
-    return trainer.ranks.from_first((addition, figures))
+        return trainer.ranks.from_first((NO_GAIN, None))
+    vectors, tower, length = all_vectors(trainer.encoder, data.n_items), trainer.tower, trainer.config.history
+    gain, words, cost = NO_GAIN, None, trainer.config.newcomer_cost
+    if may_gain(asked, cost):
+        words = Words.fit_rows(data.texts)[1]
+        gain = fit_newcomers(data, asked, vectors, tower, length, words, cost=cost)
+    figures = measure(data, asked, vectors, tower, length, words=words, newcomers=gain)
+    return trainer.ranks.from_first((gain, figures))
 
 
 def _note(epoch: Epoch) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
+from encoders.newcomer_gain import NewcomerGain
 from encoders.served_tower import ServedTower
 
 if TYPE_CHECKING:
@@ -35,9 +36,9 @@ _TEXTS_AT_ONCE: Final = 4_096
 class InterestModel:
     """A trained encoder folder, ready to turn texts into vectors and histories into interest.
 
-    `interest(user, item) = user_vectors(...) @ item_vectors.T`, plus `newcomers(user)` while nobody has touched the
-    item. The static kind needs NumPy and `tokenizers` alone; the transformer kind imports sentence-transformers when it
-    meets a new text, and never for users.
+    `interest(user, item) = user_vectors(...) @ item_vectors.T`, plus what `newcomers` says while training has not met
+    the item. The static kind needs NumPy and `tokenizers` alone; the transformer kind imports sentence-transformers
+    when it meets a new text, and never for users.
 
     A model trained with `cut_dims` can be cut to one of these lengths (Matryoshka; Kusupati et al., 2022). Item vectors
     then are the first numbers of the whole ones, of length one again, and user vectors the first numbers of theirs.
@@ -135,13 +136,13 @@ class InterestModel:
         """The moment (microseconds since 1970) from which on nothing was learned: items first touched later are new."""
         return int(self.config.get("trained_before") or np.iinfo(np.int64).max)
 
-    def newcomers(self, users: Floats) -> Floats:
-        """Return what each user's interest gains in an item that nobody had touched before `trained_before` [q].
+    @property
+    def newcomers(self) -> NewcomerGain:
+        """What interest gains in an item that nobody had touched before `trained_before`.
 
         Words of items that were taken have learned from it, those of new items have not: this makes the two comparable.
-        Users without events have no interest at all, so nothing is added for them.
         """
-        return np.where(users.any(axis=1), np.float32(self.config.get("newcomers", 0)), np.float32(0))
+        return NewcomerGain.read(self.config.get("newcomers"))
 
     def _encode_known(self, texts: Sequence[str]) -> Floats:
         """Take the vectors of texts that the folder has them of; encode the others."""

@@ -1,18 +1,23 @@
 """How good is interest alone? Recall and NDCG of the next item that users took, among the whole catalogue."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from encoders.batches import Histories, histories_at
+from encoders.newcomer_gain import NO_GAIN, NewcomerGain, past_shares
 from encoders.report import Figures
 from encoders.sequences import NEVER, Sequences
 from encoders.tower import UserTower
 
 Ints = NDArray[np.int64]
+
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +67,29 @@ def _left_out(first_seen: Ints, since: int, seed: int) -> NDArray[np.bool_]:
 
 
 def measure(
-    data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int, *, newcomers: float = 0.0
+    data: Sequences,
+    asked: HeldOut,
+    vectors: Tensor,
+    tower: UserTower,
+    length: int,
+    *,
+    words: csr_matrix | None = None,
+    newcomers: NewcomerGain = NO_GAIN,
 ) -> Figures | None:
     """Rank the catalogue for each question with the history strictly before it; None without questions.
 
-    `newcomers` is added to the interest in items that nobody had touched before the window began.
+    `newcomers` is added to the interest in items that nobody had touched before the window began, for which it reads
+    the catalogue's `words` [n_items, n_words], where given.
     """
     if not len(asked.users):
         return None
-    (ranks,) = rank_targets(data, asked, vectors, tower, length, newcomers=[newcomers])
+    ranks = np.zeros(len(asked.users), dtype=np.int64)
+    new = np.flatnonzero(data.first_touch() >= asked.since)
+    for part, users, interest in asked_interest(data, asked, vectors, tower, length):
+        if newcomers:
+            shared = shared_words(data, asked, part, length, words, new)
+            interest[:, torch.from_numpy(new)] += torch.from_numpy(newcomers.of(users, shared)).to(interest.device)
+        ranks[part] = target_ranks(interest, asked.targets[part])
     found = ranks <= 10
     return Figures(
         recall_at_10=float(found.mean()),
@@ -82,37 +101,58 @@ def measure(
     )
 
 
-def rank_targets(
-    data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int, *, newcomers: list[float]
-) -> Ints:
-    """Return the 1-based rank of each target [len(newcomers), n], once for each addition to items new in the window.
+def asked_interest(
+    data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int
+) -> Iterator[tuple[slice, NDArray[np.float32], Tensor]]:
+    """Yield some questions at a time: which, user vectors [n, dim], and interest [n, n_items] without any addition.
 
-    Among equals a target stands in the middle: a user of whom nothing can be said finds nothing.
+    What is not ranked or was taken before has the interest -inf.
     """
     device = vectors.device
-    ranks = np.zeros((len(newcomers), len(asked.users)), dtype=np.int64)
-    new = torch.from_numpy(data.first_touch() >= asked.since).to(device)
     left_out = torch.from_numpy(~data.has_text | asked.left_out).to(device)
     was_training = tower.training
     tower.eval()
-    for start in range(0, len(asked.users), 512):
-        part = slice(start, start + 512)
-        users, times, targets = asked.users[part], asked.times[part], asked.targets[part]
+    for start in range(0, len(asked.users), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        users, times = asked.users[part], asked.times[part]
         with torch.no_grad():
-            interest = user_states(tower, data, vectors, users, times, length) @ vectors.T
-            interest.masked_fill_(left_out, -torch.inf)
-            for row, (user, time) in enumerate(zip(users, times, strict=True)):
-                begin = data.starts[user]
-                end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
-                interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
-            column = torch.from_numpy(targets).to(device)[:, None]
-            for step, addition in enumerate(newcomers):
-                scores = interest + addition * new if addition else interest
-                own = scores.gather(1, column)
-                equals = (scores == own).sum(dim=1) - 1
-                ranks[step, part] = ((scores > own).sum(dim=1) + equals // 2 + 1).cpu().numpy()
+            states = user_states(tower, data, vectors, users, times, length)
+            interest = states @ vectors.T
+        interest.masked_fill_(left_out, -torch.inf)
+        for row, (user, time) in enumerate(zip(users, times, strict=True)):
+            begin = data.starts[user]
+            end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
+            interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
+        yield part, states.cpu().numpy(), interest
     tower.train(was_training)
-    return ranks
+
+
+def shared_words(
+    data: Sequences, asked: HeldOut, part: slice, length: int, words: csr_matrix | None, items: Ints
+) -> NDArray[np.float32]:
+    """Return how similar items are by words to what the users had taken before some of the questions [n, n_items].
+
+    Zeros without `words`. Refusals are no part of a past.
+    """
+    users, times = asked.users[part], asked.times[part]
+    if words is None:
+        return np.zeros((len(users), len(items)), np.float32)
+    found, _, _ = histories_at(data, users, times, length)
+    liked = found.mask & (found.weights > 0)
+    shares = past_shares(np.where(liked, found.weights, 0), liked)
+    ends = np.concatenate([[0], liked.sum(axis=1).cumsum()])
+    past = csr_matrix((shares[liked], found.items[liked], ends), shape=(len(users), data.n_items))
+    return np.asarray((past @ words @ words[items].T).toarray(), np.float32)
+
+
+def target_ranks(interest: Tensor, targets: Ints) -> Ints:
+    """Return the 1-based rank of each target [n].
+
+    Among equals a target stands in the middle: a user of whom nothing can be said finds nothing.
+    """
+    own = interest.gather(1, torch.from_numpy(targets).to(interest.device)[:, None])
+    equals = (interest == own).sum(dim=1) - 1
+    return ((interest > own).sum(dim=1) + equals // 2 + 1).cpu().numpy()
 
 
 def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints, times: Ints, length: int) -> Tensor:

@@ -1,39 +1,104 @@
-"""How much is to be added for items that nobody has touched? As much as costs other answers next to nothing."""
+"""How much is to be added for items that nobody has touched? What finds most of them and costs little of the rest."""
 
+from itertools import product
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from encoders.measure import HeldOut, rank_targets
+from encoders.measure import HeldOut, asked_interest, shared_words
+from encoders.newcomer_gain import NO_GAIN, NewcomerGain
 from encoders.sequences import Sequences
 from encoders.tower import UserTower
 
-FEWEST_COLD = 20
+FEWEST_COLD: Final = 20
 """Held-out questions answered by a new item, below which nothing is added."""
 
-STEPS = [0.25 * step for step in range(17)]
-"""What is tried, in units of interest."""
+K: Final = 10
+ALWAYS: Final = sorted((0.25 * step for step in range(-12, 17)), key=abs)
+"""What is tried for any new item, in units of interest, the least first."""
+WORDS: Final = (0.0, 5.0, 10.0, 20.0)
+"""What is tried for similarity of words, in units of interest."""
+COLD_COUNTS: Final = 0.5
+"""How much what is found of new items weighs against what is lost of the others."""
+TRIED: Final = [NewcomerGain(always=always, words=words) for words, always in product(WORDS, ALWAYS)]
+
+
+def may_gain(asked: HeldOut, cost: float) -> bool:
+    """Whether anything may be added: something may be given up, and enough new items were asked for to know."""
+    return cost >= 0 and int(asked.cold.sum()) >= FEWEST_COLD
 
 
 def fit_newcomers(
-    data: Sequences, asked: HeldOut, vectors: Tensor, tower: UserTower, length: int, *, cost: float
-) -> float:
-    """Return the largest addition with which recall at 10 is at most the share `cost` below the best.
+    data: Sequences,
+    asked: HeldOut,
+    vectors: Tensor,
+    tower: UserTower,
+    length: int,
+    words: csr_matrix,
+    *,
+    cost: float,
+) -> NewcomerGain:
+    """Return what has the highest NDCG@10 of new items, of all that cost the rest no more than the share `cost`.
 
     Words of items that were taken have learned from it and those of new items have not, so that at equal liking a new
-    item has the lower interest. 0 where too few held-out questions were answered by a new item to know.
+    item has the lower interest, and the `words` [n_items, n_words] as they stand tell better which of them is meant.
     """
-    if cost < 0 or int(asked.cold.sum()) < FEWEST_COLD:
-        return 0.0
-    ranks = rank_targets(data, asked, vectors, tower, length, newcomers=STEPS)
-    return largest_within((ranks <= 10).mean(axis=1).tolist(), cost)
+    new = data.first_touch() >= asked.since
+    known, cold = np.zeros(len(TRIED)), np.zeros(len(TRIED))
+    for part, _, interest in asked_interest(data, asked, vectors, tower, length):
+        targets = asked.targets[part]
+        shared = torch.from_numpy(shared_words(data, asked, part, length, words, np.flatnonzero(new)))
+        ranks = TargetRanks(interest, targets, new, shared.to(interest.device))
+        for number, tried in enumerate(TRIED):
+            rank = ranks.with_gain(tried)
+            gained = np.where(rank <= K, 1 / np.log2(rank + 1), 0)
+            known[number] += gained[~asked.cold[part]].sum()
+            cold[number] += gained[asked.cold[part]].sum()
+    return most_within(known, cold, cost)
 
 
-def largest_within(recalls: list[float], cost: float) -> float:
-    """Return the last step whose recall is at most the share `cost` below the best; 0 where nothing is ever found.
+def most_within(known: NDArray[np.float64], cold: NDArray[np.float64], cost: float) -> NewcomerGain:
+    """Return what of TRIED gains most by new items, at a cost of at most the share `cost`; the least of equals.
 
-    >>> largest_within([0.100, 0.101, 0.100, 0.09], 0.02)
-    0.5
+    `known` and `cold` are the discounted gains of held-out questions that known and new items answered. What new items
+    gain counts half against what the others lose, because a later window need not ask for as many.
     """
-    if not max(recalls):
-        return 0.0
-    enough = max(recalls) * (1 - cost)
-    return max(step for step, recall in zip(STEPS, recalls, strict=False) if recall >= enough)
+    nothing = TRIED.index(NO_GAIN)
+    worth = known + COLD_COUNTS * cold
+    cheap = worth >= worth[nothing] * (1 - cost)
+    best = int(np.where(cheap, cold, -1).argmax())
+    return TRIED[best] if cold[best] > cold[nothing] else NO_GAIN
+
+
+class TargetRanks:
+    """Some questions' targets among the best others, known and new: as many as it takes to tell ranks up to ten."""
+
+    def __init__(self, interest: Tensor, targets: NDArray[np.int64], new: NDArray[np.bool_], shared: Tensor) -> None:
+        is_new = torch.from_numpy(new).to(interest.device)
+        column = torch.from_numpy(targets).to(interest.device)[:, None]
+        self._own = interest.gather(1, column)
+        self._own_new = is_new[column]
+        place = torch.cumsum(is_new, 0) - 1
+        self._own_shared = shared.gather(1, place[column].clamp(min=0)) if shared.shape[1] else self._own * 0
+        others = interest.scatter(1, column, -torch.inf)
+        self._known = _best(others[:, ~is_new])
+        self._others, self._shared = others[:, is_new], shared
+        self._rivals: dict[float, Tensor] = {}
+
+    def with_gain(self, gain: NewcomerGain) -> NDArray[np.int64]:
+        """Return each target's 1-based rank [n], or more than ten; among equals in their middle."""
+        if gain.words not in self._rivals:
+            self._rivals = {gain.words: _best(self._others + gain.words * self._shared)}
+        own = self._own + self._own_new * (gain.always + gain.words * self._own_shared)
+        others = torch.cat([self._known, self._rivals[gain.words] + gain.always], dim=1)
+        rank = (others > own).sum(dim=1) + (others == own).sum(dim=1) // 2 + 1
+        return np.asarray(rank.cpu().numpy(), np.int64)
+
+
+def _best(interest: Tensor) -> Tensor:
+    """Return each row's highest: twice as many as ranks to be told, as a target stands in the middle of its equals."""
+    return interest.topk(min(2 * K, interest.shape[1]), dim=1).values

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from encoders.newcomer_gain import NewcomerGain
+
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
@@ -55,7 +57,7 @@ class TrainingReport:
     tuned: Figures | None
     best_epoch: int
     """0 is the untuned model: when no epoch beat it, or nothing could be learned."""
-    newcomers: float
+    newcomers: NewcomerGain
     """What is added to the interest in items that nobody has touched."""
     epochs: tuple[Epoch, ...]
     seconds: float

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def save_model(
     try:
         described = encoder.save(fresh)
         described |= {"cut_dims": cut_dims(config.cut_dims, encoder.dim)}
-        described |= {"trained_before": window[1] + 1 if window else None, "newcomers": report.newcomers}
+        described |= {"trained_before": window[1] + 1 if window else None, "newcomers": asdict(report.newcomers)}
         described |= {"read_kinds_and_ages": config.read_kinds_and_ages}
         described |= {"format": FORMAT, "history": config.history, "heads": tower.heads, "layers": len(tower.layers)}
         (fresh / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")

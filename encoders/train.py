@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from encoders.newcomer_gain import NO_GAIN
 from encoders.report import TrainingReport
 from encoders.sequences import Sequences, microseconds, read_sequences
 from encoders.settings import check_settings
@@ -80,8 +81,8 @@ class EncoderConfig:
     """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
-    newcomer_cost: float = 0.03
-    """Share of recall that may be given up so that items nobody has touched are found; below 0 adds nothing to them."""
+    newcomer_cost: float = 0.05
+    """Share of NDCG@10 that may be given up to find items that nobody has touched; below 0 adds nothing to them."""
     read_kinds_and_ages: bool = True
     """Whether the tower reads what was done and when; without, it knows the order alone."""
     cut_dims: str = ""
@@ -191,7 +192,7 @@ def _train(
     from encoders.epochs import tune
     from encoders.measure import held_out
     from encoders.save import save_model
-    from encoders.trainer import Trainer, added_before, build, seed_everything, start_from
+    from encoders.trainer import Trainer, build, gain_before, seed_everything, start_from
 
     started = time.monotonic()
     everything = read_sequences(data)
@@ -240,7 +241,7 @@ def _train(
         logs=logs,
         progress=progress,
         until=started + config.max_minutes * 60 if config.max_minutes else None,
-        newcomers=earlier.newcomers if earlier else added_before(init_from) if init_from else 0.0,
+        newcomers=earlier.newcomers if earlier else gain_before(init_from) if init_from else NO_GAIN,
     )
     report = TrainingReport(
         folder=out,

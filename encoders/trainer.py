@@ -22,6 +22,7 @@ from encoders.interest import TOWER, InterestModel
 from encoders.journal import EpochTotals, Journal, Step
 from encoders.losses import next_item_loss, shown_loss
 from encoders.memory import advised, step_advice
+from encoders.newcomer_gain import NewcomerGain
 from encoders.precision import LowerTower, is_lower
 from encoders.sequences import Sequences
 from encoders.static import StaticEncoder
@@ -202,9 +203,9 @@ class Trainer:
         )
 
 
-def added_before(folder: Path) -> float:
+def gain_before(folder: Path) -> NewcomerGain:
     """Return what an earlier model adds for items that nobody has touched."""
-    return float(InterestModel.load(folder).config.get("newcomers", 0.0))
+    return InterestModel.load(folder).newcomers
 
 
 def start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:

@@ -193,7 +193,8 @@ def text_interest(popular: Baseline, bundle: Path) -> Baseline:
 
     def scores(moments: Moments, recent: Recent) -> Floats:
         users = sources.interest.user_vectors(vectors[recent.items], recent.weights, recent.ages, recent.mask)
-        return interest_in_all(sources, users, ground.history, moments)
+        words = sources.past(recent) @ sources.everything.words
+        return interest_in_all(sources, users, words, ground.history, moments)
 
     return Baseline(ground, popular.popular, scores)
 

@@ -155,7 +155,7 @@ class _Look:
     def _nearest(self, among: npt.NDArray[np.bool_], size: int) -> tuple[Places, Floats]:
         slack = 2 * float(self.scores.interest_off[self.query])  # one may be too high, the other too low
         top = best(np.where(among, self.scores.interest[self.query], -np.inf), size, slack)
-        return top, self.situation.interest_in(self.query, top, self.situation.vectors[top])
+        return top, self.situation.interest_in(self.query, self.items, top)
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:
         return _positive(np.where(self.allowed, self.scores.category[self.query], 0), size)

@@ -57,7 +57,7 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
         place = candidates.item[start:end]
         rows = items.rows[place]
         found = {
-            "interest": situation.interest_in(query, rows, items.vectors[place]),
+            "interest": situation.interest_in(query, items, place),
             "factors": situation.factors_in(query, rows),
             "words": situation.words_in(query, items, place),
             "category_share": situation.taste_in(query, items, place),

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from encoders.newcomer_gain import past_shares
 from ranker.counter import Rows, Times
 from ranker.moments import Recent
 from ranker.timeline import Floats
@@ -121,10 +122,7 @@ def history_weights(recent: Recent, n_items: int, decay: float) -> sparse.csr_ma
     An item that was taken again has an entry for each time.
     """
     mask = recent.mask
-    back = mask[:, ::-1].cumsum(axis=1)[:, ::-1] - 1
-    weights = np.where(mask, decay**back * np.log1p(recent.weights), 0)
-    total = weights.sum(axis=1, keepdims=True)
-    shares = (weights / np.where(total > 0, total, 1)).astype(np.float32)
+    shares = past_shares(recent.weights, mask, decay)
     ends = np.concatenate([[0], mask.sum(axis=1).cumsum()])
     return sparse.csr_matrix((shares[mask], recent.items[mask], ends), shape=(len(mask), n_items))
 

@@ -90,8 +90,8 @@ def _about_words(sources: Sources, situation: Situation) -> Floats:
 
 def _about_interest(sources: Sources, situation: Situation) -> tuple[Floats, Floats]:
     interest, off = _about(sources.coarse_vectors, situation.interest, sources.everything.vectors)
-    _add_newcomers(sources, interest, situation.interest, situation.history, situation.moments)
-    return interest, off
+    _add_newcomers(sources, interest, situation.interest, situation.words, situation.history, situation.moments)
+    return interest, off + np.float32(EDGE * sources.interest.newcomers.words)
 
 
 def _about(coarse: CoarseVectors, users: Floats, items: Floats) -> tuple[Floats, Floats]:
@@ -106,20 +106,28 @@ def _about(coarse: CoarseVectors, users: Floats, items: Floats) -> tuple[Floats,
     return about[None], np.array([most], np.float32)
 
 
-def interest_in_all(sources: Sources, users: Floats, history: History, moments: Moments) -> Floats:
-    """Return each user vector's interest in each item of the catalogue at the query's moment [q, n_items].
+def interest_in_all(
+    sources: Sources, users: Floats, words: sparse.csr_matrix, history: History, moments: Moments
+) -> Floats:
+    """Return each user's interest in each item of the catalogue at the query's moment [q, n_items].
 
-    Items that nobody had touched strictly before the moment gain what the encoder has learned to add for newcomers.
+    `users` are vectors [q, d], `words` those of their pasts, weighted [q, n_words]. Items that nobody had touched
+    strictly before the moment gain what the encoder has learned to add for newcomers.
     """
     interest: Floats = users @ sources.everything.vectors.T
-    _add_newcomers(sources, interest, users, history, moments)
+    _add_newcomers(sources, interest, users, words, history, moments)
     return interest
 
 
-def _add_newcomers(sources: Sources, interest: Floats, users: Floats, history: History, moments: Moments) -> None:
-    added = sources.interest.newcomers(users)
-    if added.any():
-        first = history.first_touches(len(sources.catalogue))
-        new = first[None] >= np.minimum(moments.as_of, sources.interest.trained_before)[:, None]
-        new &= sources.everything.speaks
-        np.add(interest, added[:, None], out=interest, where=new)
+def _add_newcomers(
+    sources: Sources, interest: Floats, users: Floats, words: sparse.csr_matrix, history: History, moments: Moments
+) -> None:
+    gain = sources.interest.newcomers
+    if not gain:
+        return
+    first = history.first_touches(len(sources.catalogue))
+    new = first[None] >= np.minimum(moments.as_of, sources.interest.trained_before)[:, None]
+    new &= sources.everything.speaks
+    items = np.flatnonzero(new.any(axis=0))
+    shared = (words @ sources.by_words_of(items)).toarray()
+    interest[:, items] += new[:, items] * gain.of(users, shared)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from encoders.newcomer_gain import NewcomerGain
 from ranker.counter import Rows, Times
 from ranker.history import History
 from ranker.moments import Moments, Recent
@@ -68,23 +69,26 @@ class Situation:
     """Text vectors of the catalogue [n_items, d]."""
     typical: npt.NDArray[np.float64]
     """Each user's mean interest in the catalogue, as it was at the training [q]."""
-    newcomers: Floats
-    """What interest gains in an item that nobody had touched [q]."""
+    newcomers: NewcomerGain
+    """What interest gains in an item that nobody had touched."""
     item_factors: npt.NDArray[np.float64]
     """Collaborative factors of the catalogue [n_items, f]."""
     new_from: Times
     """An item first touched at or after this moment counts as touched by nobody [q]."""
 
-    def interest_in(self, query: int, rows: npt.NDArray[np.integer], vectors: Floats) -> Floats:
-        """Return one query's interest in items given by row (-1: outside the catalogue) and vector.
+    def interest_in(self, query: int, items: ItemSet, places: npt.NDArray[np.integer]) -> Floats:
+        """Return one query's interest in the items at some places.
 
         In double precision, so that it is the same number for one item as among all of them.
         """
-        interest = vectors.astype(np.float64) @ self.interest[query].astype(np.float64)
-        if self.newcomers[query]:
-            first = self.history.first_touches(len(self.vectors))
-            new = ((rows < 0) | (first[rows] >= self.new_from[query])) & vectors.any(axis=1)
-            interest += np.where(new, self.newcomers[query], 0)
+        user = self.interest[query]
+        interest = items.vectors[places].astype(np.float64) @ user.astype(np.float64)
+        if self.newcomers:
+            rows, first = items.rows[places], self.history.first_touches(len(self.vectors))
+            new = ((rows < 0) | (first[rows] >= self.new_from[query])) & items.speaks[places]
+            if new.any():
+                shared = self.words_in(query, items, places[new])
+                interest[new] += self.newcomers.of(user[None], shared[None])[0]
         return np.asarray(interest, np.float32)
 
     def factors_in(self, query: int, rows: npt.NDArray[np.integer]) -> Floats:

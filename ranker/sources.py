@@ -11,6 +11,7 @@ from scipy import sparse
 
 from encoders.interest import InterestModel
 from encoders.lexical import Words
+from encoders.newcomer_gain import DECAY
 from encoders.vectors import CatalogueVectors
 from ranker.alike import fit_alike
 from ranker.attributes import numbers
@@ -30,8 +31,6 @@ PERSONAL: Final = ("interest", "words", "together", "following", "factors", "cat
 
 SOURCES: Final = (*PERSONAL, *POPULAR_SHARES, "fresh")
 HISTORY_LENGTH: Final = 50
-DECAY: Final = 0.8
-"""Each older item of a user's history counts this much of the next newer one, in sums over the history."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +96,20 @@ class Sources:
             categories=catalogue.categories,
         )
         self.mean_vector = mean_vector
+        self._words_of = (np.zeros(0, np.int64), sparse.csr_matrix((item_words.shape[1], 0), dtype=np.float32))
 
     @cached_property
     def items_by_word(self) -> sparse.csr_matrix:
         """Return which items hold each word [n_words, n_items]; none for words so common that they tell nothing."""
         return rare_words(self.everything.words)
+
+    def by_words_of(self, rows: npt.NDArray[np.int64]) -> sparse.csr_matrix:
+        """Return which of some items hold each word [n_words, n]; kept for the next, who mostly asks of the same."""
+        known, by_word = self._words_of
+        if not np.array_equal(known, rows):
+            by_word = self.everything.words[rows].T.tocsr()
+            self._words_of = rows, by_word
+        return by_word
 
     @cached_property
     def coarse_vectors(self) -> CoarseVectors:
@@ -151,7 +159,7 @@ class Sources:
         """Look up each query's past and turn it into user vectors."""
         recent = history.recent(moments, HISTORY_LENGTH)
         users = self._users(recent)
-        past = history_weights(recent, len(self.catalogue), DECAY)
+        past = self.past(recent)
         return Situation(
             moments=moments,
             history=history,
@@ -166,10 +174,14 @@ class Sources:
             following=past @ self.following,
             vectors=self.everything.vectors,
             typical=users @ self.mean_vector[: users.shape[1]],
-            newcomers=self.interest.newcomers(users),
+            newcomers=self.interest.newcomers,
             item_factors=self.factors.items,
             new_from=np.minimum(moments.as_of, self.interest.trained_before),
         )
+
+    def past(self, recent: Recent) -> sparse.csr_matrix:
+        """Return how much each item of a query's past counts, in sums over the past [q, n_items]."""
+        return history_weights(recent, len(self.catalogue), DECAY)
 
     def given(self, rows: npt.NDArray[np.int32], texts: list[str], categories: list[tuple[str, ...]]) -> ItemSet:
         """Gather items by row; only those with row -1 are read from their text and category names."""

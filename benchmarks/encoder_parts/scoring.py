@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from benchmarks.encoder_parts.cases import Asked, Prepared
 from encoders.interest import InterestModel
 from encoders.lexical import Words
+from encoders.newcomer_gain import past_shares
 from encoders.sequences import microseconds
 from ingest import columns as c
 
@@ -72,12 +74,16 @@ def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
     model = InterestModel.load(folder)
     vectors = model.encode(texts)
     speaks = vectors.any(axis=1)
+    words = Words.fit_rows(texts)[1]
 
     def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
         users = _user_vectors(model, vectors, histories)
         out: Floats = users @ vectors.T
-        new = past.untouched(np.minimum(moments, model.trained_before)) & speaks
-        out += new * model.newcomers(users)[:, None]
+        if model.newcomers:
+            new = past.untouched(np.minimum(moments, model.trained_before)) & speaks
+            items = np.flatnonzero(new.any(axis=0))
+            shared = (_past(histories, len(texts), model.history) @ words @ words[items].T).toarray()
+            out[:, items] += new[:, items] * model.newcomers.of(users, shared)
         return out
 
     return score
@@ -156,9 +162,19 @@ def _user_vectors(model: InterestModel, vectors: Floats, histories: list[History
     return model.user_vectors(recent, weights, ages, mask)
 
 
-def _profile(words: Any, histories: list[History]) -> Floats:
-    from scipy.sparse import csr_matrix
+def _past(histories: list[History], n_items: int, length: int) -> csr_matrix:
+    """Return how much each item of the last events counts [q, n_items]; refusals are no part of a past."""
+    shares, items = [], []
+    for history in histories:
+        weights = history.weights[-length:]
+        liked = weights > 0
+        shares.append(past_shares(weights[None, liked], np.ones((1, liked.sum()), bool))[0])
+        items.append(history.items[-length:][liked])
+    ends = np.concatenate([[0], np.cumsum([len(some) for some in items])])
+    return csr_matrix((np.concatenate(shares), np.concatenate(items), ends), shape=(len(histories), n_items))
 
+
+def _profile(words: Any, histories: list[History]) -> Floats:
     last = [h.items[-_PROFILE_EVENTS:] for h in histories]
     rows = np.repeat(np.arange(len(last)), [len(items) for items in last])
     values = np.concatenate([_PROFILE_DECAY ** np.arange(len(items))[::-1] for items in last])

@@ -189,6 +189,8 @@ def test_items_that_training_has_not_met_gain_what_the_model_adds(shop, small, t
     for before, gained in gains.items():
         assert interest(newcomers=0.75, trained_before=before) - plain == pytest.approx(gained, abs=1e-5)
     assert interest("", newcomers=0.75)[2] == 0, "an item without text speaks for nothing"
+    by_words = interest(texts[0], newcomers={"always": 0.5, "words": 2.0}, trained_before=None) - interest(texts[0])
+    assert by_words == pytest.approx([0, 0, 2.5], abs=1e-5), "the user has taken the same words, and nothing else"
     config.pop("newcomers", None)
     assert np.array_equal(interest(), plain), "a model of before there was such an addition"
 

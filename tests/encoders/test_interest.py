@@ -125,10 +125,14 @@ def test_cut_texts_are_the_first_numbers_at_length_one(model):
 def test_newcomers_gain_what_training_found_but_not_from_users_without_events():
     tower, model = _tower_and_model()
     users = np.array([[1] * 12, [0] * 12], np.float32)
-    assert model.newcomers(users).tolist() == [0, 0]
+    shared = np.array([[0, 0.5], [0, 0.5]], np.float32)
+    assert not model.newcomers
+    assert not model.newcomers.of(users, shared).any()
     arrays = {name: value.numpy() for name, value in tower_arrays(tower).items()}
-    told = InterestModel(None, model.config | {"newcomers": 1.5}, arrays)
-    assert told.newcomers(users).tolist() == [1.5, 0]
+    told = InterestModel(None, model.config | {"newcomers": {"always": 1.5, "words": 4.0}}, arrays)
+    assert told.newcomers.of(users, shared).tolist() == [[1.5, 3.5], [0, 0]]
+    earlier = InterestModel(None, model.config | {"newcomers": 1.5}, arrays)
+    assert earlier.newcomers.of(users, shared).tolist() == [[1.5, 1.5], [0, 0]]
 
 
 def test_user_without_events_gets_zeros_beside_one_with():

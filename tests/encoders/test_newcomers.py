@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
-from encoders.measure import HeldOut, held_out, measure, rank_targets
-from encoders.newcomers import FEWEST_COLD, fit_newcomers, largest_within
+from encoders.measure import HeldOut, asked_interest, held_out, measure, shared_words, target_ranks
+from encoders.newcomer_gain import NO_GAIN, NewcomerGain
+from encoders.newcomers import FEWEST_COLD, TRIED, TargetRanks, fit_newcomers, may_gain, most_within
 from encoders.sequences import Sequences, Shown
 from encoders.tower import UserTower
 
@@ -52,41 +54,76 @@ def tower():
 
 
 VECTORS = torch.tensor([[1.0, 0, 0, 0], [0.9, 0.44, 0, 0], [0.8, 0.6, 0, 0], [0, 0, 1.0, 0]])
+SAME_WORDS = csr_matrix(np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32))
+"""The new item 2 has the words of item 0, which all have taken."""
+OTHER_WORDS = csr_matrix(np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.float32))
 
 
-def test_addition_lifts_only_what_nobody_has_touched(shop, asked, tower):
-    plain, lifted = rank_targets(shop, asked, VECTORS, tower, 4, newcomers=[0.0, 4.0])
-    # user @ item is 12 * cosine: item 1 at 10.8, item 2 at 9.6 and with four 13.6, item 3 at 0
-    assert plain[asked.cold].tolist() == [2] * 15
-    assert lifted[asked.cold].tolist() == [1] * 15
-    assert plain[~asked.cold].tolist() == [1] * 15
-    assert lifted[~asked.cold].tolist() == [2] * 15
+def test_gain_lifts_only_what_nobody_has_touched(shop, asked, tower):
+    """User @ item is 12 * cosine: item 1 at 10.8, item 2 at 9.6 and with four 13.6, item 3 at 0."""
+    for gain in (NewcomerGain(always=4), NewcomerGain(words=4)):
+        assert measure(shop, asked, VECTORS, tower, 4).cold_recall_at_10 == 1
+        plain = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS)
+        lifted = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain)
+        second = 1 / np.log2(3)
+        assert plain.ndcg_at_10 == lifted.ndcg_at_10 == pytest.approx((15 * 1 + 15 * second) / 30)
+        new = replace(
+            asked, **{name: getattr(asked, name)[asked.cold] for name in ("users", "times", "targets", "cold")}
+        )
+        assert measure(shop, new, VECTORS, tower, 4, words=SAME_WORDS).ndcg_at_10 == pytest.approx(second)
+        assert measure(shop, new, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain).ndcg_at_10 == 1
 
 
-def test_figures_are_measured_with_the_addition(shop, asked, tower):
-    with_it = measure(shop, asked, VECTORS, tower, 4, newcomers=4.0)
-    assert with_it is not None
-    assert with_it.ndcg_at_10 == pytest.approx((15 * 1 + 15 / np.log2(3)) / 30)
+@pytest.mark.parametrize(("words", "found"), [(SAME_WORDS, 1.0), (OTHER_WORDS, 1 / np.log2(3)), (None, 1 / np.log2(3))])
+def test_words_lift_what_has_words_of_the_past(shop, asked, tower, words, found):
+    new = replace(asked, **{name: getattr(asked, name)[asked.cold] for name in ("users", "times", "targets", "cold")})
+    gain = NewcomerGain(words=20)
+    assert measure(shop, new, VECTORS, tower, 4, words=words, newcomers=gain).ndcg_at_10 == pytest.approx(found)
 
 
-def test_all_is_added_that_costs_nothing(shop, asked, tower):
-    """Four items: everything is among the first ten, whatever is added."""
+def test_refusals_are_no_part_of_the_past(shop, asked):
+    weights = np.where(shop.items == 0, np.float32(-1), shop.weights)
+    every = slice(0, 30)
+    assert shared_words(shop, asked, every, 4, SAME_WORDS, np.array([2])).tolist() == [[1.0]] * 30
+    refused = replace(shop, weights=weights)
+    assert shared_words(refused, asked, every, 4, SAME_WORDS, np.array([2])).tolist() == [[0.0]] * 30
+
+
+def test_fit_ranks_as_measure_does(shop, asked, tower):
+    """What is chosen by the best others alone has the figures that ranking everything gives it."""
     some = replace(asked, cold=np.arange(30) < FEWEST_COLD)
-    assert fit_newcomers(shop, some, VECTORS, tower, 4, cost=0.0) == 4.0
-    assert fit_newcomers(shop, some, VECTORS, tower, 4, cost=-1.0) == 0.0
+    for gain in (NO_GAIN, NewcomerGain(always=4), NewcomerGain(words=20), NewcomerGain(always=-3, words=5)):
+        for part, _, interest in asked_interest(shop, some, VECTORS, tower, 4):
+            new = shop.first_touch() >= some.since
+            shared = torch.from_numpy(shared_words(shop, some, part, 4, SAME_WORDS, np.flatnonzero(new)))
+            ranks = TargetRanks(interest, some.targets[part], new, shared).with_gain(gain)
+            figures = measure(shop, some, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain)
+            assert (1 / np.log2(ranks + 1)).mean() == pytest.approx(figures.ndcg_at_10)
 
 
-def test_too_few_new_items_asked_for_add_nothing(shop, asked, tower):
-    few = replace(asked, cold=np.arange(30) < FEWEST_COLD - 1)
-    assert fit_newcomers(shop, few, VECTORS, tower, 4, cost=0.02) == 0.0
+def test_fit_finds_the_words_that_tell(shop, asked, tower):
+    """Item 2 is what half of the users take: only its words tell that they would."""
+    some = replace(asked, cold=np.arange(30) < FEWEST_COLD)
+    told = fit_newcomers(shop, some, VECTORS, tower, 4, SAME_WORDS, cost=1.0)
+    assert told.always + told.words >= 1.25
+    assert told == NewcomerGain(always=1.25)  # enough for the first place, and the least that is
 
 
-def test_cost_is_a_share_of_the_best_recall():
-    recalls = [0.100, 0.104, 0.102, 0.101]
-    assert largest_within(recalls, 0.02) == 0.5  # 0.104 * 0.98 = 0.10192
-    assert largest_within(recalls, 0.03) == 0.75  # 0.104 * 0.97 = 0.10088
-    assert largest_within(recalls, 0.0) == 0.25
-    assert largest_within([0.0, 0.0], 0.02) == 0.0
+def test_nothing_is_added_where_nothing_may_be_given_up_or_known(asked):
+    assert may_gain(replace(asked, cold=np.arange(30) < FEWEST_COLD), 0.0)
+    assert not may_gain(replace(asked, cold=np.arange(30) < FEWEST_COLD), -1.0)
+    assert not may_gain(replace(asked, cold=np.arange(30) < FEWEST_COLD - 1), 0.05)
+
+
+def test_cost_is_a_share_of_what_is_gained_without():
+    known, cold = np.full(len(TRIED), 10.0), np.zeros(len(TRIED))
+    one, ten = TRIED.index(NewcomerGain(always=1)), TRIED.index(NewcomerGain(words=10))
+    known[one], cold[one] = 9.5, 0.5
+    known[ten], cold[ten] = 8.0, 2.0
+    assert most_within(known, cold, 0.02) == NO_GAIN
+    assert most_within(known, cold, 0.03) == TRIED[one]  # 9.5 and half of 0.5
+    assert most_within(known, cold, 0.1) == TRIED[ten]  # 8 and half of 2
+    assert most_within(known, np.zeros(len(TRIED)), 1.0) == NO_GAIN
 
 
 def taken_later(shop, items):
@@ -106,8 +143,7 @@ def test_user_of_whom_nothing_is_known_finds_nothing_by_ties(shop, asked, tower)
     """Forty equal items: the middle of them, not the first."""
     data = taken_later(shop, range(40))
     asked = replace(asked, left_out=np.zeros(40, bool))
-    (ranks,) = rank_targets(data, asked, torch.zeros(40, 4), tower, 4, newcomers=[0.0])
-    assert set(ranks) == {1 + 38 // 2}  # itself, item 0 taken before, and 38 equals
+    assert ranks_of(data, asked, tower) == {1 + 38 // 2}  # itself, item 0 taken before, and 38 equals
 
 
 def test_as_many_unseen_items_are_left_out_as_came_in_the_window(shop):
@@ -127,5 +163,10 @@ def test_as_many_unseen_items_are_left_out_as_came_in_the_window(shop):
 def test_what_is_left_out_stands_in_nobodys_way(shop, asked, tower):
     data = taken_later(shop, range(40))
     some = replace(asked, left_out=np.arange(40) >= 9)
-    (ranks,) = rank_targets(data, some, torch.zeros(40, 4), tower, 4, newcomers=[0.0])
-    assert set(ranks) == {1 + 7 // 2}
+    assert ranks_of(data, some, tower) == {1 + 7 // 2}
+
+
+def ranks_of(data, asked, tower):
+    """Where the targets stand among items of which nothing can be said."""
+    found = asked_interest(data, asked, torch.zeros(40, 4), tower, 4)
+    return {rank for part, _, interest in found for rank in target_ranks(interest, asked.targets[part]).tolist()}

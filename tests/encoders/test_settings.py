@@ -1,7 +1,7 @@
 """Settings that change what is trained: repeating on all of the log, frozen text, smaller towers, cut vectors."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -17,14 +17,15 @@ from encoders.train import EncoderConfig, train
 def test_repeating_takes_epochs_and_addition_over_and_holds_nothing_out(shop, small, tmp_path):
     first = train(shop.folder, tmp_path / "first", small)
     card = json.loads((tmp_path / "first" / "card.json").read_text())
+    gain = {"always": 0.75, "words": 10.0}
     (tmp_path / "first" / "card.json").write_text(
-        json.dumps(card | {"newcomers": 0.75, "best_epoch": 1, "epochs": card["epochs"][:2]})
+        json.dumps(card | {"newcomers": gain, "best_epoch": 1, "epochs": card["epochs"][:2]})
     )
     again = train(shop.folder, tmp_path / "again", small, repeat_of=tmp_path / "first")
-    assert (len(again.epochs), again.best_epoch, again.newcomers) == (2, 2, 0.75)
+    assert (len(again.epochs), again.best_epoch, asdict(again.newcomers)) == (2, 2, gain)
     assert again.events > first.events
     assert again.tuned == first.tuned
-    assert json.loads((tmp_path / "again" / "config.json").read_text())["newcomers"] == 0.75
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["newcomers"] == gain
 
 
 def test_frozen_text_stays_as_it_was(shop, small, tmp_path):

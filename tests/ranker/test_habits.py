@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from encoders.newcomer_gain import NO_GAIN
 from ranker.habits import context, habits
 from ranker.history import History
 from ranker.moments import Moments
@@ -36,7 +37,7 @@ def situation(history: History, user: str, as_of: int) -> Situation:
         following=nothing,
         vectors=np.zeros((3, 2), np.float32),
         typical=np.zeros(1),
-        newcomers=np.zeros(1, np.float32),
+        newcomers=NO_GAIN,
         item_factors=np.zeros((3, 2)),
         new_from=moments.as_of,
     )

@@ -1,5 +1,7 @@
 """What nobody has touched gains what the encoder has learned to add for it, until the first interaction."""
 
+from dataclasses import asdict
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ from scipy import sparse
 
 from encoders.interest import InterestModel
 from encoders.lexical import Words
+from encoders.newcomer_gain import NewcomerGain
 from encoders.tower import UserTower, tower_arrays
 from encoders.vectors import CatalogueVectors, compressed, decompressed
 from ranker.factors import Factors
@@ -19,7 +22,11 @@ from ranker.sources import Sources
 from tests.ranker.conftest import DAY, catalogue, log
 
 DIM = 8
-ADDED = 1.5
+TEXTS = ["oak table", "oak chair", "oak chair"]
+GAIN = NewcomerGain(always=0.5, words=2.0)
+SIMILAR = float((Words.fit(TEXTS).matrix(TEXTS)[0] @ Words.fit(TEXTS).matrix(TEXTS)[2].T).toarray()[0, 0])
+"""How much of the past's words the twin has."""
+ADDED = 0.5 + 2.0 * SIMILAR
 ITEMS = catalogue("past", "touched", "twin")
 PAST, TOUCHED, TWIN = range(3)
 LOG = (("ann", "past", 1), ("bob", "touched", 2))
@@ -30,11 +37,10 @@ def sources_of(*, newcomer: bool = True) -> Sources:
     torch.manual_seed(0)
     tower = {name: value.numpy() for name, value in tower_arrays(UserTower(DIM, width=4, heads=2)).items()}
     config = {"dim": DIM, "kind": "static", "history": 4, "heads": 2, "layers": 2}
-    model = InterestModel(None, config | ({"newcomers": ADDED} if newcomer else {}), tower)
+    model = InterestModel(None, config | ({"newcomers": asdict(GAIN)} if newcomer else {}), tower)
     vectors = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
     vectors[TWIN] = vectors[TOUCHED]
-    texts = ["oak table", "pine chair", "pine chair"]
-    words, nothing = Words.fit(texts), sparse.csr_matrix((3, 3), dtype=np.float32)
+    words, nothing = Words.fit(TEXTS), sparse.csr_matrix((3, 3), dtype=np.float32)
     stored, scales = compressed(vectors, "float16")
     vectors, prints = decompressed(stored, scales), np.zeros((3, 16), np.uint8)
     model.encode = lambda asked: np.tile(vectors[TWIN], (len(asked), 1))
@@ -44,7 +50,7 @@ def sources_of(*, newcomer: bool = True) -> Sources:
         model,
         kept,
         words,
-        words.matrix(texts),
+        words.matrix(TEXTS),
         nothing,
         nothing,
         Factors(np.zeros((3, 2)), 1.0, 1.0),
@@ -58,7 +64,7 @@ def asked(history: History, *as_of: int) -> Moments:
 
 
 def interest_of(sources: Sources, situation: Situation) -> np.ndarray:
-    return interest_in_all(sources, situation.interest, situation.history, situation.moments)
+    return interest_in_all(sources, situation.interest, situation.words, situation.history, situation.moments)
 
 
 def test_untouched_twin_gains_exactly_what_training_found():
@@ -67,6 +73,24 @@ def test_untouched_twin_gains_exactly_what_training_found():
     interest = interest_of(sources, situation)[0]
     assert interest[TWIN] - interest[TOUCHED] == pytest.approx(ADDED, abs=1e-5)
     assert interest[TOUCHED] == pytest.approx(float(situation.interest[0] @ sources.everything.vectors[TOUCHED]))
+
+
+def test_untouched_item_without_words_of_the_past_gains_less():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(("ann", "past", 1), ("bob", "touched", 2)))
+    given = sources.given(np.full(2, -1, np.int32), ["oak chair", "pine chair"], [(), ()])
+    interest = sources.situation(history, asked(history, 3 * DAY)).interest_in(0, given, np.arange(2))
+    assert 0 < SIMILAR < 1
+    assert interest[0] - interest[1] == pytest.approx(2.0 * SIMILAR, abs=1e-5)  # the vectors are the same here
+
+
+def test_the_same_item_has_the_same_interest_alone_and_among_all():
+    sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
+    situation = sources.situation(history, asked(history, 3 * DAY, 4 * DAY))
+    for query in range(2):
+        alone = [situation.interest_in(query, sources.everything, np.array([row]))[0] for row in range(3)]
+        among = situation.interest_in(query, sources.everything, np.arange(3))
+        assert alone == among.tolist()
+        np.testing.assert_allclose(among, interest_of(sources, situation)[query], atol=1e-5)
 
 
 def test_fresh_speaks_of_the_same_interest():
@@ -115,9 +139,9 @@ def test_touch_in_the_session_counts_on_top_of_live_events():
 
 def test_item_outside_the_catalogue_is_untouched():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
-    given = sources.given(np.array([-1, TOUCHED, TWIN], np.int32), ["pine chair"] * 3, [()] * 3)
+    given = sources.given(np.array([-1, TOUCHED, TWIN], np.int32), ["oak chair"] * 3, [()] * 3)
     situation = sources.situation(history, asked(history, 3 * DAY))
-    interest = situation.interest_in(0, given.rows, given.vectors)
+    interest = situation.interest_in(0, given, np.arange(3))
     assert interest[0] == pytest.approx(interest[2], abs=1e-5)
     assert interest[0] != pytest.approx(interest[1], abs=1e-3)
 
@@ -133,7 +157,7 @@ def test_encoder_without_it_changes_nothing():
     situation = sources.situation(history, asked(history, 3 * DAY))
     interest = interest_of(sources, situation)
     np.testing.assert_array_equal(interest, situation.interest @ sources.everything.vectors.T)
-    assert sources.interest.newcomers(situation.interest).tolist() == [0.0]
+    assert not sources.interest.newcomers
 
 
 def test_user_without_events_gains_nothing():
