@@ -20,6 +20,8 @@ TRIED: Final = (10, 5, 4, 3, 2)
 """Every so many places one may be kept."""
 SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 """Of the users with a past, those may have more places who took the youngest items: so large a share of them."""
+NEARLY: Final = 0.95
+"""This share of the most fresh items found is as good as all of it: the last few cost more than the many before."""
 FEWEST: Final = 30
 """With fewer takings of fresh items than this in the later window nothing is known, and the setting stays."""
 _FRESH: Final = FEATURE_NAMES.index("rank_fresh")
@@ -57,10 +59,10 @@ class FreshPlaces:
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:
     """Return `every`, `often` and `newness` of what is chosen, and what each choice costs on the later window.
 
-    Tried are some numbers of places, for all users with a past and for those of them who took the youngest items. What
-    finds the most fresh items is taken, of that whose NDCG@10 stays within the share `fresh_cost` of that without any
-    place; among equals that of fewest places. Without gain there is `every` alone. `later` must hold all
-    candidates, not a sample.
+    Tried are some numbers of places, for all users with a past and for those of them who took the youngest items. Of
+    what stays within the share `fresh_cost` of the NDCG@10 without any place, and finds nearly as many fresh items as
+    the most that is found so, the least costly is taken; without gain there is `every` alone. `later` must hold
+    all candidates, not a sample.
     """
     stays: dict[str, Any] = {"every": rules.fresh_every, "tried": {}}
     if not rules.fresh_every or rules.fresh_cost <= 0 or later is None:
@@ -70,8 +72,9 @@ def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> d
         return stays
     newness = later.features[np.cumsum(later.groups) - 1, _NEWNESS]
     without = asked.measured(_alike(rules, 0))
-    chosen, best = stays, asked.measured(_alike(rules, rules.fresh_every))
-    tried = {"0": without, str(rules.fresh_every): best}
+    usual = asked.measured(_alike(rules, rules.fresh_every))
+    tried = {"0": without, str(rules.fresh_every): usual}
+    found: list[tuple[dict[str, float], dict[str, Any]]] = [(usual, stays)]
     known = newness[np.isfinite(newness)]
     for often in (every for every in TRIED if every < rules.fresh_every and len(known)):
         for share in reversed(SHARES):  # few places first
@@ -79,8 +82,11 @@ def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> d
             figures = asked.measured(FreshPlaces(every=rules.fresh_every, often=often, newness=limit))
             tried[f"{often} for {share:.0%}"] = figures
             cheap = figures["ndcg@10"] >= without["ndcg@10"] * (1 - rules.fresh_cost)
-            if cheap and figures["fresh_recall@10"] > best["fresh_recall@10"]:
-                chosen, best = {**stays, "often": often, "newness": limit}, figures
+            if cheap and figures["fresh_recall@10"] > usual["fresh_recall@10"]:
+                found.append((figures, {**stays, "often": often, "newness": limit}))
+    enough = NEARLY * max(figures["fresh_recall@10"] for figures, _ in found)
+    near = [one for one in found if one[0]["fresh_recall@10"] >= enough]
+    _, chosen = max(near, key=lambda one: (one[0]["ndcg@10"], one[0]["fresh_recall@10"]))
     return {**chosen, "tried": tried}
 
 

@@ -96,6 +96,20 @@ def test_places_go_to_those_who_take_young_items(monkeypatch):
     assert theirs["ndcg@10"] > all_users["ndcg@10"]
 
 
+@pytest.mark.parametrize(("more", "share"), [(1, 0.75), (3, 1.0)])
+def test_the_last_few_are_not_worth_their_price(monkeypatch, more, share):
+    """One in ten of those who take old items takes a new one, too: not enough for places in all their answers."""
+    monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
+    users = np.arange(N)
+    found = choose_places(
+        ByFeature(), second_new_taken((users < 30) | (users >= N - more)), RulesConfig(fresh_cost=0.5)
+    )
+    assert found["newness"] == pytest.approx(np.quantile(users, share), abs=1e-4)
+    dearer, cheaper = found["tried"]["5 for 100%"], found["tried"]["5 for 75%"]
+    assert dearer["fresh_recall@10"] > cheaper["fresh_recall@10"]
+    assert dearer["ndcg@10"] < cheaper["ndcg@10"]
+
+
 @pytest.mark.parametrize("rules", [RulesConfig(fresh_every=0), RulesConfig(fresh_cost=0.0)])
 def test_settings_can_forbid_the_choice(rules):
     later = asked(known_taken=0, fresh_taken=True)
