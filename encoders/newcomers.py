@@ -22,8 +22,6 @@ ALWAYS: Final = sorted((0.25 * step for step in range(-12, 17)), key=abs)
 """What is tried for any new item, in units of interest, the least first."""
 WORDS: Final = (0.0, 5.0, 10.0, 20.0)
 """What is tried for similarity of words, in units of interest."""
-COLD_COUNTS: Final = 0.5
-"""How much what is found of new items weighs against what is lost of the others."""
 TRIED: Final = [NewcomerGain(always=always, words=words) for words, always in product(WORDS, ALWAYS)]
 
 
@@ -42,7 +40,7 @@ def fit_newcomers(
     *,
     cost: float,
 ) -> NewcomerGain:
-    """Return what has the highest NDCG@10 of new items, of all that cost the rest no more than the share `cost`.
+    """Return what has the highest NDCG@10 of new items, of all that cost known ones no more than the share `cost`.
 
     Words of items that were taken have learned from it and those of new items have not, so that at equal liking a new
     item has the lower interest, and the `words` [n_items, n_words] as they stand tell better which of them is meant.
@@ -62,14 +60,13 @@ def fit_newcomers(
 
 
 def most_within(known: NDArray[np.float64], cold: NDArray[np.float64], cost: float) -> NewcomerGain:
-    """Return what of TRIED gains most by new items, at a cost of at most the share `cost`; the least of equals.
+    """Return what of TRIED gains most by new items while known ones lose at most the share `cost`; of equals the least.
 
-    `known` and `cold` are the discounted gains of held-out questions that known and new items answered. What new items
-    gain counts half against what the others lose, because a later window need not ask for as many.
+    `known` and `cold` are the discounted gains of held-out questions that known and new items answered, by what was
+    added. What new items gain does not make up for what known ones lose: a later window need not ask for as many.
     """
     nothing = TRIED.index(NO_GAIN)
-    worth = known + COLD_COUNTS * cold
-    cheap = worth >= worth[nothing] * (1 - cost)
+    cheap = known >= known[nothing] * (1 - cost)
     best = int(np.where(cheap, cold, -1).argmax())
     return TRIED[best] if cold[best] > cold[nothing] else NO_GAIN
 

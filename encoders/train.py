@@ -81,8 +81,8 @@ class EncoderConfig:
     """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
-    newcomer_cost: float = 0.05
-    """Share of NDCG@10 that may be given up to find items that nobody has touched; below 0 adds nothing to them."""
+    newcomer_cost: float = 0.08
+    """Share of known items' NDCG@10 that may be given up to find those nobody has touched; below 0 adds nothing."""
     read_kinds_and_ages: bool = True
     """Whether the tower reads what was done and when; without, it knows the order alone."""
     cut_dims: str = ""
