@@ -88,7 +88,7 @@ def _context(name: str, meaning: str, unit: str, as_of: str = REQUEST) -> Featur
 
 
 FEATURES: Final = (
-    _text("interest", "dot product of user and item by the tuned encoder"),
+    _text("interest", "dot product of user and item by the tuned encoder, and what it gives to new items"),
     _text("interest_gap", "interest minus the user's mean interest in the catalogue"),
     _text("words", "TF-IDF similarity of the item to the user's past, decayed", "cosine"),
     _similarity("similar_last", "text vectors of the item and the user's last item", speaks_for=True),
