@@ -53,6 +53,8 @@ class InterestModel:
         self.kind: str = config["kind"]
         self.history: int = config["history"]
         """How many of a user's latest events the tower was trained on; more than that is ignored."""
+        self.newcomers = NewcomerGain.read(config.get("newcomers"))
+        """What interest gains in an item that nobody had touched before `trained_before`."""
         self._tower = ServedTower(tower, config["heads"], config["layers"], config["history"])
         self._tokenizer: Tokenizer | None = None
         self._token_vectors: Floats | None = None
@@ -135,14 +137,6 @@ class InterestModel:
     def trained_before(self) -> int:
         """The moment (microseconds since 1970) from which on nothing was learned: items first touched later are new."""
         return int(self.config.get("trained_before") or np.iinfo(np.int64).max)
-
-    @property
-    def newcomers(self) -> NewcomerGain:
-        """What interest gains in an item that nobody had touched before `trained_before`.
-
-        Words of items that were taken have learned from it, those of new items have not: this makes the two comparable.
-        """
-        return NewcomerGain.read(self.config.get("newcomers"))
 
     def _encode_known(self, texts: Sequence[str]) -> Floats:
         """Take the vectors of texts that the folder has them of; encode the others."""

@@ -93,6 +93,14 @@ def test_the_same_item_has_the_same_interest_alone_and_among_all():
         np.testing.assert_allclose(among, interest_of(sources, situation)[query], atol=1e-5)
 
 
+def test_words_of_new_items_are_those_asked_for():
+    """Kept from one question to the next, but not for other items."""
+    sources = sources_of()
+    for rows in ([TWIN], [TWIN], [PAST, TWIN], [TOUCHED], []):
+        found = sources.by_words_of(np.array(rows, np.int64)).toarray()
+        np.testing.assert_array_equal(found, sources.everything.words.toarray()[rows].T)
+
+
 def test_fresh_speaks_of_the_same_interest():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     scores = score_all(sources, sources.situation(history, asked(history, 3 * DAY)))
