@@ -129,5 +129,4 @@ def _add_newcomers(
     new = first[None] >= np.minimum(moments.as_of, sources.interest.trained_before)[:, None]
     new &= sources.everything.speaks
     items = np.flatnonzero(new.any(axis=0))
-    shared = (words @ sources.by_words_of(items)).toarray()
-    interest[:, items] += new[:, items] * gain.of(users, shared)
+    interest[:, items] += new[:, items] * gain.of(users, sources.words_of(items).similarity(words))

@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 WEIGHTIEST: Final = 64
@@ -11,6 +12,27 @@ READ_AT_MOST: Final = 200_000
 """And by so many words that no more places are read, one for each item that has a word; by one word in any case."""
 _COMMON_SHARE: Final = 0.2
 _COMMON_FROM: Final = 1_000
+_DENSE_SHARE: Final = 0.1
+"""A word that a larger share of the items has is read in all of them: they are most of what there is to read."""
+
+
+class WordsOfItems:
+    """The words of some items, laid out to be compared with profiles: common words dense, the others by word."""
+
+    def __init__(self, words: sparse.csr_matrix) -> None:
+        """Take the items' words [n, n_words]."""
+        by_word = words.T.tocsr()
+        held = np.diff(by_word.indptr)
+        self._common = np.flatnonzero(held > _DENSE_SHARE * max(words.shape[0], 1))
+        self._dense = by_word[self._common].toarray()
+        kept = np.repeat(held <= _DENSE_SHARE * max(words.shape[0], 1), held)
+        ends = np.concatenate([[0], np.cumsum(kept)])[by_word.indptr]
+        self._rare = sparse.csr_matrix((by_word.data[kept], by_word.indices[kept], ends), shape=by_word.shape)
+
+    def similarity(self, profiles: sparse.csr_matrix) -> npt.NDArray[np.float32]:
+        """Return products of profiles [q, n_words] with the items [q, n]."""
+        common = profiles[:, self._common].toarray() @ self._dense
+        return np.asarray((profiles @ self._rare).toarray() + common, np.float32)
 
 
 def rare_words(words: sparse.csr_matrix) -> sparse.csr_matrix:

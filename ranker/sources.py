@@ -22,7 +22,7 @@ from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
 from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
-from ranker.shared_words import rare_words
+from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
 from ranker.timeline import POPULAR_SHARES, Floats
 
@@ -96,20 +96,20 @@ class Sources:
             categories=catalogue.categories,
         )
         self.mean_vector = mean_vector
-        self._words_of = (np.zeros(0, np.int64), sparse.csr_matrix((item_words.shape[1], 0), dtype=np.float32))
+        self._words_of = (np.zeros(0, np.int64), WordsOfItems(item_words[:0]))
 
     @cached_property
     def items_by_word(self) -> sparse.csr_matrix:
         """Return which items hold each word [n_words, n_items]; none for words so common that they tell nothing."""
         return rare_words(self.everything.words)
 
-    def by_words_of(self, rows: npt.NDArray[np.int64]) -> sparse.csr_matrix:
-        """Return which of some items hold each word [n_words, n]; kept for the next, who mostly asks of the same."""
-        known, by_word = self._words_of
+    def words_of(self, rows: npt.NDArray[np.int64]) -> WordsOfItems:
+        """Return the words of some items to be compared with; kept for the next, who mostly asks of the same."""
+        known, words = self._words_of
         if not np.array_equal(known, rows):
-            by_word = self.everything.words[rows].T.tocsr()
-            self._words_of = rows, by_word
-        return by_word
+            words = WordsOfItems(self.everything.words[rows])
+            self._words_of = rows, words
+        return words
 
     @cached_property
     def coarse_vectors(self) -> CoarseVectors:

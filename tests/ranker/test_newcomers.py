@@ -17,6 +17,7 @@ from ranker.factors import Factors
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.scores import interest_in_all, score_all
+from ranker.shared_words import WordsOfItems
 from ranker.situation import Situation
 from ranker.sources import Sources
 from tests.ranker.conftest import DAY, catalogue, log
@@ -97,8 +98,17 @@ def test_words_of_new_items_are_those_asked_for():
     """Kept from one question to the next, but not for other items."""
     sources = sources_of()
     for rows in ([TWIN], [TWIN], [PAST, TWIN], [TOUCHED], []):
-        found = sources.by_words_of(np.array(rows, np.int64)).toarray()
-        np.testing.assert_array_equal(found, sources.everything.words.toarray()[rows].T)
+        found = sources.words_of(np.array(rows, np.int64)).similarity(sources.everything.words[[PAST]])
+        wanted = sources.everything.words[[PAST]] @ sources.everything.words[rows].T
+        np.testing.assert_allclose(found, wanted.toarray(), atol=1e-6)
+
+
+def test_common_and_rare_words_count_alike():
+    """One word in all of thirty items, the others in one each."""
+    words = sparse.hstack([np.full((30, 1), 0.5), sparse.eye(30) * 0.25]).tocsr().astype(np.float32)
+    profiles = sparse.csr_matrix(np.random.default_rng(0).random((2, 31)), dtype=np.float32)
+    found = WordsOfItems(words).similarity(profiles)
+    np.testing.assert_allclose(found, (profiles @ words.T).toarray(), rtol=1e-6)
 
 
 def test_fresh_speaks_of_the_same_interest():
