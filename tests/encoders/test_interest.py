@@ -186,3 +186,13 @@ def test_load_of_a_damaged_folder_says_so(model, tmp_path):
         (tmp_path / file.name).write_bytes(file.read_bytes()[: 100 if file.name == "tower.npz" else None])
     with pytest.raises(ModelFolderError, match="wanted a complete encoder"):
         InterestModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("stored", [{"always": 1.0}, {"always": 1.0, "words": "many"}, "much"])
+def test_load_of_a_damaged_gain_says_so(model, tmp_path, stored):
+    for file in model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"newcomers": stored}))
+    with pytest.raises(ModelFolderError, match="wanted a complete encoder"):
+        InterestModel.load(tmp_path)

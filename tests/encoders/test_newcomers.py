@@ -62,7 +62,6 @@ OTHER_WORDS = csr_matrix(np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.float32))
 def test_gain_lifts_only_what_nobody_has_touched(shop, asked, tower):
     """User @ item is 12 * cosine: item 1 at 10.8, item 2 at 9.6 and with four 13.6, item 3 at 0."""
     for gain in (NewcomerGain(always=4), NewcomerGain(words=4)):
-        assert measure(shop, asked, VECTORS, tower, 4).cold_recall_at_10 == 1
         plain = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS)
         lifted = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain)
         second = 1 / np.log2(3)
@@ -101,12 +100,20 @@ def test_fit_ranks_as_measure_does(shop, asked, tower):
             assert (1 / np.log2(ranks + 1)).mean() == pytest.approx(figures.ndcg_at_10)
 
 
-def test_fit_finds_the_words_that_tell(shop, asked, tower):
-    """Item 2 is what half of the users take: only its words tell that they would."""
+def test_fit_adds_the_least_that_finds_all(shop, asked, tower):
+    """All have the same past: 1.25 for any new item is enough for the first place, and the least that is."""
     some = replace(asked, cold=np.arange(30) < FEWEST_COLD)
-    told = fit_newcomers(shop, some, VECTORS, tower, 4, SAME_WORDS, cost=1.0)
-    assert told.always + told.words >= 1.25
-    assert told == NewcomerGain(always=1.25)  # enough for the first place, and the least that is
+    assert fit_newcomers(shop, some, VECTORS, tower, 4, SAME_WORDS, cost=1.0) == NewcomerGain(always=1.25)
+
+
+def test_fit_finds_the_words_that_tell(shop, asked, tower):
+    """Who took item 0 takes the new item of its words, who took item 3 takes item 1: a number for all costs these."""
+    place = np.arange(len(shop.items))
+    told = replace(shop, items=np.where((place % 2 == 0) & (place >= 30), 3, shop.items))
+    alike = VECTORS.clone()
+    alike[3] = alike[0]
+    assert fit_newcomers(told, asked, alike, tower, 4, SAME_WORDS, cost=0.0) == NewcomerGain(words=5)
+    assert fit_newcomers(told, asked, alike, tower, 4, OTHER_WORDS, cost=0.0) == NO_GAIN
 
 
 def test_nothing_is_added_where_nothing_may_be_given_up_or_known(asked):
