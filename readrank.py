@@ -755,14 +755,15 @@ def _source_lines(sources: dict[str, Any], places: dict[str, Any], strangers: di
 
 def _places_line(places: dict[str, Any]) -> str:
     costs = "; ".join(
-        f"{f'1 in {every}' if every != '0' else 'none'}: {cost['ndcg@10']:.4f}, {cost['fresh_recall@10']:.4f}"
-        for every, cost in places["tried"].items()
+        f"{kept if kept != '0' else 'none'}: "
+        f"{cost['ndcg@10']:.4f}, {cost['known_ndcg@10']:.4f}, {cost['fresh_recall@10']:.4f}"
+        for kept, cost in places["tried"].items()
     )
-    chosen = f"1 in {places['every']}"
-    if "often" in places:
+    chosen = f"1 of {places['every']}"
+    if "kept" in places:
         days = math.expm1(places["newness"]) / 86_400
-        chosen += f", 1 in {places['often']} for users who take items up to {days:.3g} days after anyone first did"
-    return f"places for new items: {chosen} (NDCG@10, recall@10 of new items by places: {costs})"
+        chosen += f", {places['kept']} for users who take items up to {days:.3g} days after anyone first did"
+    return f"places for new items: {chosen} (NDCG@10, known items' part of it, new items' recall@10 by places: {costs})"
 
 
 def _settings_lines(trained: "Trained") -> Iterator[str]:

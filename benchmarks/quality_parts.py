@@ -54,9 +54,8 @@ def alone(ranker: Ranker, source: str) -> Ranker:
     one = copy(ranker)
     one._candidates = CandidatesConfig(**{field.name: K * (field.name == source) for field in fields(CandidatesConfig)})
     one._blend = Fusion()
-    no_places = RulesConfig(fresh_every=0)
-    one._arranger = Arranger(ranker.catalogue, ranker._sources.everything.vectors, no_places)
-    one._places = FreshPlaces.of(no_places, {})
+    one._arranger = Arranger(ranker.catalogue, ranker._sources.everything.vectors, RulesConfig(fresh_every=0))
+    one._places = FreshPlaces()
     return one
 
 

@@ -72,16 +72,16 @@ class Arranger:
         score: npt.NDArray[np.float64],
         allowed: npt.NDArray[np.bool_],
         wish: Wish,
-        fresh_every: npt.NDArray[np.integer] | None = None,
+        kept: npt.NDArray[np.integer] | None = None,
     ) -> Arranged:
         """Choose up to `wish.k` items for each query; `pairs` name catalogue rows, `allowed` is [q, n_items].
 
-        `fresh_every` is for each pair's query [n_pairs]; None: as the settings say.
+        `kept` of every `fresh_every` places go to new items, given with each pair of a query [n_pairs]; None: one.
         """
-        every = np.broadcast_to(self._rules.fresh_every if fresh_every is None else fresh_every, len(pairs))
+        kept = np.ones(len(pairs), np.int64) if kept is None else kept
         bounds = np.searchsorted(pairs.query, np.arange(len(allowed) + 1))
         parts = [
-            self._one(np.arange(bounds[n], bounds[n + 1]), pairs, score, allowed[n], wish, every)
+            self._one(np.arange(bounds[n], bounds[n + 1]), pairs, score, allowed[n], wish, kept)
             for n in range(len(allowed))
         ]
         if not parts:
@@ -103,10 +103,10 @@ class Arranger:
         score: npt.NDArray[np.float64],
         allowed: npt.NDArray[np.bool_],
         wish: Wish,
-        every: npt.NDArray[np.integer],
+        kept: npt.NDArray[np.integer],
     ) -> Arranged:
         order = own[np.lexsort((pairs.item[own], -score[own]))]
-        pair = self._chosen(order, pairs, score, wish, every)
+        pair = self._chosen(order, pairs, score, wish, kept)
         propensity, explored = np.ones(len(pair)), np.zeros(len(pair), bool)
         if wish.request_id is not None and self._rules.explore_share and len(pair) == wish.k:
             pair, propensity, explored = self._explored(order, pair, pairs, wish)
@@ -130,12 +130,12 @@ class Arranger:
         pairs: Candidates,
         score: npt.NDArray[np.float64],
         wish: Wish,
-        every: npt.NDArray[np.integer],
+        kept: npt.NDArray[np.integer],
     ) -> npt.NDArray[np.int64]:
         """Return the candidate pairs of the first places, `order` given best first: within all caps, never over one."""
         diversity = self._rules.diversity if wish.diversity is None else wish.diversity
         if not diversity and not self.caps:
-            return _with_new(order, pairs, wish.k, every)
+            return self._with_new(order, pairs, wish.k, kept)
         tally = self.caps.tally(wish.categories)
         first = np.empty(0, np.int64)
         if diversity:
@@ -148,11 +148,18 @@ class Arranger:
         ranked = np.concatenate([first, rest[tally.open[pairs.item[rest]]]])
         while True:
             # New items that each fit beside the others may not fit together.
-            placed = _with_new(ranked, pairs, wish.k, every)
+            placed = self._with_new(ranked, pairs, wish.k, kept)
             fits = self.caps.tally(wish.categories).pick(pairs.item[placed], wish.k)
             if len(fits) == len(placed):
                 return placed
             ranked = ranked[~np.isin(ranked, np.delete(placed, fits))]
+
+    def _with_new(
+        self, ranked: npt.NDArray[np.int64], pairs: Candidates, k: int, kept: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.int64]:
+        falling = -np.arange(len(ranked), dtype=np.float64)
+        order, _ = order_pairs(pairs.take(ranked), falling, k, self._rules.fresh_every, kept[ranked])
+        return ranked[order]
 
     def _explored(
         self, order: npt.NDArray[np.int64], placed: npt.NDArray[np.int64], pairs: Candidates, wish: Wish
@@ -207,11 +214,3 @@ _NOTHING = Arranged(
     propensity=np.empty(0),
     explored=np.empty(0, bool),
 )
-
-
-def _with_new(
-    ranked: npt.NDArray[np.int64], pairs: Candidates, k: int, every: npt.NDArray[np.integer]
-) -> npt.NDArray[np.int64]:
-    falling = -np.arange(len(ranked), dtype=np.float64)
-    order, _ = order_pairs(pairs.take(ranked), falling, k, every[ranked])
-    return ranked[order]

@@ -1,6 +1,6 @@
-"""How many places may new items have, and in whose answers? What a small share of a later window's NDCG@10 buys."""
+"""How many places may new items have, and in whose answers? What a share of the known ones' NDCG@10 buys."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Self
 
 import numpy as np
@@ -16,8 +16,6 @@ from ranker.sources import SOURCES
 from ranker.timeline import Floats
 
 K: Final = 10
-TRIED: Final = (10, 5, 4, 3, 2)
-"""Every so many places one may be kept."""
 SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 """Of the users with a past, those may have more places who took the youngest items: so large a share of them."""
 NEARLY: Final = 0.95
@@ -30,69 +28,59 @@ _NEWNESS: Final = FEATURE_NAMES.index("user_newness")
 
 @dataclass(frozen=True, kw_only=True)
 class FreshPlaces:
-    """Every how many places one is kept for a new item, by what the user is known to take."""
+    """How many of every `fresh_every` places are kept for new items, by what the user is known to take."""
 
-    every: int
-    """For everybody; 0: none."""
-    often: int
-    """For users who take young items."""
-    newness: float
+    kept: int = 1
+    """For users who take young items; everybody else has one."""
+    newness: float = -np.inf
     """Up to which `user_newness` that is."""
 
     @classmethod
     def of(cls, rules: RulesConfig, measured: dict[str, Any]) -> Self:
-        """Return what training chose, if the rules leave it a choice; else what they say."""
+        """Return what training chose, if the rules still leave it that choice; else one place for everybody."""
         chosen = measured.get("fresh_places", {})
-        often = chosen.get("often", rules.fresh_every)
-        free = rules.fresh_every and rules.fresh_cost > 0 and 0 < often < rules.fresh_every
-        return cls(
-            every=rules.fresh_every,
-            often=often if free else rules.fresh_every,
-            newness=chosen.get("newness", -np.inf),
-        )
+        if rules.fresh_cost <= 0 or chosen.get("every") != rules.fresh_every or "kept" not in chosen:
+            return cls()
+        return cls(kept=chosen["kept"], newness=chosen["newness"])
 
     def at(self, features: Floats) -> npt.NDArray[np.int64]:
         """Return it for each pair's user [n_pairs]; a user without a past has what everybody has."""
-        return np.where(features[:, _NEWNESS] <= self.newness, self.often, self.every)
+        return np.where(features[:, _NEWNESS] <= self.newness, self.kept, 1)
 
 
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:
-    """Return `every`, `often` and `newness` of what is chosen, and what each choice costs on the later window.
+    """Return `every`, and `kept` and `newness` of what is chosen, and what each choice costs on the later window.
 
-    Tried are some numbers of places, for all users with a past and for those of them who took the youngest items. Of
-    what stays within the share `fresh_cost` of the NDCG@10 without any place, and finds nearly as many fresh items as
-    the most that is found so, the least costly is taken; without gain there is `every` alone. `later` must hold
-    all candidates, not a sample.
+    Tried are two places of every `fresh_every` up to half of them, for all users with a past and for those of them who
+    took the youngest items. Of what leaves to known items all but the share `fresh_cost` of the NDCG@10 that they have
+    without any place, and finds nearly as many fresh items as the most that is found so, the least costly is taken;
+    without gain there is `every` alone. What is found of new items does not make up for what is lost of known ones:
+    in answers of later days it does so less than in this window. `later` must hold all candidates, not a sample.
     """
-    stays: dict[str, Any] = {"every": rules.fresh_every, "tried": {}}
-    if not rules.fresh_every or rules.fresh_cost <= 0 or later is None:
+    every = rules.fresh_every
+    stays: dict[str, Any] = {"every": every, "tried": {}}
+    if not every or rules.fresh_cost <= 0 or later is None:
         return stays
     asked = _Asked(later, blend.score(later.features))
     if asked.n_fresh_taken < FEWEST:
         return stays
     newness = later.features[np.cumsum(later.groups) - 1, _NEWNESS]
-    without = asked.measured(_alike(rules, 0))
-    usual = asked.measured(_alike(rules, rules.fresh_every))
-    tried = {"0": without, str(rules.fresh_every): usual}
+    without, usual = asked.measured(0, FreshPlaces()), asked.measured(every, FreshPlaces())
+    tried = {"0": without, "1": usual}
     found: list[tuple[dict[str, float], dict[str, Any]]] = [(usual, stays)]
     known = newness[np.isfinite(newness)]
-    for often in (every for every in TRIED if every < rules.fresh_every and len(known)):
+    for kept in range(2, every // 2 + 1) if len(known) else ():
         for share in reversed(SHARES):  # few places first
             limit = float(np.quantile(known, share))
-            figures = asked.measured(FreshPlaces(every=rules.fresh_every, often=often, newness=limit))
-            tried[f"{often} for {share:.0%}"] = figures
-            cheap = figures["ndcg@10"] >= without["ndcg@10"] * (1 - rules.fresh_cost)
+            figures = asked.measured(every, FreshPlaces(kept=kept, newness=limit))
+            tried[f"{kept} for {share:.0%}"] = figures
+            cheap = figures["known_ndcg@10"] >= without["known_ndcg@10"] * (1 - rules.fresh_cost)
             if cheap and figures["fresh_recall@10"] > usual["fresh_recall@10"]:
-                found.append((figures, {**stays, "often": often, "newness": limit}))
+                found.append((figures, {**stays, "kept": kept, "newness": limit}))
     enough = NEARLY * max(figures["fresh_recall@10"] for figures, _ in found)
     near = [one for one in found if one[0]["fresh_recall@10"] >= enough]
-    _, chosen = max(near, key=lambda one: (one[0]["ndcg@10"], one[0]["fresh_recall@10"]))
+    _, chosen = max(near, key=lambda one: (one[0]["known_ndcg@10"], one[0]["fresh_recall@10"]))
     return {**chosen, "tried": tried}
-
-
-def _alike(rules: RulesConfig, every: int) -> FreshPlaces:
-    """Return the same for everybody."""
-    return FreshPlaces.of(replace(rules, fresh_every=every), {})
 
 
 class _Asked:
@@ -112,13 +100,16 @@ class _Asked:
         ranks[:, SOURCES.index("fresh")] = self._features[:, _FRESH]
         self._pairs = Candidates(query=query[kept], item=np.arange(len(kept), dtype=np.int32), ranks=ranks)
 
-    def measured(self, places: FreshPlaces) -> dict[str, float]:
-        """Return NDCG@10, and recall@10 of fresh items."""
-        chosen, rank = order_pairs(self._pairs, self._score, K, places.at(self._features))
-        gained = np.bincount(self._pairs.query[chosen], self._taken[chosen] / np.log2(rank + 1), len(self._best))
-        found = int((self._taken & self._fresh)[chosen].sum())
+    def measured(self, every: int, places: FreshPlaces) -> dict[str, float]:
+        """Return NDCG@10, the part of it that known items have, and recall@10 of fresh ones."""
+        chosen, rank = order_pairs(self._pairs, self._score, K, every, places.at(self._features))
+        query, gain = self._pairs.query[chosen], self._taken[chosen] / np.log2(rank + 1)
+        fresh = self._fresh[chosen]
+        whole, of_known = (np.bincount(query, gains, len(self._best)) / self._best for gains in (gain, gain * ~fresh))
+        found = int((self._taken[chosen] & fresh).sum())
         return {
-            "ndcg@10": round(float((gained / self._best).mean()), 4),
+            "ndcg@10": round(float(whole.mean()), 4),
+            "known_ndcg@10": round(float(of_known.mean()), 4),
             "fresh_recall@10": round(found / max(self.n_fresh_taken, 1), 4),
         }
 

@@ -76,7 +76,7 @@ class Ranker:
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
         self._strangers_by = strangers_by
-        self._places = places or FreshPlaces.of(rules, {})
+        self._places = places or FreshPlaces()
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -1,4 +1,4 @@
-"""Places for new items are bought with NDCG@10 of a later window, and no dearer than allowed."""
+"""Places for new items are bought with what known ones have on a later window, and no dearer than allowed."""
 
 import json
 import shutil
@@ -54,58 +54,64 @@ def test_places_cost_what_they_push_down():
     """With one place in ten the new item stands tenth; what stood at rank 10 before falls out of the list."""
     found = choose_places(ByFeature(), asked(known_taken=9, fresh_taken=True), RulesConfig())["tried"]
     ideal = 1 / np.log2(2) + 1 / np.log2(3)
-    assert found["0"] == {"ndcg@10": pytest.approx(1 / np.log2(11) / ideal, abs=1e-4), "fresh_recall@10": 0.0}
-    assert found["10"] == {"ndcg@10": pytest.approx(1 / np.log2(11) / ideal, abs=1e-4), "fresh_recall@10": 1.0}
+    tenth = pytest.approx(1 / np.log2(11) / ideal, abs=1e-4)
+    assert found["0"] == {"ndcg@10": tenth, "known_ndcg@10": tenth, "fresh_recall@10": 0.0}
+    assert found["1"] == {"ndcg@10": tenth, "known_ndcg@10": 0.0, "fresh_recall@10": 1.0}
 
 
 def test_more_places_only_where_they_find_more():
     """One place finds all there is to find: a second one is not kept, though it costs nothing."""
     found = choose_places(ByFeature(), asked(known_taken=0, fresh_taken=True), RulesConfig())
-    assert "often" not in found
-    assert found["tried"]["5 for 100%"]["fresh_recall@10"] == found["tried"]["10"]["fresh_recall@10"] == 1
+    assert "kept" not in found
+    assert found["tried"]["2 for 100%"]["fresh_recall@10"] == found["tried"]["1"]["fresh_recall@10"] == 1
 
 
 def second_new_taken(users: npt.NDArray[np.bool_]) -> Examples:
-    """What is taken: the known item at rank 9, and by some users the second new item, which a second place finds."""
+    """What is taken: the known items at rank 1 and 9, and by some users the second new item.
+
+    Two places of ten put it at rank 10, and push out the known one that stood at rank 9.
+    """
     later = asked(known_taken=8, fresh_taken=False)
-    later.labels[(np.tile(np.arange(15), N) == 13) & np.repeat(users, 15)] = 1
+    place = np.tile(np.arange(15), N)
+    later.labels[place == 0] = 1
+    later.labels[(place == 13) & np.repeat(users, 15)] = 1
     return later
 
 
-def test_too_dear_places_are_not_kept(monkeypatch):
-    """A second place finds the second new item at rank 10 and pushes out the known one that stood at rank 9."""
-    monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
+def test_too_dear_places_are_not_kept():
+    """What the new items add does not make up for what the known ones lose, nor is it counted against it."""
     later = second_new_taken(np.ones(N, bool))
-    cost = 1 - np.log2(10) / np.log2(11)
-    assert "often" not in choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost / 4 - 0.001))
+    cost = 1 / np.log2(10) / (1 + 1 / np.log2(10))
+    for_a_quarter = cost / 4 - 0.001
+    assert "kept" not in choose_places(ByFeature(), later, RulesConfig(fresh_cost=for_a_quarter))
     found = choose_places(ByFeature(), later, RulesConfig(fresh_cost=cost + 0.001))
-    assert (found["every"], found["often"], found["newness"]) == (10, 5, N - 1)
-    assert found["tried"]["10"]["fresh_recall@10"] == 0
-    assert found["tried"]["5 for 100%"]["fresh_recall@10"] == 1
+    assert (found["every"], found["kept"], found["newness"]) == (10, 2, N - 1)
+    assert found["tried"]["1"]["fresh_recall@10"] == 0
+    assert found["tried"]["2 for 100%"]["fresh_recall@10"] == 1
+    net_cost = 1 - found["tried"]["2 for 25%"]["ndcg@10"] / found["tried"]["0"]["ndcg@10"]
+    assert net_cost < for_a_quarter
 
 
-def test_places_go_to_those_who_take_young_items(monkeypatch):
+def test_places_go_to_those_who_take_young_items():
     """Three quarters take new items: a second place in their answers finds all of them, without cost to the others."""
-    monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
     later = second_new_taken(np.arange(N) < 30)
     found = choose_places(ByFeature(), later, RulesConfig(fresh_cost=0.5))
-    assert found["often"] == 5
+    assert found["kept"] == 2
     assert 29 <= found["newness"] < 30
-    all_users, theirs = found["tried"]["5 for 100%"], found["tried"]["5 for 75%"]
+    all_users, theirs = found["tried"]["2 for 100%"], found["tried"]["2 for 75%"]
     assert theirs["fresh_recall@10"] == all_users["fresh_recall@10"] == 1
     assert theirs["ndcg@10"] > all_users["ndcg@10"]
 
 
 @pytest.mark.parametrize(("more", "share"), [(1, 0.75), (3, 1.0)])
-def test_the_last_few_are_not_worth_their_price(monkeypatch, more, share):
+def test_the_last_few_are_not_worth_their_price(more, share):
     """One in ten of those who take old items takes a new one, too: not enough for places in all their answers."""
-    monkeypatch.setattr("ranker.fresh_places.TRIED", (10, 5))
     users = np.arange(N)
     found = choose_places(
         ByFeature(), second_new_taken((users < 30) | (users >= N - more)), RulesConfig(fresh_cost=0.5)
     )
     assert found["newness"] == pytest.approx(np.quantile(users, share), abs=1e-4)
-    dearer, cheaper = found["tried"]["5 for 100%"], found["tried"]["5 for 75%"]
+    dearer, cheaper = found["tried"]["2 for 100%"], found["tried"]["2 for 75%"]
     assert dearer["fresh_recall@10"] > cheaper["fresh_recall@10"]
     assert dearer["ndcg@10"] < cheaper["ndcg@10"]
 
@@ -114,8 +120,8 @@ def test_the_last_few_are_not_worth_their_price(monkeypatch, more, share):
 def test_settings_can_forbid_the_choice(rules):
     later = asked(known_taken=0, fresh_taken=True)
     assert choose_places(ByFeature(), later, rules) == {"every": rules.fresh_every, "tried": {}}
-    kept = FreshPlaces.of(rules, {"fresh_places": {"often": 2, "newness": 9.0}})
-    assert kept.at(later.features).tolist() == [rules.fresh_every] * N * 15
+    chosen = {"every": rules.fresh_every, "kept": 2, "newness": 9.0}
+    assert rules.fresh_every == 0 or FreshPlaces.of(rules, {"fresh_places": chosen}) == FreshPlaces()
 
 
 def test_too_few_takings_choose_nothing():
@@ -127,19 +133,29 @@ def test_too_few_takings_choose_nothing():
 def test_bundle_serves_with_the_places_chosen():
     users = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
     users[:2, NEWNESS] = 1, 3  # the third has no past
-    chosen = {"fresh_places": {"often": 3, "newness": 2.0}}
-    assert FreshPlaces.of(RulesConfig(), chosen).at(users).tolist() == [3, 10, 10]
-    assert FreshPlaces.of(RulesConfig(fresh_every=2), chosen).at(users).tolist() == [2, 2, 2]
-    assert FreshPlaces.of(RulesConfig(), {}).at(users).tolist() == [10, 10, 10]
+    chosen = {"fresh_places": {"every": 10, "kept": 3, "newness": 2.0}}
+    assert FreshPlaces.of(RulesConfig(), chosen).at(users).tolist() == [3, 1, 1]
+    assert FreshPlaces.of(RulesConfig(), {}).at(users).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rules", [RulesConfig(fresh_every=2), RulesConfig(fresh_cost=0.0)])
+def test_places_chosen_under_other_settings_are_not_served(rules):
+    chosen = {"fresh_places": {"every": 10, "kept": 3, "newness": 2.0}}
+    assert FreshPlaces.of(rules, chosen) == FreshPlaces()
+
+
+def test_places_of_an_earlier_release_are_not_served():
+    """It said after how many places one was kept, not how many of ten."""
+    assert FreshPlaces.of(RulesConfig(), {"fresh_places": {"every": 10, "often": 3, "newness": 2.0}}) == FreshPlaces()
 
 
 def test_loaded_bundle_keeps_the_places_of_its_manifest(shop, tmp_path):
     folder = tmp_path / "bundle"
     shutil.copytree(live_folder(shop.bundles_path), folder)
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["measured"]["fresh_places"] = {"every": 10, "often": 2, "newness": 5.5}
+    manifest["measured"]["fresh_places"] = {"every": 10, "kept": 4, "newness": 5.5}
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    assert Ranker.load(folder)._places == FreshPlaces(every=10, often=2, newness=5.5)
+    assert Ranker.load(folder)._places == FreshPlaces(kept=4, newness=5.5)
 
 
 def test_answers_hold_more_new_items_only_for_users_of_little_newness(ranker):
@@ -148,7 +164,7 @@ def test_answers_hold_more_new_items_only_for_users_of_little_newness(ranker):
     new = {}
     for newness in (-np.inf, np.inf):
         shop = copy(ranker)
-        shop._places = FreshPlaces(every=10, often=2, newness=newness)
+        shop._places = FreshPlaces(kept=5, newness=newness)
         answer = shop.recommend(query).items
         new[newness] = sum("fresh" in item.sources for item in answer)
         batch = shop.recommend_batch(pl.DataFrame({"query_id": ["q"], "user_id": [query.user_id]}), 10)
