@@ -19,7 +19,7 @@ class RulesConfig:
     """Whether items that the user already took may be recommended again."""
     fresh_every: int = 10
     """Of every so many places at least one goes to an item that hardly anyone has touched; 0 keeps no place."""
-    fresh_cost: float = 0.05
+    fresh_cost: float = 0.08
     """Share of known items' NDCG@10 that places for such items may cost: training keeps more of them, up to half, for
     users who take new items or for all, as long as known ones lose no more on a later window; 0 keeps one."""
     price_attribute: str = "price"
