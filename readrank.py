@@ -4,7 +4,6 @@ import errno
 import importlib
 import json
 import logging
-import math
 import shutil
 import sys
 import traceback
@@ -22,17 +21,10 @@ from ingest.presets import PRESETS
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from ingest.erase import Forgotten
-    from ingest.load_reading import LoadReport
     from ingest.progress import Progress
     from ingest.retention import Retained
-    from ingest.verify_erasure import Searched
     from ingest.workspace import Workspace
     from offline_eval.evaluate import Evaluation
-    from ranker.rank import Ranker
-    from ranker.refresh import Changes
-    from ranker.train import Trained
-    from ranker.tune import Best, Tuning
 
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
@@ -158,6 +150,7 @@ def ingest(
     from ingest.publish import publishing
     from ingest.quality import QualityConfig
     from ingest.replay import replay_rejected
+    from ingest.spoken import load_lines, retention_lines
     from ingest.store import Store
 
     if bool(files) == replay:
@@ -186,7 +179,7 @@ def ingest(
                     users=pseudonyms.column if pseudonyms else None,
                     progress=progress,
                 )
-            results, lines = [asdict(report) for report in reports], [*_load_lines(reports)]
+            results, lines = [asdict(report) for report in reports], [*load_lines(reports)]
             if space.outbox_path.exists():
                 with Outbox.open(space.outbox_path) as outbox:
                     drained = outbox.drain(store)
@@ -198,7 +191,7 @@ def ingest(
         retained = _apply_retention(space)
         if retained:
             results.append({"path": str(space.root), "retention": asdict(retained)})
-        _print_result(results, "\n".join([*lines, *_retention_lines(retained)]))
+        _print_result(results, "\n".join([*lines, *retention_lines(retained)]))
 
 
 @app.command()
@@ -249,7 +242,9 @@ def train(
 ) -> None:
     """Tune the encoder, train the ranker and write a new bundle under bundles/."""
     from ingest.publish import publishing
+    from ingest.spoken import retention_lines
     from ranker import bundle
+    from ranker.spoken import training_lines
     from ranker.train import TrainConfig
     from ranker.train import train as train_bundle
 
@@ -281,7 +276,7 @@ def train(
                 "tuned": trained.tuned and asdict(trained.tuned),
                 "retention": asdict(retained),
             },
-            "\n".join([*_training_lines(trained, promote), *_retention_lines(retained)]),
+            "\n".join([*training_lines(trained, promote), *retention_lines(retained)]),
         )
 
 
@@ -305,6 +300,7 @@ def tune(
     shown to be better are its settings left in tuned.toml. What readrank.toml sets under [blend] is kept.
     """
     from ingest.publish import publishing
+    from ranker.spoken import tuning_lines
     from ranker.train import TrainConfig
     from ranker.tune import TuneConfig
     from ranker.tune import tune as tune_blend
@@ -322,7 +318,7 @@ def tune(
             timeout=timeout,
             progress=progress,
         )
-    _print_result(asdict(tuning), "\n".join(_tuning_lines(tuning)))
+    _print_result(asdict(tuning), "\n".join(tuning_lines(tuning)))
 
 
 @app.command()
@@ -341,8 +337,10 @@ def refresh(
     """
     from ingest.bundle_folders import LIVE, named
     from ingest.publish import publishing
+    from ingest.spoken import retention_lines
     from ranker import bundle
     from ranker.refresh import refresh as refresh_bundle
+    from ranker.spoken import refresh_lines
 
     space = _workspace()
     with publishing(space):
@@ -360,7 +358,7 @@ def refresh(
                 "changes": asdict(changes),
                 "retention": asdict(retained),
             },
-            "\n".join([*_refresh_lines(folder, changes, live), *_retention_lines(retained)]),
+            "\n".join([*refresh_lines(folder, changes, live), *retention_lines(retained)]),
         )
 
 
@@ -478,6 +476,7 @@ def forget(
     from ingest.erase import person_of
     from ingest.moments import utc_now
     from ingest.retention import RetentionConfig
+    from ingest.spoken import erasure_lines, search_lines
     from ingest.verify_erasure import search
 
     space = _workspace()
@@ -487,13 +486,13 @@ def forget(
         forgotten = None if verify else forget_person(space, person, config, progress=progress)
         searched = search(space, person, config, utc_now(), progress=progress)
     if forgotten is None:
-        _print_result({"clean": searched.clean, **asdict(searched)}, "\n".join(_search_lines(searched)))
+        _print_result({"clean": searched.clean, **asdict(searched)}, "\n".join(search_lines(searched)))
         if not searched.clean:
             raise typer.Exit(FAILED)
         return
     _print_result(
         {**asdict(forgotten), "remains": {"clean": searched.clean, **asdict(searched)}},
-        "\n".join([*_erasure_lines(forgotten), *_search_lines(searched)]),
+        "\n".join([*erasure_lines(forgotten), *search_lines(searched)]),
     )
 
 
@@ -556,6 +555,7 @@ def demo(
     """Walk the whole way once: simulate a shop, ingest, train, evaluate, serve, ask, stop."""
     from datetime import UTC, datetime, timedelta
 
+    from api.try_out import answers_in_words
     from ingest.errors import InputFileError
     from offline_eval.simulate import SimulationConfig, simulate
 
@@ -580,7 +580,8 @@ def demo(
         if status != DONE:
             raise SystemExit(status)
     _say("5/5  start the service and ask it for a customer it knows and for one it has never seen")
-    _ask_service(shop)
+    for line in answers_in_words(shop):
+        _say(line)
     _say(f"\nThe shop stays in {shop}: look around with `readrank serve --workspace {shop}` and open its page.")
 
 
@@ -649,192 +650,11 @@ def _is_disk_full(error: BaseException) -> bool:
     return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in str(error)
 
 
-def _load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
-    for report in reports:
-        if report.table is None:
-            yield f"{report.path}: nothing to load (empty, or passed over by the preset)"
-            continue
-        yield (
-            f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
-            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected"
-            + "".join(f"; attention: {finding.message}" for finding in report.findings if finding.raised)
-        )
-        for code, n_rows in report.reasons.items():
-            yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"
-        for kind, n_rows in report.unknown_kinds.items():
-            yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
-        if report.without_text:
-            yield f"  {report.without_text:,} items have neither title, description nor categories"
-
-
 def _apply_retention(space: "Workspace") -> "Retained":
     from ingest.moments import utc_now
     from ingest.retention import RetentionConfig, retain
 
     return retain(space, space.section("retention", RetentionConfig), utc_now())
-
-
-def _retention_lines(retained: "Retained") -> Iterator[str]:
-    for place, n_rows in retained.rows.items():
-        yield f"retention removed {n_rows:,} rows of {place}"
-    for version in retained.bundles:
-        yield f"retention removed bundle {version}"
-
-
-def _erasure_lines(forgotten: "Forgotten") -> Iterator[str]:
-    if forgotten.receipt_id is None:
-        yield "nothing was held under that id; check its spelling"
-        return
-    if forgotten.completed:
-        yield "completed an erasure that had been broken off"
-    for place, n_rows in forgotten.rows.items():
-        yield f"removed {n_rows:,} rows of {place}"
-    yield f"receipt {forgotten.receipt_id}"
-
-
-def _search_lines(searched: "Searched") -> Iterator[str]:
-    from ingest.mentions import HOW_IT_DECIDES
-
-    for title, places in (
-        ("still named in", searched.found),
-        ("not searched", searched.unsearched),
-        ("look yourself", searched.doubtful),
-    ):
-        for place in places:
-            yield f"{title}: {place.place}: {place.count:,}" + (f" ({place.note})" if place.note else "")
-    for bundle in searched.expected:
-        due = f"gone by {bundle.gone_by:%Y-%m-%d}" if bundle.gone_by else "no setting removes it"
-        yield (
-            f"bundle {bundle.version} was trained with that person: {due}"
-            + (", once another one serves: run `readrank train`" if bundle.live else "")
-        )
-    if searched.clean:
-        yield f"nothing found in {searched.files:,} files" + (" but these bundles" if searched.expected else "")
-    yield f"  ({HOW_IT_DECIDES})"
-
-
-def _training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
-    measured = trained.measured
-    encoder, blend = measured["encoder"], measured["blend"]
-    if n_changed := measured["catalogue"]["changed_later"]:
-        yield f"{n_changed:,} items have changed at or after the cutoff: trained on what the catalogue said before it"
-    if encoder["tuned_recall@10"] is not None:
-        yield (
-            f"encoder {encoder['kind']} from {encoder['base']}: recall@10 of held-out next items "
-            f"{encoder['untuned_recall@10']:.4f} untuned -> {encoder['tuned_recall@10']:.4f} tuned; "
-            f"NDCG@10 {encoder['untuned_ndcg@10']:.4f} -> {encoder['tuned_ndcg@10']:.4f}"
-        )
-    else:
-        yield f"encoder {encoder['kind']} from {encoder['base']}: not measured, the log is too short to hold a part out"
-    if blend["learned"]:
-        yield (
-            f"blend of {blend['trees']} trees: NDCG@10 {blend['valid_ndcg@10']:.4f} on later queries, over candidates "
-            f"that hold {blend['candidate_recall']:.1%} of what followed"
-        )
-    else:
-        yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
-    yield from _source_lines(measured["sources"], measured["fresh_places"], measured["strangers"])
-    yield from _settings_lines(trained)
-    for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
-        yield from _reliability_lines(title, part.get("calibration"))
-    yield _serves(trained.folder, promoted)
-
-
-def _source_lines(sources: dict[str, Any], places: dict[str, Any], strangers: dict[str, Any]) -> Iterator[str]:
-    if sources and sources["taken"]:
-        recall = ", ".join(f"{name} {share:.3f}" for name, share in sources["recall@500"].items())
-        yield f"recall@500 of the sources: {recall}; proposed together {sources['union']:.3f}"
-        if idle := sources["adds_nothing"]:
-            yield f"found nothing that no other source found: {', '.join(idle)}"
-    if places.get("tried"):
-        yield _places_line(places)
-    if tried := strangers.get("tried"):
-        orders = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
-        yield f"users without a past see the order of: {strangers['by']} (NDCG@10 by order: {orders})"
-
-
-def _places_line(places: dict[str, Any]) -> str:
-    costs = "; ".join(
-        f"{kept if kept != '0' else 'none'}: "
-        f"{cost['ndcg@10']:.4f}, {cost['known_ndcg@10']:.4f}, {cost['fresh_recall@10']:.4f}"
-        for kept, cost in places["tried"].items()
-    )
-    chosen = f"1 of {places['every']}"
-    if "kept" in places:
-        days = math.expm1(places["newness"]) / 86_400
-        chosen += f", {places['kept']} for users who take items up to {days:.3g} days after anyone first did"
-    return f"places for new items: {chosen} (NDCG@10, known items' part of it, new items' recall@10 by places: {costs})"
-
-
-def _settings_lines(trained: "Trained") -> Iterator[str]:
-    if found := trained.tuned:
-        yield (
-            f"settings from tuned.toml: {_spoken_settings(found.settings) or 'none, readrank.toml has others'}; "
-            f"NDCG@10 {found.value:.4f} on the judge window, defaults {found.defaults:.4f}, "
-            f"difference within [{found.low:+.4f}, {found.high:+.4f}]"
-        )
-    if left := trained.not_used:
-        yield f"tuned.toml is not used: it was found with what lies before {left.until}, later than --until"
-
-
-def _reliability_lines(title: str, measured: dict[str, Any] | None) -> Iterator[str]:
-    """Draw what was said and what happened, bin by bin."""
-    if measured is None:
-        return
-    if not measured["learned"]:
-        yield f"probability of being {title}: not learned: {measured['why']}"
-        return
-    yield (
-        f"probability of being {title}: calibration error {measured['error']:.5f} at a base rate of "
-        f"{measured['base_rate']:.5f} ({measured['uncalibrated_error']:.5f} uncalibrated); log loss for each taken "
-        f"{measured['log_loss']:.3f} ({measured['base_log_loss']:.3f} of the base rate)"
-    )
-    yield "  " + "  ".join(["predicted", " observed", f"{'candidates':>11}"])
-    for part in measured["bins"]:
-        yield f"  {part['predicted']:>9.5f}  {part['observed']:>9.5f}  {part['n']:>11,}"
-
-
-def _tuning_lines(tuning: "Tuning") -> Iterator[str]:
-    yield _best_line("recommendations", tuning.recommend)
-    if tuning.given:
-        yield _best_line("given items", tuning.given)
-    yield tuning.why
-    if tuning.settings:
-        yield f"tuned.toml for `readrank train`: {_spoken_settings(tuning.settings)}"
-
-
-def _best_line(title: str, best: "Best") -> str:
-    judged = best.judged
-    return (
-        f"{title}: {best.trials} trials, {best.pruned} pruned; best is {best.trial}: {_spoken_settings(best.settings)}"
-        f"\n  NDCG@10 on the judge window, {judged.queries:,} queries: {judged.value:.4f}, defaults "
-        f"{judged.baseline:.4f}; difference {judged.value - judged.baseline:+.4f} "
-        f"[{judged.low:+.4f}, {judged.high:+.4f}]"
-    )
-
-
-def _spoken_settings(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {value:.4g}" for name, value in settings.items())
-
-
-def _refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator[str]:
-    if changes:
-        yield (
-            f"{changes.new:,} items new, {changes.changed:,} changed, {changes.removed:,} gone: "
-            f"{changes.encoded:,} texts encoded, every other vector taken over from {changes.source}"
-        )
-        if changes.rules:
-            yield "[rules] are those of readrank.toml now"
-        if changes.users_left_out:
-            yield f"the past of {changes.users_left_out:,} users whom the store no longer knows is left out"
-    else:
-        yield f"nothing has changed since {changes.source} was written: no new bundle"
-    yield _serves(folder, promoted)
-
-
-def _serves(folder: Path, promoted: bool) -> str:
-    told = " serves now" if promoted else f"; let it serve with `readrank promote {folder.name}`"
-    return f"bundle {folder}{told}"
 
 
 def _evaluation_lines(evaluation: "Evaluation") -> Iterator[str]:
@@ -869,37 +689,6 @@ def _evaluation_lines(evaluation: "Evaluation") -> Iterator[str]:
 def _say(line: str) -> None:
     if line:
         print(line, flush=True)
-
-
-def _ask_service(shop: Path) -> None:
-    from api.try_out import ask, running_service
-    from ranker.bundle import live_folder
-    from ranker.rank import Ranker
-
-    ranker = Ranker.load(live_folder(shop / "bundles"))
-    known = max(ranker.history.user_ids[:200], key=lambda user: len(_titles_of(ranker, user)))
-    print(f"\n{known} took last: " + "; ".join(_titles_of(ranker, known)[-3:]))
-    with running_service(shop) as url:
-        for title, user in ((f"recommended to {known}", known), ("recommended to somebody brand-new", "brand-new")):
-            answer = ask(f"{url}/v1/recommendations", {"user_id": user, "k": 5, "explain": True})
-            print(f"\n{title}:")
-            for item in answer["items"]:
-                print(f"  {item['rank']}. {ranker.title(item['item_id'])}")
-                print(f"     {_spoken_reasons(ranker, item['reasons'])}")
-    print("\nservice stopped")
-
-
-def _titles_of(ranker: "Ranker", user: str) -> list[str]:
-    return [ranker.title(item_id) for item_id in ranker.last_items(user, 10)]
-
-
-def _spoken_reasons(ranker: "Ranker", reasons: list[dict[str, Any]]) -> str:
-    spoken = [
-        f"{reason['family']} {reason['weight']:+.2f}"
-        + (f" (because of {ranker.title(reason['because'])})" if reason.get("because") else "")
-        for reason in reasons
-    ]
-    return "why: " + ", ".join(spoken)
 
 
 @contextmanager

@@ -10,9 +10,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from api.errors import ServiceError
+
+if TYPE_CHECKING:
+    from ranker.rank import Ranker
 
 READY_SECONDS = 60
 STOP_SECONDS = 20
@@ -55,6 +58,37 @@ def ask(url: str, question: dict[str, Any] | None = None) -> Any:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def answers_in_words(workspace: Path) -> Iterator[str]:
+    """Yield what the service answers to a user it knows and to one it has never seen, as lines; it runs meanwhile."""
+    from ranker.bundle import live_folder
+    from ranker.rank import Ranker
+
+    ranker = Ranker.load(live_folder(workspace / "bundles"))
+    known = max(ranker.history.user_ids[:200], key=lambda user: len(_titles_of(ranker, user)))
+    yield f"\n{known} took last: " + "; ".join(_titles_of(ranker, known)[-3:])
+    with running_service(workspace) as url:
+        for title, user in ((f"recommended to {known}", known), ("recommended to somebody brand-new", "brand-new")):
+            answer = ask(f"{url}/v1/recommendations", {"user_id": user, "k": 5, "explain": True})
+            yield f"\n{title}:"
+            for item in answer["items"]:
+                yield f"  {item['rank']}. {ranker.title(item['item_id'])}"
+                yield f"     {_spoken_reasons(ranker, item['reasons'])}"
+    yield "\nservice stopped"
+
+
+def _titles_of(ranker: "Ranker", user: str) -> list[str]:
+    return [ranker.title(item_id) for item_id in ranker.last_items(user, 10)]
+
+
+def _spoken_reasons(ranker: "Ranker", reasons: list[dict[str, Any]]) -> str:
+    spoken = [
+        f"{reason['family']} {reason['weight']:+.2f}"
+        + (f" (because of {ranker.title(reason['because'])})" if reason.get("because") else "")
+        for reason in reasons
+    ]
+    return "why: " + ", ".join(spoken)
 
 
 def _wait_until_ready(url: str) -> None:

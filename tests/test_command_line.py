@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import readrank
+from ranker.spoken import source_lines
 
 ROOT = Path(__file__).parents[1]
 LOG = """user_id,item_id,occurred_at,kind
@@ -213,9 +214,13 @@ def test_ingest_replays_rejected_rows_and_tells_what_is_unusual(tmp_path, capsys
 
 def test_places_are_told_with_whose_they_are():
     """Half a day, as the log of its seconds."""
-    tried = {"0": {"ndcg@10": 0.2, "fresh_recall@10": 0.1}, "5 for 25%": {"ndcg@10": 0.19, "fresh_recall@10": 0.3}}
-    chosen = {"every": 10, "often": 5, "newness": math.log1p(43_200), "tried": tried}
-    line = readrank._places_line(chosen)
-    assert "1 in 10, 1 in 5 for users who take items up to 0.5 days after anyone first did" in line
-    assert "none: 0.2000, 0.1000; 1 in 5 for 25%: 0.1900, 0.3000" in line
-    assert readrank._places_line({"every": 10, "tried": tried}).startswith("places for new items: 1 in 10 (NDCG@10")
+    tried = {
+        "0": {"ndcg@10": 0.2, "known_ndcg@10": 0.18, "fresh_recall@10": 0.1},
+        "2 for 25%": {"ndcg@10": 0.19, "known_ndcg@10": 0.15, "fresh_recall@10": 0.3},
+    }
+    chosen = {"every": 10, "kept": 2, "newness": math.log1p(43_200), "tried": tried}
+    (line,) = source_lines({}, chosen, {})
+    assert "1 of 10, 2 for users who take items up to 0.5 days after anyone first did" in line
+    assert "none: 0.2000, 0.1800, 0.1000; 2 for 25%: 0.1900, 0.1500, 0.3000" in line
+    (line,) = source_lines({}, {"every": 10, "tried": tried}, {})
+    assert line.startswith("places for new items: 1 of 10 (NDCG@10")

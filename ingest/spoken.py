@@ -1,0 +1,71 @@
+"""What does a person read after a load, a removal or a search for what is left of somebody?"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ingest.mentions import HOW_IT_DECIDES
+
+if TYPE_CHECKING:
+    from ingest.erase import Forgotten
+    from ingest.load_reading import LoadReport
+    from ingest.retention import Retained
+    from ingest.verify_erasure import Searched
+
+
+def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
+    """Tell what became of each file, and what the person may want to look at."""
+    for report in reports:
+        if report.table is None:
+            yield f"{report.path}: nothing to load (empty, or passed over by the preset)"
+            continue
+        yield (
+            f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
+            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected"
+            + "".join(f"; attention: {finding.message}" for finding in report.findings if finding.raised)
+        )
+        for code, n_rows in report.reasons.items():
+            yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"
+        for kind, n_rows in report.unknown_kinds.items():
+            yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
+        if report.without_text:
+            yield f"  {report.without_text:,} items have neither title, description nor categories"
+
+
+def retention_lines(retained: "Retained") -> Iterator[str]:
+    """Tell what was too old and is gone."""
+    for place, n_rows in retained.rows.items():
+        yield f"retention removed {n_rows:,} rows of {place}"
+    for version in retained.bundles:
+        yield f"retention removed bundle {version}"
+
+
+def erasure_lines(forgotten: "Forgotten") -> Iterator[str]:
+    """Tell what was removed of a person."""
+    if forgotten.receipt_id is None:
+        yield "nothing was held under that id; check its spelling"
+        return
+    if forgotten.completed:
+        yield "completed an erasure that had been broken off"
+    for place, n_rows in forgotten.rows.items():
+        yield f"removed {n_rows:,} rows of {place}"
+    yield f"receipt {forgotten.receipt_id}"
+
+
+def search_lines(searched: "Searched") -> Iterator[str]:
+    """Tell where a person is still named, and which bundles still know of them."""
+    for title, places in (
+        ("still named in", searched.found),
+        ("not searched", searched.unsearched),
+        ("look yourself", searched.doubtful),
+    ):
+        for place in places:
+            yield f"{title}: {place.place}: {place.count:,}" + (f" ({place.note})" if place.note else "")
+    for bundle in searched.expected:
+        due = f"gone by {bundle.gone_by:%Y-%m-%d}" if bundle.gone_by else "no setting removes it"
+        yield (
+            f"bundle {bundle.version} was trained with that person: {due}"
+            + (", once another one serves: run `readrank train`" if bundle.live else "")
+        )
+    if searched.clean:
+        yield f"nothing found in {searched.files:,} files" + (" but these bundles" if searched.expected else "")
+    yield f"  ({HOW_IT_DECIDES})"
