@@ -16,6 +16,8 @@ from ranker.sources import SOURCES
 from ranker.timeline import Floats
 
 K: Final = 10
+TRIED: Final = (2, 3, 4, 5)
+"""So many of every `fresh_every` places may be kept, as far as half of them goes."""
 SHARES: Final = (1.0, 0.75, 0.5, 0.25)
 """Of the users with a past, those may have more places who took the youngest items: so large a share of them."""
 NEARLY: Final = 0.95
@@ -51,11 +53,11 @@ class FreshPlaces:
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:
     """Return `every`, and `kept` and `newness` of what is chosen, and what each choice costs on the later window.
 
-    Tried are two places of every `fresh_every` up to half of them, for all users with a past and for those of them who
-    took the youngest items. Of what leaves to known items all but the share `fresh_cost` of the NDCG@10 that they have
-    without any place, and finds nearly as many fresh items as the most that is found so, the least costly is taken;
-    without gain there is `every` alone. What is found of new items does not make up for what is lost of known ones:
-    in answers of later days it does so less than in this window. `later` must hold all candidates, not a sample.
+    Tried are some numbers of places, for all users with a past and for those of them who took the youngest items. Of
+    what leaves to known items all but the share `fresh_cost` of the NDCG@10 that they have without any place, and finds
+    nearly as many fresh items as the most that is found so, the least costly is taken; without gain there is `every`
+    alone. What is found of new items does not make up for what is lost of known ones: in answers of later days it does
+    so less than in this window. `later` must hold all candidates, not a sample.
     """
     every = rules.fresh_every
     stays: dict[str, Any] = {"every": every, "tried": {}}
@@ -69,7 +71,7 @@ def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> d
     tried = {"0": without, "1": usual}
     found: list[tuple[dict[str, float], dict[str, Any]]] = [(usual, stays)]
     known = newness[np.isfinite(newness)]
-    for kept in range(2, every // 2 + 1) if len(known) else ():
+    for kept in (number for number in TRIED if number <= every // 2 and len(known)):
         for share in reversed(SHARES):  # few places first
             limit = float(np.quantile(known, share))
             figures = asked.measured(every, FreshPlaces(kept=kept, newness=limit))

@@ -37,9 +37,11 @@ class RulesConfig:
     """Such an item is drawn, all alike, from so many candidates that stand next below the answer."""
 
     def __post_init__(self) -> None:
-        for name in ("diversity", "explore_share"):
+        for name in ("diversity", "explore_share", "fresh_cost"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}: wanted a number from 0 to 1, got {getattr(self, name)}")
+        if self.fresh_every < 0:
+            raise ValueError(f"fresh_every: wanted at least 0, got {self.fresh_every}; 0 keeps no place")
         if self.explore_top < 1:
             raise ValueError(f"explore_top: wanted at least 1, got {self.explore_top}; explore_share = 0 switches off")
         for name, limit in self.caps.items():
