@@ -1,5 +1,6 @@
 """Which items share most words with a user's past? Found by the words that weigh most, not by reading every item."""
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -31,8 +32,11 @@ class WordsOfItems:
 
     def similarity(self, profiles: sparse.csr_matrix) -> npt.NDArray[np.float32]:
         """Return products of profiles [q, n_words] with the items [q, n]."""
-        common = profiles[:, self._common].toarray() @ self._dense
-        return np.asarray((profiles @ self._rare).toarray() + common, np.float32)
+        out = np.asarray(profiles[:, self._common].toarray() @ self._dense, np.float32)
+        # One profile after another: SciPy's product of two sparse matrices takes twice as long.
+        for query, (start, end) in enumerate(pairwise(profiles.indptr.tolist())):
+            out[query] += self._rare[profiles.indices[start:end]].T @ profiles.data[start:end]
+        return out
 
 
 def rare_words(words: sparse.csr_matrix) -> sparse.csr_matrix:
