@@ -1,0 +1,15 @@
+from api.try_out import answers_in_words
+
+
+def test_answers_are_put_into_words_for_a_known_and_an_unknown_user(workspace):
+    lines = [line.strip() for line in answers_in_words(workspace.root)]
+    known, _, titles = lines[0].partition(" took last: ")
+    assert known.startswith("u")
+    assert titles
+    assert [line for line in lines if line.endswith(":")] == [
+        f"recommended to {known}:",
+        "recommended to somebody brand-new:",
+    ]
+    assert [line[:2] for line in lines if line[:1].isdigit()] == [f"{place}." for place in range(1, 6)] * 2
+    assert sum(line.startswith("why: ") for line in lines) == 10
+    assert lines[-1] == "service stopped"
