@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ingest.progress import Progress
     from ingest.retention import Retained
     from ingest.workspace import Workspace
-    from offline_eval.evaluate import Evaluation
 
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
@@ -425,6 +424,7 @@ def evaluate(
     from offline_eval.evaluate import check_protocols
     from offline_eval.evaluate import evaluate as run_evaluation
     from offline_eval.report import as_json as report_values
+    from offline_eval.spoken import evaluation_lines
 
     space = _workspace()
     with publishing(space):
@@ -437,10 +437,11 @@ def evaluate(
                 bundle=space.bundles_path / bundle if bundle else None,
                 progress=progress,
             )
+        width = None if sys.stdout.isatty() else 150
         places = {"page": str(evaluation.page), "data": str(evaluation.data), "run_ids": evaluation.run_ids}
         _print_result(
             {**report_values(evaluation.facts, evaluation.metrics), **places},
-            "\n".join(_evaluation_lines(evaluation)) if not _options.as_json else "",
+            "\n".join(evaluation_lines(evaluation, width)) if not _options.as_json else "",
         )
 
 
@@ -655,35 +656,6 @@ def _apply_retention(space: "Workspace") -> "Retained":
     from ingest.retention import RetentionConfig, retain
 
     return retain(space, space.section("retention", RetentionConfig), utc_now())
-
-
-def _evaluation_lines(evaluation: "Evaluation") -> Iterator[str]:
-    """Draw one table a protocol: every segment, ours beside the baselines."""
-    import polars as pl
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Table
-
-    from offline_eval.report import printed
-
-    facts = evaluation.facts
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    for protocol, counts in facts.counts.items():
-        headings, sections = printed(evaluation.metrics.filter(pl.col("protocol") == protocol), facts.ours)
-        title = (
-            f"{protocol}: {counts['queries']:,} queries from {facts.cutoff:%Y-%m-%d %H:%M} on; * best, [95 % interval]"
-        )
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        for number, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=True)
-        for lines in sections:
-            for line in lines:
-                table.add_row(*(cell.replace("[", "\\[") for cell in line), style="bold" if facts.ours in line else "")
-            table.add_section()
-        with console.capture() as drawn:
-            console.print(table)
-        yield drawn.get()
-    yield f"report {evaluation.page}"
 
 
 def _say(line: str) -> None:
