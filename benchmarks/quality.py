@@ -32,9 +32,9 @@ class Case:
     name: str
     data: str
     arguments: tuple[str, ...] = ()
-    peer: float
-    """Best peer's figure on exactly this case."""
-    bar: float
+    peer: float | None = None
+    """Best peer's figure on exactly this case; None where none has been measured."""
+    bar: float | None = None
     ranking: bool = False
     """True for a ranking of given items, judged by AUC; else NDCG@10."""
 
@@ -56,6 +56,7 @@ CASES = (
         bar=round(0.0485 * 1.6, 4),
     ),
     Case(name="mind_ctr_lite", data="mind_ctr_lite", peer=0.632, bar=0.68, ranking=True),
+    Case(name="deskdrop_events_only", data="deskdrop_events_only", arguments=("--protocol", "replay")),
 )
 COLD_ITEMS_PEER = {"amazon_beauty": 0.0112, "online_retail_2y": 0.0599, "movielens_small": 0.0440}
 
@@ -197,9 +198,10 @@ def _table(results: list[dict[str, Any]]) -> Table:
         else:
             measure, ours = "NDCG@10", f"{judged['all']['ndcg@10']:.4f}"
             warm, cold = (f"{judged.get(s, {}).get('ndcg@10', '')}" for s in ("warm users", "cold users"))
-            items = f"{judged['cold items']['recall@10']} ({COLD_ITEMS_PEER[result['case']]})"
+            items = f"{judged['cold items']['recall@10']} ({COLD_ITEMS_PEER.get(result['case'], '-')})"
         spent, peak = sum(result["seconds"].values()), max(result["peak_mib"].values())
-        row = (result["case"], measure, ours, str(result["peer"]), str(result["bar"]), warm, cold, items)
+        peer, bar = ("-" if figure is None else str(figure) for figure in (result["peer"], result["bar"]))
+        row = (result["case"], measure, ours, peer, bar, warm, cold, items)
         table.add_row(*row, f"{spent:.0f}", str(peak))
     return table
 

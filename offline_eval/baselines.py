@@ -189,12 +189,9 @@ def text_interest(popular: Baseline, bundle: Path) -> Baseline:
     """Let a bundle's tuned text encoder recommend by itself, on the same ground as the baseline `popular`."""
     ground = popular.ground
     sources = Sources.load(bundle, ground.catalogue)
-    vectors = sources.everything.vectors
 
     def scores(moments: Moments, recent: Recent) -> Floats:
-        users = sources.interest.user_vectors(vectors[recent.items], recent.weights, recent.ages, recent.mask)
-        words = sources.past(recent) @ sources.everything.words
-        return interest_in_all(sources, users, words, ground.history, moments)
+        return interest_in_all(sources, sources.situation(ground.history, moments))
 
     return Baseline(ground, popular.popular, scores)
 

@@ -1,8 +1,8 @@
 """Which items are worth ranking for a query? The best of every source, in one list."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ class CandidatesConfig:
     evergreen: int = 60
     """Most taken of all time."""
     fresh: int = 60
-    """Nearest by interest among items hardly anyone has touched."""
+    """Nearest by interest among items hardly anyone has touched; without texts those first touched most lately."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def propose(
     `scores` are those of `score_all`, where they are known already.
 
     Personal sources propose nothing to a user without history, and no source proposes an item it scores 0 or less,
-    interest and fresh aside, whose scores have no natural zero.
+    interest and fresh aside, whose scores have no natural zero: by interest nothing is proposed that no text speaks of.
     """
     scores = scores or score_all(sources, situation)
     warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
@@ -127,13 +127,13 @@ class _Look:
         self.query = query
         self.allowed = allowed
 
-    def best(self, name: str, size: int) -> tuple[Places, Floats]:
+    def best(self, name: str, size: int) -> tuple[Places, npt.NDArray[np.floating[Any]]]:
         """Return the `size` best places of a source or some more, in no order, and their scores."""
         if name in POPULAR_SHARES:
             return self._by_popularity(name, size)
         if name in {"together", "following"}:
             return self._by_few(name, size)
-        ways = {
+        ways: dict[str, Callable[[int], tuple[Places, npt.NDArray[np.floating[Any]]]]] = {
             "interest": self._by_interest,
             "fresh": self._by_freshness,
             "words": self._by_words,
@@ -149,12 +149,17 @@ class _Look:
     def _by_interest(self, size: int) -> tuple[Places, Floats]:
         return self._nearest(self.allowed, size)
 
-    def _by_freshness(self, size: int) -> tuple[Places, Floats]:
-        return self._nearest(self.allowed & self._hour.fresh, size)
+    def _by_freshness(self, size: int) -> tuple[Places, npt.NDArray[np.floating[Any]]]:
+        if self.scores.near[self.query].any():
+            return self._nearest(self.allowed & self._hour.fresh, size)
+        newest = np.where(self.allowed, self.scores.of("fresh", self.query), -np.inf)
+        top = best(newest, size)
+        return top, newest[top]
 
     def _nearest(self, among: npt.NDArray[np.bool_], size: int) -> tuple[Places, Floats]:
         slack = 2 * float(self.scores.interest_off[self.query])  # one may be too high, the other too low
-        top = best(np.where(among, self.scores.interest[self.query], -np.inf), size, slack)
+        near = among & self.scores.near[self.query]
+        top = best(np.where(near, self.scores.interest[self.query], -np.inf), size, slack)
         return top, self.situation.interest_in(self.query, self.items, top)
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:

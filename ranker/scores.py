@@ -6,15 +6,14 @@ Sums over all items are in single precision, whose last digits depend on what el
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
 from ranker.coarse import CoarseVectors
-from ranker.history import History
-from ranker.moments import Moments
+from ranker.counter import Times
 from ranker.shared_words import weightiest
 from ranker.situation import Situation
 from ranker.sources import Sources
@@ -46,17 +45,32 @@ class Scores:
     hours: list[Hour]
     hour: npt.NDArray[np.int64]
     """Each query's place among the hours."""
+    near: npt.NDArray[np.bool_]
+    """Whether interest tells anything [q, n_items]: there are words of the user's past, and of the item."""
+    first: Times
+    """When anybody first touched each item, in microseconds [n_items]; the largest int64 where nobody has."""
+    as_of: Times
+    """The moment of each query, in microseconds [q]."""
 
-    def of(self, name: str, query: int) -> Floats:
-        """Return what one source says of all items to one query [n_items]; `fresh` is -inf for what is not."""
+    def of(self, name: str, query: int) -> npt.NDArray[np.floating[Any]]:
+        """Return what one source says of all items to one query [n_items]; -inf where interest tells nothing."""
         if name in POPULAR_SHARES:
             return self.hours[int(self.hour[query])].counts[name]
         if name in self.few:
             return dense_row(self.few[name], query)
-        if name != "fresh":
-            found: Floats = getattr(self, name)[query]
-            return found
-        return np.where(self.hours[int(self.hour[query])].fresh, self.interest[query], np.float32(-np.inf))
+        if name == "fresh":
+            return self._fresh(query)
+        if name == "interest":
+            return np.where(self.near[query], self.interest[query], np.float32(-np.inf))
+        found: Floats = getattr(self, name)[query]
+        return found
+
+    def _fresh(self, query: int) -> npt.NDArray[np.floating[Any]]:
+        """Return the interest in what hardly anyone has touched; if none is told, when it was first touched."""
+        fresh = self.hours[int(self.hour[query])].fresh
+        if self.near[query].any():
+            return np.where(fresh & self.near[query], self.interest[query], np.float32(-np.inf))
+        return np.where(fresh & (self.first < self.as_of[query]), self.first, -np.inf)
 
 
 def score_all(sources: Sources, situation: Situation) -> Scores:
@@ -77,6 +91,9 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         few={"together": situation.together, "following": situation.following},
         hours=hours,
         hour=hour,
+        near=np.asarray(situation.interest.any(axis=1))[:, None] & items.speaks,
+        first=situation.history.first_touches(len(items)),
+        as_of=situation.moments.as_of,
     )
 
 
@@ -90,7 +107,7 @@ def _about_words(sources: Sources, situation: Situation) -> Floats:
 
 def _about_interest(sources: Sources, situation: Situation) -> tuple[Floats, Floats]:
     interest, off = _about(sources.coarse_vectors, situation.interest, sources.everything.vectors)
-    _add_newcomers(sources, interest, situation.interest, situation.words, situation.history, situation.moments)
+    _add_newcomers(sources, interest, situation)
     return interest, off + np.float32(EDGE * sources.interest.newcomers.words)
 
 
@@ -106,27 +123,22 @@ def _about(coarse: CoarseVectors, users: Floats, items: Floats) -> tuple[Floats,
     return about[None], np.array([most], np.float32)
 
 
-def interest_in_all(
-    sources: Sources, users: Floats, words: sparse.csr_matrix, history: History, moments: Moments
-) -> Floats:
+def interest_in_all(sources: Sources, situation: Situation) -> Floats:
     """Return each user's interest in each item of the catalogue at the query's moment [q, n_items].
 
-    `users` are vectors [q, d], `words` those of their pasts, weighted [q, n_words]. Items that nobody had touched
-    strictly before the moment gain what the encoder has learned to add for newcomers.
+    Items that nobody had touched strictly before the moment gain what the encoder has learned to add for newcomers.
     """
-    interest: Floats = users @ sources.everything.vectors.T
-    _add_newcomers(sources, interest, users, words, history, moments)
+    interest: Floats = situation.interest @ sources.everything.vectors.T
+    _add_newcomers(sources, interest, situation)
     return interest
 
 
-def _add_newcomers(
-    sources: Sources, interest: Floats, users: Floats, words: sparse.csr_matrix, history: History, moments: Moments
-) -> None:
-    gain = sources.interest.newcomers
+def _add_newcomers(sources: Sources, interest: Floats, situation: Situation) -> None:
+    gain = situation.newcomers
     if not gain:
         return
-    first = history.first_touches(len(sources.catalogue))
-    new = first[None] >= np.minimum(moments.as_of, sources.interest.trained_before)[:, None]
+    new = situation.history.first_touches(len(sources.catalogue))[None] >= situation.new_from[:, None]
     new &= sources.everything.speaks
     items = np.flatnonzero(new.any(axis=0))
-    interest[:, items] += new[:, items] * gain.of(users, sources.words_of(items).similarity(words))
+    shared = sources.words_of(items).similarity(situation.words)
+    interest[:, items] += new[:, items] * gain.of(situation.interest, shared)

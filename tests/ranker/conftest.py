@@ -1,15 +1,24 @@
 import copy
 import json
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
+from scipy import sparse
 
+from encoders.interest import InterestModel
+from encoders.lexical import Words
+from encoders.tower import UserTower, tower_arrays
+from encoders.vectors import CatalogueVectors, compressed
 from ingest import columns as c
 from ranker.catalogue import Catalogue
+from ranker.factors import Factors
 from ranker.history import History
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig
+from ranker.sources import Sources
 
 DAY = 86_400_000_000
 
@@ -26,6 +35,29 @@ def log(*rows: tuple[str, str, int], weight: float = 1.0) -> pl.DataFrame:
 def catalogue(*item_ids: str) -> Catalogue:
     items = pl.DataFrame({c.ITEM_ID: item_ids, c.AVAILABLE: [True] * len(item_ids)})
     return Catalogue.from_store(items, log())
+
+
+def hand_made_sources(items: Catalogue, texts: list[str], vectors: np.ndarray, **config: Any) -> Sources:
+    """A hand-made user tower over given item vectors; no neighbours, no factors. `config` is of the encoder."""
+    n, dim = vectors.shape
+    torch.manual_seed(0)
+    tower = {name: value.numpy() for name, value in tower_arrays(UserTower(dim, width=4, heads=2)).items()}
+    model = InterestModel(None, {"dim": dim, "kind": "static", "history": 4, "heads": 2, "layers": 2, **config}, tower)
+    stored, scales = compressed(vectors.astype(np.float32), "float16")
+    words, nothing = Words.fit(texts), sparse.csr_matrix((n, n), dtype=np.float32)
+    kept = CatalogueVectors(ids=items.ids, texts=np.zeros((n, 16), np.uint8), stored=stored, scales=scales, encoder="")
+    return Sources(
+        items,
+        model,
+        kept,
+        words,
+        words.matrix(texts),
+        nothing,
+        nothing,
+        Factors(np.zeros((n, 2)), 1.0, 1.0),
+        np.full((n, 1), -1, np.int32),
+        np.zeros(dim),
+    )
 
 
 @pytest.fixture

@@ -5,22 +5,17 @@ from dataclasses import asdict
 import numpy as np
 import polars as pl
 import pytest
-import torch
 from scipy import sparse
 
-from encoders.interest import InterestModel
 from encoders.lexical import Words
 from encoders.newcomer_gain import NewcomerGain
-from encoders.tower import UserTower, tower_arrays
-from encoders.vectors import CatalogueVectors, compressed, decompressed
-from ranker.factors import Factors
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.scores import interest_in_all, score_all
 from ranker.shared_words import WordsOfItems
 from ranker.situation import Situation
 from ranker.sources import Sources
-from tests.ranker.conftest import DAY, catalogue, log
+from tests.ranker.conftest import DAY, catalogue, hand_made_sources, log
 
 DIM = 8
 TEXTS = ["oak table", "oak chair", "oak chair"]
@@ -34,30 +29,12 @@ LOG = (("ann", "past", 1), ("bob", "touched", 2))
 
 
 def sources_of(*, newcomer: bool = True) -> Sources:
-    """A hand-made tower over three items, two of them with the same text."""
-    torch.manual_seed(0)
-    tower = {name: value.numpy() for name, value in tower_arrays(UserTower(DIM, width=4, heads=2)).items()}
-    config = {"dim": DIM, "kind": "static", "history": 4, "heads": 2, "layers": 2}
-    model = InterestModel(None, config | ({"newcomers": asdict(GAIN)} if newcomer else {}), tower)
+    """Three items, two of them with the same text."""
     vectors = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
     vectors[TWIN] = vectors[TOUCHED]
-    words, nothing = Words.fit(TEXTS), sparse.csr_matrix((3, 3), dtype=np.float32)
-    stored, scales = compressed(vectors, "float16")
-    vectors, prints = decompressed(stored, scales), np.zeros((3, 16), np.uint8)
-    model.encode = lambda asked: np.tile(vectors[TWIN], (len(asked), 1))
-    kept = CatalogueVectors(ids=ITEMS.ids, texts=prints, stored=stored, scales=scales, encoder="")
-    return Sources(
-        ITEMS,
-        model,
-        kept,
-        words,
-        words.matrix(TEXTS),
-        nothing,
-        nothing,
-        Factors(np.zeros((3, 2)), 1.0, 1.0),
-        np.full((3, 1), -1, np.int32),
-        np.zeros(DIM),
-    )
+    sources = hand_made_sources(ITEMS, TEXTS, vectors, **({"newcomers": asdict(GAIN)} if newcomer else {}))
+    sources.interest.encode = lambda texts: np.tile(sources.everything.vectors[TWIN], (len(texts), 1))
+    return sources
 
 
 def asked(history: History, *as_of: int) -> Moments:
@@ -65,7 +42,7 @@ def asked(history: History, *as_of: int) -> Moments:
 
 
 def interest_of(sources: Sources, situation: Situation) -> np.ndarray:
-    return interest_in_all(sources, situation.interest, situation.words, situation.history, situation.moments)
+    return interest_in_all(sources, situation)
 
 
 def test_untouched_twin_gains_exactly_what_training_found():
