@@ -53,7 +53,7 @@ class Decision:
                 c.SCORE: item.score,
                 c.PROPENSITY: item.propensity,
                 c.SOURCES: list(item.sources),
-                c.FEATURES: list(item.features),
+                c.FEATURES: item.features.tolist(),
                 c.OCCURRED_AT: self.occurred_at,
                 c.REASONS: [_reason(reason) for reason in item.reasons] or None,
             }

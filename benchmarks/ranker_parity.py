@@ -77,7 +77,7 @@ def _history(shop: Shop, as_of: datetime) -> History:
 
 def _recommended(shop: Shop, query: Query) -> list[RankedItem]:
     answer = shop.ranker.recommend(query, _history(shop, query.as_of))
-    return [item for item in answer.items if item.features]
+    return [item for item in answer.items if len(item.features)]
 
 
 def _ranked(shop: Shop, query: Query, given: list[GivenItem]) -> list[RankedItem]:

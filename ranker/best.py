@@ -1,18 +1,20 @@
 """Which values are the greatest? Found exactly without sorting, or looking twice at, what cannot be among them."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float32]
+
 _SAMPLE: Final = 2_048
 
 
-def best(values: npt.NDArray[np.floating[Any]], size: int, slack: float = 0) -> npt.NDArray[np.int64]:
+def best(values: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int64]:
     """Return the places of the `size` greatest values in no order, of equal ones the first.
 
-    With `slack`, also of all that come so close to the least of them. Values of -inf are never among them, so that
-    there may be fewer.
+    Values of -inf are never among them, so that there may be fewer.
 
     >>> sorted(best(np.array([1.0, 3.0, -np.inf, 2.0, 3.0, 1.0]), 4).tolist())
     [0, 1, 3, 4]
@@ -24,10 +26,29 @@ def best(values: npt.NDArray[np.floating[Any]], size: int, slack: float = 0) -> 
     least = _greatest(values, size)
     if least == -np.inf:
         return np.flatnonzero(values > -np.inf)
-    if slack:
-        return np.flatnonzero(values >= least - slack)
     above, level = np.flatnonzero(values > least), np.flatnonzero(values == least)
     return np.concatenate([above, level[: size - len(above)]])
+
+
+def best_by_a_look(
+    about: Floats, off: float, size: int, exact: Callable[[npt.NDArray[np.int64]], Floats]
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return places among which are the `size` greatest by `exact`, ties included, and their exact values.
+
+    `about` is known for all places and off by at most `off`; -inf leaves a place out. The least exact value of those
+    that look best is one that `size` places reach, so that what stays below it by more than `off` is none of them.
+
+    >>> exact = np.array([3.0, 1.0, 2.0, 2.5], np.float32)
+    >>> places, values = best_by_a_look(np.float32([2.8, 1.1, 2.2, 2.3]), 0.2, 2, lambda places: exact[places])
+    >>> places.tolist(), values.tolist()
+    ([0, 3], [3.0, 2.5])
+    """
+    first = best(about, size)
+    values = exact(first)
+    if len(first) < size:
+        return first, values
+    near = np.flatnonzero(about >= values.min() - off)
+    return near, exact(near)
 
 
 def _greatest(values: npt.NDArray[np.floating[Any]], n: int) -> float:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ranker.best import best
+from ranker.best import best, best_by_a_look
 from ranker.counter import Rows
 from ranker.scores import Scores, score_all
 from ranker.situation import ItemSet, Situation
@@ -157,19 +158,17 @@ class _Look:
         return top, newest[top]
 
     def _nearest(self, among: npt.NDArray[np.bool_], size: int) -> tuple[Places, Floats]:
-        slack = 2 * float(self.scores.interest_off[self.query])  # one may be too high, the other too low
-        near = among & self.scores.near[self.query]
-        top = best(np.where(near, self.scores.interest[self.query], -np.inf), size, slack)
-        return top, self.situation.interest_in(self.query, self.items, top)
+        about = np.where(among & self.scores.near[self.query], self.scores.interest[self.query], -np.inf)
+        exact = partial(self.situation.interest_in, self.query, self.items)
+        return best_by_a_look(about, float(self.scores.interest_off[self.query]), size, exact)
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:
         return _positive(np.where(self.allowed, self.scores.category[self.query], 0), size)
 
     def _by_factors(self, size: int) -> tuple[Places, Floats]:
-        slack = 2 * float(self.scores.factors_off[self.query])
-        scores = self.scores.factors[self.query]
-        top = best(np.where(self.allowed & (scores > -slack), scores, -np.inf), size, slack)
-        values = self.situation.factors_in(self.query, top)
+        scores, off = self.scores.factors[self.query], float(self.scores.factors_off[self.query])
+        about = np.where(self.allowed & (scores > -off), scores, -np.inf)
+        top, values = best_by_a_look(about, off, size, partial(self.situation.factors_in, self.query))
         return top[values > 0], values[values > 0]
 
     def _by_popularity(self, name: str, size: int) -> tuple[Places, Floats]:

@@ -14,7 +14,7 @@ from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
-from ranker.sparse_rows import entries_at, row_products, sum_of_rows
+from ranker.sparse_rows import entries_at, row_lengths, row_products, sum_of_rows
 from ranker.timeline import Floats
 
 
@@ -36,8 +36,8 @@ def compute(situation: Situation, items: ItemSet, candidates: Candidates, source
     columns["popular_gap"] = columns["count_all"] - columns["user_popular"]
     columns["newness_gap"] = columns["age_first"] - columns["user_newness"]
     columns |= _prices(situation, sources, query, rows)
-    columns["n_categories"] = np.diff(items.categories.indptr)[place]
-    columns["n_words"] = np.log1p(np.diff(items.words.indptr)[place])
+    columns["n_categories"] = row_lengths(items.categories, place)
+    columns["n_words"] = np.log1p(row_lengths(items.words, place))
     columns |= context(situation, query)
     by_name = np.empty((len(FEATURE_NAMES), len(candidates)), np.float32)
     for number, name in enumerate(FEATURE_NAMES):
@@ -80,7 +80,7 @@ def _facet_share(situation: Situation, sources: Sources, query: int, rows: Rows)
     if not facets.shape[1] or past.start == past.stop:
         return np.full(len(rows), np.nan)
     weight = sum_of_rows(facets, situation.past.indices[past], situation.past.data[past])
-    held = facets.indptr[rows + 1] - facets.indptr[rows]
+    held = row_lengths(facets, rows)
     shares = row_products(facets, np.maximum(rows, 0), weight)
     return np.where((rows >= 0) & (held > 0), shares / np.maximum(held, 1), np.nan)
 

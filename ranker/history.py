@@ -254,8 +254,8 @@ class History:
         """Count all interactions of positive weight before each moment."""
         return self._timeline.count(before)
 
-    def since_share(self, share: float, before: Times) -> Times:
-        """Return the moment since which the latest `share` of all interactions before each moment lie."""
+    def since_share(self, share: float | npt.NDArray[np.float64], before: Times) -> Times:
+        """Return since which moment the latest `share` of all interactions before each moment lie; both broadcast."""
         return self._timeline.since_share(share, before)
 
     def hours(self, n_items: int, as_of: Times) -> tuple[list[Hour], Times]:

@@ -23,7 +23,7 @@ def popularity(situation: Situation, rows: Rows, query: Rows, sources: Sources) 
     alone = len(as_of) == 1  # one moment, looked up once, is the same for all pairs
     before = as_of if alone else as_of[query]
     since = [as_of - window for window in WINDOWS.values()]
-    since += [history.since_share(share, as_of) for share in SHARES.values()]
+    since += list(history.since_share(np.array(list(SHARES.values()))[:, None], as_of))
     year_ago = as_of - 365 * DAY
     moments = [as_of, year_ago + 30 * DAY, year_ago, *since]
     everything, season_end, season_start, *starts = history.item_counts_at(

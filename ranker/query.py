@@ -3,6 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import numpy as np
+
+from ranker.timeline import Floats
+
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
@@ -121,8 +125,8 @@ class RankedItem:
     """Candidate sources that proposed it, and `explore` if it was drawn; empty for given items."""
     reasons: tuple[Reason, ...] = ()
     """Strongest first; empty unless asked for."""
-    features: tuple[float, ...] = ()
-    """Feature values in the order of the bundle's feature names."""
+    features: Floats = field(default_factory=lambda: np.empty(0, np.float32), compare=False, repr=False)
+    """Feature values in the order of the bundle's feature names; none where no model gave the score."""
 
 
 @dataclass(frozen=True, kw_only=True)

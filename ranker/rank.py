@@ -155,7 +155,7 @@ class Ranker:
                 propensity=float(placed.propensity[place]),
                 sources=_sources(pairs, pair, bool(placed.explored[place])),
                 reasons=because.get(pair, ()),
-                features=tuple(features[pair].tolist()) if pair >= 0 else (),
+                features=features[pair].copy() if pair >= 0 else features[:0].ravel(),  # not all candidates' with it
             )
             for place, pair in enumerate(placed.pair.tolist())
         ]
@@ -177,7 +177,6 @@ class Ranker:
         score = self._blend_given.score(features)
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
-        numbers = features.tolist()
         because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
         asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
@@ -189,7 +188,7 @@ class Ranker:
                     score=float(score[row]),
                     probability=likely[row],
                     reasons=because[place],
-                    features=tuple(numbers[row]),
+                    features=features[row],
                 )
                 for place, row in enumerate(order.tolist())
             ),

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from ranker.sparse_rows import row_lengths
+
 WEIGHTIEST: Final = 64
 """Items are looked for by this many of the past's words, at most."""
 READ_AT_MOST: Final = 200_000
@@ -57,7 +59,7 @@ def rare_words(words: sparse.csr_matrix) -> sparse.csr_matrix:
 
 def weightiest(profile: sparse.csr_matrix, by_word: sparse.csr_matrix) -> sparse.csr_matrix:
     """Leave each row of a profile [q, n_words] its words of greatest weight, of those that items are found by."""
-    held = np.diff(by_word.indptr)[profile.indices]
+    held = row_lengths(by_word, profile.indices)
     weight = np.where(held > 0, profile.data, 0)
     row = np.repeat(np.arange(profile.shape[0]), np.diff(profile.indptr))
     order = np.lexsort((profile.indices, -weight, row))

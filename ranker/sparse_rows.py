@@ -28,6 +28,16 @@ def entries_at(matrix: sparse.csr_matrix, row: int, columns: npt.NDArray[np.inte
     return np.where(columns >= 0, dense_row(matrix, row)[columns], np.float32(0))
 
 
+def row_lengths(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Return how many entries some rows have.
+
+    >>> row_lengths(sparse.csr_matrix([[1, 2], [0, 0], [0, 4]]), np.array([2, 0])).tolist()
+    [1, 2]
+    """
+    lengths: npt.NDArray[np.integer] = matrix.indptr[rows + 1] - matrix.indptr[rows]
+    return lengths
+
+
 def row_products(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector: Floats) -> Floats:
     """Multiply some rows of few entries with a vector [n_columns]; returns [n_rows].
 

@@ -82,8 +82,8 @@ class Timeline:
         counts = np.searchsorted(self.times, before, side="left")
         return counts if self._live is None else counts + self._live.count(before)
 
-    def since_share(self, share: float, before: Times) -> Times:
-        """Return the moment since which the latest `share` of all interactions before each moment lie.
+    def since_share(self, share: float | npt.NDArray[np.float64], before: Times) -> Times:
+        """Return since which moment the latest `share` of all interactions before each moment lie; both broadcast.
 
         A window that adapts to the pace of the log: 1 % may be an hour of a busy shop or a year of a quiet one. It
         holds one interaction at least, where there is one.

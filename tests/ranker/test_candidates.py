@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from ranker import shared_words
-from ranker.best import best
+from ranker.best import best, best_by_a_look
 from ranker.timeline import Timeline
 
 
@@ -20,10 +20,19 @@ def test_what_is_not_allowed_takes_no_place():
     assert sorted(best(np.array([-np.inf, 2, -np.inf, 3, -np.inf], np.float32), 4).tolist()) == [1, 3]
 
 
-def test_with_slack_all_stay_that_come_close_to_the_least():
-    score = np.array([5.0, 3.0, 2.99, 2.9, 4.0], np.float32)
-    assert sorted(best(score, 3, 0.05).tolist()) == [0, 1, 2, 4]
-    assert sorted(best(score, 3, 0.005).tolist()) == [0, 1, 4]
+@given(seed=st.integers(0, 1_000), size=st.integers(1, 60), off=st.floats(0, 1), shut=st.floats(0, 1))
+def test_a_look_that_is_off_misses_none_of_the_best(seed, size, off, shut):
+    """Values of one decimal, so that many are equal, and a look at them that is off by up to `off`."""
+    rng = np.random.default_rng(seed)
+    exact = np.round(rng.standard_normal(200), 1).astype(np.float32)
+    about = (exact + off * rng.uniform(-1, 1, 200) * 0.999).astype(np.float32)
+    out = rng.random(200) < shut
+    about[out] = -np.inf
+    places, values = best_by_a_look(about, off + 1e-6, size, lambda places: exact[places])
+    order = np.lexsort((np.arange(200), np.where(out, np.inf, -exact)))[: min(size, int((~out).sum()))]
+    found = places[np.lexsort((places, -values))][:size]
+    assert found.tolist() == order.tolist()
+    assert values.tolist() == exact[places].tolist()
 
 
 @pytest.mark.parametrize("n_values", [2, 50, 100_000])

@@ -67,7 +67,7 @@ def test_served_features_equal_those_of_a_batch(ranker, frames, asked):
     for number, (user, as_of) in enumerate(asked.iter_rows()):
         answer = ranker.recommend(Query(user_id=user, as_of=as_of, k=10), history)
         for item in answer.items:
-            if item.features:
+            if len(item.features):
                 row = np.flatnonzero((pairs.query == number) & (pairs.item == ranker.catalogue.rows([item.item_id])[0]))
                 np.testing.assert_allclose(item.features, features[row[0]], rtol=1e-6, atol=1e-6)
                 compared += 1
