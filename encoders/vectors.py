@@ -165,7 +165,8 @@ class CatalogueVectors:
             if about["format"] != FORMAT:
                 raise ValueError(f"format {about['format']!r} instead of {FORMAT}")
             table = parquet.read_table(folder / _ITEMS)
-            stored = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False)
+            # A plain array: NumPy's own class for mapped ones makes each look at them slow.
+            stored = np.load(folder / _VECTORS, mmap_mode="r", allow_pickle=False).view(np.ndarray)
             scales = np.load(folder / _SCALES, allow_pickle=False) if about["form"] == "int8" else None
             prints = np.frombuffer(b"".join(table.column("text_fingerprint").to_pylist()), np.uint8).reshape(
                 -1, _PRINT_BYTES

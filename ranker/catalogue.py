@@ -63,7 +63,8 @@ class Catalogue:
             places = pl.int_range(len(self), dtype=pl.Int32, eager=True)
             found = item_ids.replace_strict(self.items[c.ITEM_ID], places, default=-1, return_dtype=pl.Int32)
             return found.to_numpy(writable=True)
-        return np.fromiter((self._row.get(item_id, -1) for item_id in item_ids), np.int32)
+        row_of = self._row.get
+        return np.array([row_of(item_id, -1) for item_id in item_ids], np.int32)
 
     def in_categories(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
         """Mark the items that have at least one of the categories; shape [n_items]."""

@@ -46,7 +46,7 @@ class AsOfCounter:
 
     def position(self, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]) -> Times:
         """Return where in row order the events of `rows` at or after `before` begin; both arrays broadcast."""
-        ranks = np.searchsorted(self._moments, before, side="left")
+        ranks = self._moments.searchsorted(before)
         if ranks.size == 1 and ranks.item() == len(self._moments):  # after all events, as a service asks
             return self.start(np.asarray(rows) + 1)
         return self._first_at(np.asarray(rows, np.int64) * self._base + ranks)
@@ -58,7 +58,7 @@ class AsOfCounter:
             return self._first_at(np.asarray(rows, np.int64) * self._base)
         if self._starts is None:
             self._starts = self._first_at(np.arange(n_rows + 1, dtype=np.int64) * self._base)
-        begins: Times = np.take(self._starts, rows, mode="clip")
+        begins: Times = self._starts.take(rows, mode="clip")
         return begins
 
     def count(
@@ -131,7 +131,7 @@ class AsOfCounter:
         return cls(mapped(folder / f"{name}_keys.npy"), mapped(folder / f"{name}_moments.npy"))
 
     def _first_at(self, keys: Times) -> Times:
-        found: Times = np.searchsorted(self._keys, keys)
+        found: Times = self._keys.searchsorted(keys)
         return found
 
 
