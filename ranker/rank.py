@@ -155,7 +155,8 @@ class Ranker:
                 propensity=float(placed.propensity[place]),
                 sources=_sources(pairs, pair, bool(placed.explored[place])),
                 reasons=because.get(pair, ()),
-                features=features[pair].copy() if pair >= 0 else features[:0].ravel(),  # not all candidates' with it
+                # A copy: a part of the whole would keep the features of all candidates as long as the answer.
+                features=features[pair].copy() if pair >= 0 else np.empty(0, np.float32),
             )
             for place, pair in enumerate(placed.pair.tolist())
         ]
