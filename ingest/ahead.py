@@ -1,4 +1,4 @@
-"""How does the next batch get read while the last one is being stored? In a second thread, one batch ahead."""
+"""How do the next batches get ready while the last one is being stored? In a thread of their own, a few ahead."""
 
 import queue
 import threading

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,7 +14,7 @@ import polars as pl
 from ingest import columns as c
 from ingest.ahead import ahead
 from ingest.batches import Batch
-from ingest.checks import Checker, KindsConfig
+from ingest.checks import Checked, Checker, KindsConfig
 from ingest.mapping import Table
 from ingest.merge_events import EventWriter
 from ingest.merge_impressions import merge_impressions
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import duckdb
 
 log = logging.getLogger(__name__)
+
+BATCHES_AHEAD = 2
+"""Checked batches that may wait while others are being written; one more is being read, one being checked."""
 
 Users = Callable[[pl.Series], pl.Series]
 """Turns a column of user ids into what may be kept of them: pseudonyms."""
@@ -87,11 +90,10 @@ def load_reading(
     n_read = n_good = without_text = 0
     reasons: Counter[str] = Counter()
     unknown_kinds: Counter[str] = Counter()
-    with closing(ahead(reading.batches())) as batches:
-        for batch in batches:
+    with closing(ahead(_checked(reading, checker, users), depth=BATCHES_AHEAD)) as batches:
+        for batch, checked in batches:
             if sink is None:
                 sink = _sink(connection, batch.table, load_id, started)
-            checked = checker.check(batch.table, _with_pseudonyms(batch.rows, users))
             broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
             rejected = pl.concat([broken, checked.rejected])
             quarantine.keep(rejected, load_id, batch.table)
@@ -134,6 +136,12 @@ def load_reading(
         without_text=without_text,
         findings=tuple(findings(connection, facts, quality)) if quality else (),
     )
+
+
+def _checked(reading: Reading, checker: Checker, users: Users | None) -> Iterator[tuple[Batch, Checked]]:
+    with closing(ahead(reading.batches())) as batches:
+        for batch in batches:
+            yield batch, checker.check(batch.table, _with_pseudonyms(batch.rows, users))
 
 
 def _sink(
