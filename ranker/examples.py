@@ -1,7 +1,7 @@
 """From which past queries does the ranker learn? Moments of a later slice than the one the sources were fitted on."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from ranker.moments import Moments
 from ranker.rules import allowed_items
 from ranker.sources import Sources
 from ranker.timeline import Floats
+
+EVERY_ITEM: Final = np.iinfo(np.int64).max
+"""A bound before which even what was never touched counts as on offer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,8 @@ class Truth:
     item: Rows
     weight: Floats
     known_by: Times
-    """By when an item must have been touched to count as on offer, where its publication is not known [q]."""
+    """By when an item must have been touched to count as on offer, where its publication is not known [q];
+    `EVERY_ITEM`: all count."""
 
     def sample(self, size: int, rng: np.random.Generator) -> "Truth":
         """Return `size` of the queries at most, drawn at random."""
@@ -140,8 +144,8 @@ def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.
     A catalogue may list what is yet to come. As candidates that nobody could take, such items would teach that new
     items are never taken.
     """
-    touched = history.first_times(len(catalogue))[None] < known_by[:, None]
-    return np.asarray(touched | (catalogue.published_at > np.iinfo(np.int64).min)[None])
+    known = (history.first_times(len(catalogue))[None] < known_by[:, None]) | (known_by == EVERY_ITEM)[:, None]
+    return np.asarray(known | (catalogue.published_at > np.iinfo(np.int64).min)[None])
 
 
 def make_examples(

@@ -45,9 +45,13 @@ class FreshPlaces:
             return cls()
         return cls(kept=chosen["kept"], newness=chosen["newness"])
 
-    def at(self, features: Floats) -> npt.NDArray[np.int64]:
-        """Return it for each pair's user [n_pairs]; a user without a past has what everybody has."""
-        return np.where(features[:, _NEWNESS] <= self.newness, self.kept, 1)
+    def at(self, features: Floats, live: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
+        """Return it for each pair's user [n_pairs]; a user without a past has what everybody has.
+
+        So has everybody in live answers, marked by `live`: of what is taken next, few new items make up for the places.
+        """
+        kept = np.where(features[:, _NEWNESS] <= self.newness, self.kept, 1)
+        return kept if live is None else np.where(live, 1, kept)
 
 
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:
