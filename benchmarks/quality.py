@@ -58,6 +58,12 @@ CASES = (
     Case(name="mind_ctr_lite", data="mind_ctr_lite", peer=0.632, bar=0.68, ranking=True),
     Case(name="deskdrop_events_only", data="deskdrop_events_only", arguments=("--protocol", "replay")),
     Case(name="deskdrop_events_only_cutoff", data="deskdrop_events_only"),
+    Case(name="amazon_beauty_replay", data="amazon_beauty", arguments=("--protocol", "replay")),
+    Case(
+        name="online_retail_2y_replay",
+        data="online_retail_2y",
+        arguments=("--event", "purchase", "--protocol", "replay"),
+    ),
 )
 COLD_ITEMS_PEER = {"amazon_beauty": 0.0112, "online_retail_2y": 0.0599, "movielens_small": 0.0440}
 
