@@ -92,7 +92,8 @@ def _proposed_batch(shop: Shop, history: History, queries: list[Query], served: 
     moments = _moments(history, queries)
     out: list[Floats] = []
     for block in blocks(len(queries), len(ranker.catalogue)):
-        situation = sources.situation(history, moments.take(block))
+        asked = moments.take(block)
+        situation = sources.situation(history, asked, ranker.live(asked))
         allowed = allowed_items(history, situation.moments, ranker.catalogue, RulesConfig())
         pairs = propose(sources, situation, allowed, CandidatesConfig())
         kept = [
