@@ -92,8 +92,7 @@ def _proposed_batch(shop: Shop, history: History, queries: list[Query], served: 
     moments = _moments(history, queries)
     out: list[Floats] = []
     for block in blocks(len(queries), len(ranker.catalogue)):
-        asked = moments.take(block)
-        situation = sources.situation(history, asked, ranker.live(asked))
+        situation = sources.situation(history, moments.take(block))
         allowed = allowed_items(history, situation.moments, ranker.catalogue, RulesConfig())
         pairs = propose(sources, situation, allowed, CandidatesConfig())
         kept = [

@@ -127,10 +127,6 @@ class Ranker:
             np.fromiter((event.weight for event in events), np.float32, len(events)),
         )
 
-    def live(self, moments: Moments) -> npt.NDArray[np.bool_]:
-        """Mark the questions that are later than the cutoff; one at the cutoff is about the time to come."""
-        return np.asarray(moments.as_of > microseconds(self.cutoff))
-
     def recommend(self, query: Query, history: History | None = None) -> Answer:
         """Return the best items for one query, rules kept; fewer than `k` only when the rules leave fewer."""
         situation = self._situation(query, history or self.history)
@@ -227,7 +223,7 @@ class Ranker:
         parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
         for block in blocks(len(moments), len(items)):
             asked = moments.take(block)
-            situation = self._sources.situation(history, asked, self.live(asked))
+            situation = self._sources.situation(history, asked, self._live(asked))
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(self._sources, situation, allowed, self._candidates)
             features = compute(situation, items, pairs, self._sources)
@@ -262,7 +258,11 @@ class Ranker:
         """Look up the query's past. Given items are about to be shown: such a question is live whenever it is asked."""
         history = self._with_session(query, history)
         moments = _moments(query, history)
-        return self._sources.situation(history, moments, given or self.live(moments))
+        return self._sources.situation(history, moments, given or self._live(moments))
+
+    def _live(self, moments: Moments) -> npt.NDArray[np.bool_]:
+        """Mark the questions that are later than the cutoff; one at the cutoff is about the time to come."""
+        return np.asarray(moments.as_of > microseconds(self.cutoff))
 
     def _with_session(self, query: Query, history: History) -> History:
         if not query.session:

@@ -40,7 +40,6 @@ def asked(*, known_taken: int, fresh_taken: bool) -> Examples:
     features[:, FEATURE_NAMES.index("count_all")] = -place
     features[:, FEATURE_NAMES.index("rank_fresh")] = np.where(place >= 12, np.log(np.maximum(place - 11.0, 1)), np.nan)
     features[:, NEWNESS] = np.repeat(np.arange(N), 15)
-    features[:, LIVE] = 0
     labels = (place == known_taken) | (fresh_taken & (place == 12))
     return Examples(
         features=features,

@@ -25,7 +25,6 @@ def situation(history: History, user: str, as_of: int) -> Situation:
     nothing = csr_matrix((1, 3), dtype=np.float32)
     return Situation(
         moments=moments,
-        live=np.array([True]),
         history=history,
         recent=recent,
         interest=np.zeros((1, 2), np.float32),
@@ -107,7 +106,6 @@ def test_context_tells_hour_weekday_and_session(ann):
     assert found["weekday"][0] == (3 + 3) % 7
     assert found["session_length"][0] == 1
     assert found["session_age"][0] == pytest.approx(np.log1p(600))
-    assert found["live"][0] == 1
     later = context(situation(ann, "ann", 3 * DAY + 31 * MINUTE), np.zeros(1, np.int32))
     assert later["session_length"][0] == 0
     assert np.isnan(later["session_age"][0])

@@ -35,7 +35,7 @@ def features_at(ranker: Ranker, history: History, asked: pl.DataFrame):
     moments = Moments(
         users=history.user_rows(asked[c.USER_ID].to_list()), as_of=asked[c.AS_OF].dt.epoch("us").to_numpy()
     )
-    situation = sources.situation(history, moments, ranker.live(moments))
+    situation = sources.situation(history, moments)
     allowed = allowed_items(history, moments, sources.catalogue)
     pairs = propose(sources, situation, allowed, CandidatesConfig())
     return pairs, compute(situation, sources.everything, pairs, sources)
