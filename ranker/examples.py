@@ -1,6 +1,6 @@
 """From which past queries does the ranker learn? Moments of a later slice than the one the sources were fitted on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Self
 
 import numpy as np
@@ -48,8 +48,6 @@ class Truth:
     known_by: Times
     """By when an item must have been touched to count as on offer, where its publication is not known [q];
     `EVERY_ITEM`: all count."""
-    live: bool
-    """Whether the questions are what came next, or what came at all."""
 
     def sample(self, size: int, rng: np.random.Generator) -> "Truth":
         """Return `size` of the queries at most, drawn at random."""
@@ -71,7 +69,6 @@ class Truth:
             item=self.item[kept],
             weight=self.weight[kept],
             known_by=self.known_by[chosen],
-            live=self.live,
         )
 
 
@@ -120,17 +117,15 @@ class Examples:
         )
 
 
-def next_items(history: History, catalogue: Catalogue, since: int, until: int) -> Truth:
+def next_items(history: History, since: int, until: int) -> Truth:
     """Ask at each later interaction: what did the user take at that instant, not having taken it before?
 
-    Nothing tells which items were on offer before anybody touched them. Counted only when taken, they would teach that
-    new items are always taken; so as many count at each moment as wait in the catalogue at the log's end, where service
-    meets them: those that were touched soonest after it. Where fewer were touched later, all of the catalogue counts.
+    Nothing tells whether an item untouched until then was on offer at the instant, so such items are left out: counted
+    only when taken, they would teach that new items are always taken.
     """
     users, items, weights, times = history.events(before=until)
     new = _first_time(users, items, times) & (times >= since) & (weights > 0)
-    truth = _as_truth(users[new], times[new], items[new], weights[new], live=True)
-    return replace(truth, known_by=_waiting(history, catalogue, truth.moments.as_of))
+    return _as_truth(users[new], times[new], items[new], weights[new], known_by=None)
 
 
 def all_later(history: History, moment: int, until: int) -> Truth:
@@ -140,8 +135,7 @@ def all_later(history: History, moment: int, until: int) -> Truth:
     """
     users, items, weights, times = history.events(before=until)
     new = _first_time(users, items, times) & (times >= moment) & (weights > 0)
-    truth = _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], live=False)
-    return replace(truth, known_by=np.full(len(truth.moments), until))
+    return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], known_by=until)
 
 
 def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.NDArray[np.bool_]:
@@ -172,7 +166,7 @@ def make_examples(
     truth_key, truth_weight = truth_key[order], truth.weight[order]
     parts, drawn, found = [], [], 0
     for block in blocks(len(truth.moments), n_items):
-        situation = sources.situation(history, truth.moments.take(block), truth.live)
+        situation = sources.situation(history, truth.moments.take(block))
         allowed = allowed_items(history, situation.moments, sources.catalogue)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])
         pairs = propose(sources, situation, allowed, candidates)
@@ -240,23 +234,12 @@ def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_
     return out
 
 
-def _waiting(history: History, catalogue: Catalogue, as_of: Times) -> Times:
-    first = history.first_times(len(catalogue))
-    touched = np.sort(first[first < EVERY_ITEM])
-    n_waiting = len(first) - len(touched)
-    if not n_waiting:
-        return as_of
-    last = np.searchsorted(touched, as_of) + n_waiting - 1
-    return np.append(touched + 1, EVERY_ITEM)[np.minimum(last, len(touched))]
-
-
-def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats, live: bool) -> Truth:
+def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats, known_by: int | None) -> Truth:
     asked, number = np.unique(np.stack([users, as_of], axis=1), axis=0, return_inverse=True)
     return Truth(
         moments=Moments(users=asked[:, 0].astype(np.int32), as_of=asked[:, 1]),
         query=number.ravel().astype(np.int32),
         item=items,
         weight=weights,
-        known_by=asked[:, 1],
-        live=live,
+        known_by=asked[:, 1] if known_by is None else np.full(len(asked), known_by),
     )

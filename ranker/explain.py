@@ -28,13 +28,20 @@ def family_weights(trees: Trees, features: Floats) -> npt.NDArray[np.float64]:
 
 
 def reasons(
-    trees: Trees, features: Floats, candidates: Candidates, situation: Situation, items: ItemSet, sources: Sources
+    trees: Trees,
+    features: Floats,
+    candidates: Candidates,
+    situation: Situation,
+    items: ItemSet,
+    sources: Sources,
+    lowered: npt.NDArray[np.float64] | None = None,
 ) -> list[tuple[Reason, ...]]:
     """Return for each pair its strongest families that speak for it, personal ones with the past item behind them.
 
-    Each family comes with those of its features that weigh most, for or against.
+    Each family comes with those of its features that weigh most, for or against. `lowered` [n] is by how much the
+    score of each pair was lowered because nobody has touched its item.
     """
-    weights = trees.contributions(features)[:, :-1]
+    weights = _weights(trees, features, lowered)
     families = weights @ _MEMBERSHIP
     because = _speak_most(situation, items, sources, candidates)
     out = []
@@ -56,13 +63,16 @@ def reasons(
     return out
 
 
-def compare(trees: Trees, features: Floats, first: str, second: str) -> Comparison:
+def compare(
+    trees: Trees, features: Floats, first: str, second: str, lowered: npt.NDArray[np.float64] | None = None
+) -> Comparison:
     """Say why the first of two items scores higher than the second, or lower; features [2, n_features] in that order.
 
-    The weights are differences of SHAP values. Those of the features sum to that of their family, and those of the
-    families to the difference of the scores: both items share the expected score, which falls out.
+    `lowered` [2] is as for `reasons`. The weights are differences of SHAP values. Those of the features sum to that of
+    their family, and those of the families to the difference of the scores: both items share the expected score, which
+    falls out.
     """
-    both = trees.contributions(features)[:, :-1]
+    both = _weights(trees, features, lowered)
     weight = both[0] - both[1]
     summed = weight @ _MEMBERSHIP
     return Comparison(
@@ -86,6 +96,14 @@ def compare(trees: Trees, features: Floats, first: str, second: str) -> Comparis
             for family in np.argsort(-np.abs(summed)).tolist()
         ),
     )
+
+
+def _weights(trees: Trees, features: Floats, lowered: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
+    """Return what each feature adds to the score; what an item loses for not being touched is its count's doing."""
+    weights: npt.NDArray[np.float64] = trees.contributions(features)[:, :-1]
+    if lowered is not None:
+        weights[:, FEATURE_NAMES.index("count_all")] -= lowered
+    return weights
 
 
 def _is_personal(family: int) -> bool:

@@ -26,7 +26,6 @@ FEWEST: Final = 30
 """With fewer takings of fresh items than this in the later window nothing is known, and the setting stays."""
 _FRESH: Final = FEATURE_NAMES.index("rank_fresh")
 _NEWNESS: Final = FEATURE_NAMES.index("user_newness")
-_LIVE: Final = FEATURE_NAMES.index("live")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +45,13 @@ class FreshPlaces:
             return cls()
         return cls(kept=chosen["kept"], newness=chosen["newness"])
 
-    def at(self, features: Floats) -> npt.NDArray[np.int64]:
+    def at(self, features: Floats, live: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
         """Return it for each pair's user [n_pairs]; a user without a past has what everybody has.
 
-        So has everybody in live answers: of what is taken next, the few new items do not make up for more places.
+        So has everybody in live answers, marked by `live`: of what is taken next, few new items make up for the places.
         """
-        bought = (features[:, _NEWNESS] <= self.newness) & (features[:, _LIVE] == 0)
-        return np.where(bought, self.kept, 1)
+        kept = np.where(features[:, _NEWNESS] <= self.newness, self.kept, 1)
+        return kept if live is None else np.where(live, 1, kept)
 
 
 def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> dict[str, Any]:

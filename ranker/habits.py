@@ -42,12 +42,11 @@ def habits(situation: Situation, rows: Rows, query: Rows) -> Columns:
 
 
 def context(situation: Situation, query: Rows) -> Columns:
-    """Say when each query is asked, of what time to come, and in which session."""
+    """Say when each query is asked, and in which session."""
     seconds = situation.moments.as_of / 1e6
     session = session_mask(situation.recent)
     begun = np.where(session, situation.recent.ages, 0).max(axis=1, initial=0)
     of_query = {
-        "live": situation.live,
         "hour": seconds % _DAY_S / _HOUR_S,
         "weekday": np.floor(seconds / _DAY_S + 3) % 7,  # the first of January 1970 was a Thursday
         "session_length": session.sum(axis=1),

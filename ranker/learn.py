@@ -11,7 +11,7 @@ from ranker import calibrate
 from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
 from ranker.calibrate import Calibration
 from ranker.candidates import CandidatesConfig
-from ranker.examples import Examples, ExamplesConfig, all_later, make_examples
+from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items
 from ranker.fresh_places import choose_places
 from ranker.given import every_outcome, impression_examples
 from ranker.history import History
@@ -20,6 +20,7 @@ from ranker.slices import make_slices, window_bounds
 from ranker.source_recall import QUESTIONS, recall_of_sources
 from ranker.sources import Sources
 from ranker.strangers import choose_order
+from ranker.untouched import choose_demotion, with_waiting
 
 MIN_POSITIVES = 50
 """With fewer positive examples than this, fusion of ranks is safer than a learned blend."""
@@ -27,9 +28,9 @@ LATER_SHARE = 0.25
 """Latest share of the examples that chooses the number of trees."""
 CALIBRATED_REQUESTS = 2_000
 """Most shown requests of the later window, clicked or not, that tell how likely a click is."""
-PLACES_QUESTIONS = 1_500
-"""So many questions of the later window, with all their candidates, tell what places for new items cost, and so many
-of users without a past in which order these see items."""
+ASKED_WHOLE = 1_500
+"""So many questions of each sort are asked of the later window with all their candidates: they tell what places for new
+items cost, in which order users without a past see items, and how much lower untouched items stand in live answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class Learned:
     """How many places new items have, and what each number of them costs."""
     strangers: dict[str, Any] = field(default_factory=dict)
     """What orders the candidates of users without a past, and how good each order is."""
+    untouched: dict[str, Any] = field(default_factory=dict)
+    """How much lower untouched items stand in live answers, and what that gains."""
 
 
 def learn(
@@ -75,9 +78,14 @@ def learn(
     fitted = fit(Examples.concatenate(earlier.parts), Examples.concatenate(later.parts), config)
     likely, measured = calibrate.calibrate(fitted.before, later.following)
     every = ExamplesConfig(negatives=len(sources.catalogue))
-    whole = make_examples(sources, history, taken.sample(PLACES_QUESTIONS, rng), candidates, every, rng)
-    strangers = taken.of_strangers(history).sample(PLACES_QUESTIONS, rng)
-    unknown = make_examples(sources, history, strangers, candidates, every, rng) if len(strangers.moments) else None
+
+    def ask(truth: Truth) -> Examples | None:
+        """Ask some of the questions, with all their candidates."""
+        some = truth.sample(ASKED_WHOLE, rng)
+        return make_examples(sources, history, some, candidates, every, rng) if len(some.moments) else None
+
+    whole, unknown = ask(taken), ask(taken.of_strangers(history))
+    soon = ask(with_waiting(next_items(history, between[1], until), history, sources.catalogue))
     retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
     return Learned(
         blend=fitted.trees,
@@ -92,6 +100,7 @@ def learn(
         sources=found,
         places=choose_places(fitted.before, whole, rules),
         strangers=choose_order(fitted.before, unknown),
+        untouched=choose_demotion(fitted.before, soon),
     )
 
 

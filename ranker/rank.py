@@ -36,6 +36,7 @@ from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
 from ranker.strangers import BLEND, order_strangers
 from ranker.timeline import Floats
+from ranker.untouched import demotion
 
 VIEW_WEIGHT = 1.0
 
@@ -58,6 +59,7 @@ class Ranker:
         cutoff: datetime,
         outbox_seq: int = 0,
         strangers_by: str = BLEND,
+        untouched_lower_by: float = 0.0,
         places: FreshPlaces | None = None,
     ):
         self.version = version
@@ -76,6 +78,7 @@ class Ranker:
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
         self._strangers_by = strangers_by
+        self._untouched_lower_by = untouched_lower_by
         self._places = places or FreshPlaces()
 
     @classmethod
@@ -99,6 +102,7 @@ class Ranker:
             cutoff=datetime.fromisoformat(manifest.cutoff),
             outbox_seq=manifest.outbox_seq,
             strangers_by=manifest.measured.get("strangers", {}).get("by", BLEND),
+            untouched_lower_by=manifest.measured.get("untouched", {}).get("by", 0.0),
             places=FreshPlaces.of(rules, manifest.measured),
         )
 
@@ -135,13 +139,15 @@ class Ranker:
         pairs = propose(self._sources, situation, allowed[None], self._candidates)
         features = compute(situation, items, pairs, self._sources)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
-        score = self._scored(situation, pairs, features)
-        placed = self._arranger.arrange(pairs, score, allowed[None], wish, self._places.at(features))
+        live = self._live(situation, pairs)
+        lowered = demotion(features, live, self._untouched_lower_by)
+        score = self._scored(situation, pairs, features, lowered)
+        placed = self._arranger.arrange(pairs, score, allowed[None], wish, self._places.at(features, live))
         known = placed.pair[placed.pair >= 0]
         because = dict(
             zip(
                 known.tolist(),
-                self._reasons(query, self._blend, features[known], pairs.take(known), situation, items),
+                self._reasons(query, self._blend, features[known], pairs.take(known), situation, items, lowered[known]),
                 strict=True,
             )
         )
@@ -161,12 +167,12 @@ class Ranker:
             for place, pair in enumerate(placed.pair.tolist())
         ]
         asked = [np.flatnonzero(pairs.item == row) for row in self.catalogue.rows(query.compare or ())]
-        comparison = _comparison(query, self._blend, features, asked)
+        comparison = _comparison(query, self._blend, features, asked, lowered)
         return Answer(items=tuple(answer), comparison=comparison, filtered=held_back)
 
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
-        situation = self._situation(query, history or self.history, given=True)
+        situation = self._situation(query, history or self.history)
         rows = self.catalogue.rows(item.item_id for item in items)
         texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
         pairs = every_pair(1, len(items))
@@ -222,13 +228,13 @@ class Ranker:
         items = self._sources.everything
         parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
         for block in blocks(len(moments), len(items)):
-            asked = moments.take(block)
-            situation = self._sources.situation(history, asked, self._live(asked))
+            situation = self._sources.situation(history, moments.take(block))
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
             pairs = propose(self._sources, situation, allowed, self._candidates)
             features = compute(situation, items, pairs, self._sources)
-            score = self._scored(situation, pairs, features)
-            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k), self._places.at(features))
+            live = self._live(situation, pairs)
+            score = self._scored(situation, pairs, features, demotion(features, live, self._untouched_lower_by))
+            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k), self._places.at(features, live))
             parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
         return pl.concat(
@@ -254,15 +260,9 @@ class Ranker:
             as_of = np.full(len(queries), microseconds(self.cutoff), np.int64)
         return Moments(users=history.user_rows(queries[c.USER_ID].to_list()), as_of=as_of)
 
-    def _situation(self, query: Query, history: History, *, given: bool = False) -> Situation:
-        """Look up the query's past. Given items are about to be shown: such a question is live whenever it is asked."""
+    def _situation(self, query: Query, history: History) -> Situation:
         history = self._with_session(query, history)
-        moments = _moments(query, history)
-        return self._sources.situation(history, moments, given or self._live(moments))
-
-    def _live(self, moments: Moments) -> npt.NDArray[np.bool_]:
-        """Mark the questions that are later than the cutoff; one at the cutoff is about the time to come."""
-        return np.asarray(moments.as_of > microseconds(self.cutoff))
+        return self._sources.situation(history, _moments(query, history))
 
     def _with_session(self, query: Query, history: History) -> History:
         if not query.session:
@@ -291,20 +291,33 @@ class Ranker:
     def _text_of(self, item: GivenItem) -> str:
         return item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
 
-    def _scored(self, situation: Situation, pairs: Candidates, features: Floats) -> npt.NDArray[np.float64]:
+    def _live(self, situation: Situation, pairs: Candidates) -> npt.NDArray[np.bool_]:
+        """Mark the pairs whose question is later than the cutoff: it asks what comes next, not what comes at all."""
+        return np.asarray((situation.moments.as_of > microseconds(self.cutoff))[pairs.query])
+
+    def _scored(
+        self, situation: Situation, pairs: Candidates, features: Floats, lowered: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
         warm = np.asarray(situation.recent.mask.any(axis=1))
-        return order_strangers(pairs, self._blend.score(features), warm, self._strangers_by)
+        return order_strangers(pairs, self._blend.score(features) - lowered, warm, self._strangers_by)
 
     def _probabilities(self, blend: str, score: npt.NDArray[np.float64]) -> Sequence[float | None]:
         curve = self._calibrations.get(blend)
         return curve.probability(score).tolist() if curve else [None] * len(score)
 
     def _reasons(
-        self, query: Query, blend: Blend, features: Floats, pairs: Candidates, situation: Situation, items: ItemSet
+        self,
+        query: Query,
+        blend: Blend,
+        features: Floats,
+        pairs: Candidates,
+        situation: Situation,
+        items: ItemSet,
+        lowered: npt.NDArray[np.float64] | None = None,
     ) -> list[Any]:
         if not query.explain or not isinstance(blend, Trees) or not len(features):
             return [()] * len(features)
-        return reasons(blend, features, pairs, situation, items, self._sources)
+        return reasons(blend, features, pairs, situation, items, self._sources, lowered)
 
 
 def checked_manifest(folder: Path) -> bundle.Manifest:
@@ -317,10 +330,17 @@ def checked_manifest(folder: Path) -> bundle.Manifest:
     return manifest
 
 
-def _comparison(query: Query, blend: Blend, features: Floats, asked: list[npt.NDArray[np.int64]]) -> Comparison | None:
+def _comparison(
+    query: Query,
+    blend: Blend,
+    features: Floats,
+    asked: list[npt.NDArray[np.int64]],
+    lowered: npt.NDArray[np.float64] | None = None,
+) -> Comparison | None:
     if query.compare is None or not isinstance(blend, Trees) or not all(len(found) for found in asked):
         return None
-    return compare(blend, features[[found[0] for found in asked]], *query.compare)
+    both = [found[0] for found in asked]
+    return compare(blend, features[both], *query.compare, None if lowered is None else lowered[both])
 
 
 def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:

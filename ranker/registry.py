@@ -144,7 +144,6 @@ FEATURES: Final = (
     _item("n_categories", "categories of the item", "count"),
     _item("n_words", "different words of the item's text", "log count"),
     _context("given", "1 when the caller gave the items, 0 when sources proposed them", "flag"),
-    _context("live", "1 when the question is later than the cutoff: what comes next? 0: what comes at all?", "flag"),
     _context("hour", "hour of the day, UTC", "hours"),
     _context("weekday", "day of the week, Monday = 0", "days"),
     _context("session_length", "items of the present session", "count", PAST),

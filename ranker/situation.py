@@ -47,9 +47,6 @@ class Situation:
     """What is known of each query before any item is looked at."""
 
     moments: Moments
-    live: npt.NDArray[np.bool_]
-    """Whether the question has live history and asks what comes next; else it stands at the cutoff and asks what comes
-    at all in the time to come [q]."""
     history: History
     recent: Recent
     interest: Floats

@@ -72,9 +72,7 @@ def make_slices(
     found = []
     for number, ((start, end), share) in enumerate(zip(pairwise(between), shares, strict=True)):
         made: list[Examples | None] = []
-        for half, truth in enumerate(
-            [next_items(history, sources.catalogue, start, end), all_later(history, start, end)]
-        ):
+        for half, truth in enumerate([next_items(history, start, end), all_later(history, start, end)]):
             progress("examples", number * 2 + half, len(shares) * 2)
             if len(truth.moments):
                 sample = truth.sample(max(1, int(config.max_queries * share)), rng)

@@ -58,7 +58,7 @@ def recall_of_sources(sources: Sources, history: History, truth: Truth, config: 
     for block in blocks(len(truth.moments), n_items):
         inside = bounds[(truth.query[bounds] >= block.start) & (truth.query[bounds] < block.stop)]
         query, item = truth.query[inside] - block.start, truth.item[inside]
-        situation = sources.situation(history, truth.moments.take(block), truth.live)
+        situation = sources.situation(history, truth.moments.take(block))
         scores = score_all(sources, situation)
         allowed = allowed_items(history, situation.moments, sources.catalogue)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])

@@ -155,14 +155,13 @@ class Sources:
             price_attribute=price_attribute,
         )
 
-    def situation(self, history: History, moments: Moments, live: npt.NDArray[np.bool_] | bool = True) -> Situation:
-        """Look up each query's past and turn it into user vectors; `live` (one, or one each) as in `Situation`."""
+    def situation(self, history: History, moments: Moments) -> Situation:
+        """Look up each query's past and turn it into user vectors."""
         recent = history.recent(moments, HISTORY_LENGTH)
         users = self._users(recent)
         past = self.past(recent)
         return Situation(
             moments=moments,
-            live=np.broadcast_to(live, len(moments)),
             history=history,
             recent=recent,
             interest=users,

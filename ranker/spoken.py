@@ -32,14 +32,16 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
-    yield from source_lines(measured["sources"], measured["fresh_places"], measured["strangers"])
+    yield from source_lines(*(measured[part] for part in ("sources", "fresh_places", "strangers", "untouched")))
     yield from _settings_lines(trained)
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
         yield from _reliability_lines(title, part.get("calibration"))
     yield _serves(trained.folder, promoted)
 
 
-def source_lines(sources: dict[str, Any], places: dict[str, Any], strangers: dict[str, Any]) -> Iterator[str]:
+def source_lines(
+    sources: dict[str, Any], places: dict[str, Any], strangers: dict[str, Any], untouched: dict[str, Any]
+) -> Iterator[str]:
     """Tell what each candidate source finds, and what was chosen for new items and for users without a past."""
     if sources and sources["taken"]:
         recall = ", ".join(f"{name} {share:.3f}" for name, share in sources["recall@500"].items())
@@ -51,6 +53,9 @@ def source_lines(sources: dict[str, Any], places: dict[str, Any], strangers: dic
     if tried := strangers.get("tried"):
         orders = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
         yield f"users without a past see the order of: {strangers['by']} (NDCG@10 by order: {orders})"
+    if tried := untouched.get("tried"):
+        found = ", ".join(f"{by} lower {value:.4f}" for by, value in tried.items())
+        yield f"items that nobody has touched stand {untouched['by']:.3g} lower in live answers (NDCG@10: {found})"
 
 
 def _places_line(places: dict[str, Any]) -> str:

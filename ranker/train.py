@@ -163,6 +163,7 @@ def train(
             "sources": asked.sources,
             "fresh_places": asked.places,
             "strangers": asked.strangers,
+            "untouched": asked.untouched,
             "given": given.measured,
         }
 

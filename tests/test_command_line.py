@@ -219,8 +219,16 @@ def test_places_are_told_with_whose_they_are():
         "2 for 25%": {"ndcg@10": 0.19, "known_ndcg@10": 0.15, "fresh_recall@10": 0.3},
     }
     chosen = {"every": 10, "kept": 2, "newness": math.log1p(43_200), "tried": tried}
-    (line,) = source_lines({}, chosen, {})
+    (line,) = source_lines({}, chosen, {}, {})
     assert "1 of 10, 2 for users who take items up to 0.5 days after anyone first did" in line
     assert "none: 0.2000, 0.1800, 0.1000; 2 for 25%: 0.1900, 0.1500, 0.3000" in line
-    (line,) = source_lines({}, {"every": 10, "tried": tried}, {})
+    (line,) = source_lines({}, {"every": 10, "tried": tried}, {}, {})
     assert line.startswith("places for new items: 1 of 10 (NDCG@10")
+
+
+def test_what_untouched_items_lose_is_told_with_what_it_gains():
+    (line,) = source_lines({}, {}, {}, {"by": 0.5, "tried": {"0": 0.1, "0.5": 0.125}, "questions": 70})
+    assert (
+        line
+        == "items that nobody has touched stand 0.5 lower in live answers (NDCG@10: 0 lower 0.1000, 0.5 lower 0.1250)"
+    )

@@ -1,38 +1,25 @@
 import numpy as np
 
 from ingest.store import END_OF_TIME, Store
-from ranker.candidates import CandidatesConfig
-from ranker.examples import (
-    EVERY_ITEM,
-    Examples,
-    ExamplesConfig,
-    all_later,
-    known_items,
-    labels_of,
-    make_examples,
-    next_items,
-)
+from ranker.examples import Examples, all_later, known_items, labels_of, next_items
 from ranker.given import impression_examples
 from ranker.history import History
-from ranker.registry import FEATURE_NAMES
 from tests.ranker.conftest import DAY, catalogue, log
-
-ITEMS = catalogue("a", "b", "z")
 
 
 def history(*rows: tuple[str, str, int]) -> History:
-    return History.from_frames(ITEMS, log(*rows))
+    return History.from_frames(catalogue("a", "b", "z"), log(*rows))
 
 
 def test_next_items_ask_at_the_instant_and_skip_what_was_taken_before():
-    truth = next_items(history(("ann", "a", 1), ("ann", "b", 2), ("ann", "a", 3)), ITEMS, 1 * DAY, 9 * DAY)
+    truth = next_items(history(("ann", "a", 1), ("ann", "b", 2), ("ann", "a", 3)), 1 * DAY, 9 * DAY)
     assert truth.moments.as_of.tolist() == [1 * DAY, 2 * DAY]
     assert truth.item.tolist() == [0, 1]
 
 
 def test_next_items_begin_at_the_boundary_and_end_before_it():
     log_of_ann = history(("ann", "a", 1), ("ann", "b", 2), ("ann", "z", 3))
-    truth = next_items(log_of_ann, ITEMS, 2 * DAY, 3 * DAY)
+    truth = next_items(log_of_ann, 2 * DAY, 3 * DAY)
     assert truth.item.tolist() == [1]
 
 
@@ -48,40 +35,10 @@ def test_known_items_are_touched_strictly_before():
     assert known.tolist() == [[True, False, False], [True, True, False]]
 
 
-def test_as_many_items_wait_at_each_moment_as_wait_now():
-    """One item waits at the end: at each moment the one that is touched next, also at the instant itself."""
-    items = catalogue("a", "b", "c", "z")
-    log_of_both = History.from_frames(items, log(("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "a", 4)))
-    truth = next_items(log_of_both, items, 1 * DAY, 9 * DAY)
-    assert truth.moments.as_of.tolist() == [1 * DAY, 2 * DAY, 3 * DAY, 4 * DAY]
-    assert truth.known_by.tolist() == [1 * DAY + 1, 2 * DAY + 1, 3 * DAY + 1, EVERY_ITEM]
-    known = known_items(log_of_both, items, truth.known_by)
-    assert known.sum(axis=1).tolist() == [1, 2, 3, 4]
-    assert known[:, 3].tolist() == [False, False, False, True]
-
-
-def test_where_nothing_waits_nothing_untouched_was_on_offer():
-    items = catalogue("a", "b")
-    truth = next_items(History.from_frames(items, log(("ann", "a", 1), ("ann", "b", 2))), items, 1 * DAY, 9 * DAY)
-    assert truth.known_by.tolist() == [1 * DAY, 2 * DAY]
-
-
-def test_what_comes_at_all_is_asked_about_what_the_window_tells():
+def test_questions_know_new_items_only_where_a_window_tells(rng):
     log_of_ann = history(("ann", "a", 1), ("ann", "b", 2), ("ann", "z", 3))
+    assert next_items(log_of_ann, 2 * DAY, 9 * DAY).known_by.tolist() == [2 * DAY, 3 * DAY]
     assert all_later(log_of_ann, 2 * DAY, 9 * DAY).known_by.tolist() == [9 * DAY]
-
-
-def test_only_what_comes_next_is_a_live_question(ranker, rng):
-    """Examples say which of the two they are by a feature."""
-    times = np.sort(ranker.history.events(before=2**62)[3])
-    window = int(times[-100]), int(times[-1]) + 1
-    live = FEATURE_NAMES.index("live")
-    for truth, expected in (
-        (next_items(ranker.history, ranker.catalogue, *window), 1),
-        (all_later(ranker.history, *window), 0),
-    ):
-        made = make_examples(ranker._sources, ranker.history, truth, CandidatesConfig(), ExamplesConfig(), rng)
-        assert (made.features[:, live] == expected).all()
 
 
 def test_sample_keeps_what_followed_the_queries_it_keeps(rng):

@@ -27,7 +27,6 @@ class ByFeature:
 
 
 NEWNESS = FEATURE_NAMES.index("user_newness")
-LIVE = FEATURE_NAMES.index("live")
 
 
 def asked(*, known_taken: int, fresh_taken: bool) -> Examples:
@@ -132,11 +131,8 @@ def test_too_few_takings_choose_nothing():
 def test_bundle_serves_with_the_places_chosen():
     users = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
     users[:2, NEWNESS] = 1, 3  # the third has no past
-    users[:, LIVE] = 0
     chosen = {"fresh_places": {"every": 10, "kept": 3, "newness": 2.0}}
     assert FreshPlaces.of(RulesConfig(), chosen).at(users).tolist() == [3, 1, 1]
-    users[:, LIVE] = 1  # what is asked is what comes next
-    assert FreshPlaces.of(RulesConfig(), chosen).at(users).tolist() == [1, 1, 1]
     assert FreshPlaces.of(RulesConfig(), {}).at(users).tolist() == [1, 1, 1]
 
 

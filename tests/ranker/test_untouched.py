@@ -1,0 +1,146 @@
+"""In live answers untouched items stand lower by what pays on a later window; at the cutoff they stand by the blend."""
+
+from copy import copy
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ingest import columns as c
+from ranker.examples import EVERY_ITEM, Examples, known_items, next_items
+from ranker.explain import compare
+from ranker.fresh_places import FreshPlaces
+from ranker.history import History
+from ranker.query import Query
+from ranker.registry import FEATURE_NAMES
+from ranker.untouched import FEWEST, choose_demotion, demotion, untouched, with_waiting
+from tests.ranker.conftest import DAY, catalogue, log
+
+COUNT = FEATURE_NAMES.index("count_all")
+INSTANT = timedelta(microseconds=1)
+
+
+def test_as_many_items_wait_at_each_moment_as_wait_now():
+    """One item waits at the end: at each moment the one that is touched next, also at the instant itself."""
+    items = catalogue("a", "b", "c", "z")
+    history = History.from_frames(items, log(("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3), ("bob", "a", 4)))
+    truth = with_waiting(next_items(history, 1 * DAY, 9 * DAY), history, items)
+    assert truth.moments.as_of.tolist() == [1 * DAY, 2 * DAY, 3 * DAY, 4 * DAY]
+    assert truth.known_by.tolist() == [1 * DAY + 1, 2 * DAY + 1, 3 * DAY + 1, EVERY_ITEM]
+    known = known_items(history, items, truth.known_by)
+    assert known.sum(axis=1).tolist() == [1, 2, 3, 4]
+    assert known[:, 3].tolist() == [False, False, False, True]
+
+
+def test_where_nothing_waits_nothing_untouched_is_on_offer():
+    items = catalogue("a", "b")
+    history = History.from_frames(items, log(("ann", "a", 1), ("ann", "b", 2)))
+    truth = next_items(history, 1 * DAY, 9 * DAY)
+    assert with_waiting(truth, history, items) is truth
+
+
+class ByInterest:
+    def score(self, features):
+        return features[:, FEATURE_NAMES.index("interest")].astype(float)
+
+
+def asked(n: int, *, takes_new: int) -> Examples:
+    """Questions with three candidates of scores 2, 1 and 0, of which the first is untouched.
+
+    What is taken: the first by `takes_new` users, the second by the others.
+    """
+    features = np.zeros((n * 3, len(FEATURE_NAMES)), np.float32)
+    place, user = np.tile(np.arange(3), n), np.repeat(np.arange(n), 3)
+    features[:, FEATURE_NAMES.index("interest")] = 2 - place
+    features[:, COUNT] = place
+    return Examples(
+        features=features,
+        labels=(place == np.where(user < takes_new, 0, 1)).astype(np.int32) * 5,
+        groups=np.full(n, 3),
+        as_of=np.zeros(n, np.int64),
+        negative_weight=np.ones(n, np.float32),
+        retrieved=1.0,
+    )
+
+
+def test_the_least_that_finds_most_is_chosen():
+    """Scores of a question spread by the root of 2/3: 1.5 times that is the least that brings the new item below."""
+    found = choose_demotion(ByInterest(), asked(FEWEST, takes_new=0))
+    assert found["by"] == pytest.approx(1.5 * (2 / 3) ** 0.5)
+    second = round(1 / np.log2(3), 4)
+    assert list(found["tried"].values()) == [second] * 6 + [1.0] * 3
+    assert found["questions"] == FEWEST
+
+
+@pytest.mark.parametrize("takes_new", [FEWEST // 2 - 2, FEWEST])
+def test_nothing_is_lowered_without_a_sure_gain(takes_new):
+    """Of fifty takings 27 are not new: more than half, and yet it may be chance."""
+    assert choose_demotion(ByInterest(), asked(FEWEST, takes_new=takes_new))["by"] == 0
+
+
+def test_with_few_questions_or_nothing_new_nothing_is_lowered():
+    nothing = {"by": 0.0, "tried": {}}
+    assert choose_demotion(ByInterest(), None) == nothing
+    assert choose_demotion(ByInterest(), asked(FEWEST - 1, takes_new=0)) == nothing
+    of_known = asked(FEWEST, takes_new=0)
+    of_known.features[:, COUNT] = 1
+    assert choose_demotion(ByInterest(), of_known) == nothing
+
+
+def test_only_untouched_items_of_live_questions_are_lowered():
+    features = np.zeros((4, len(FEATURE_NAMES)), np.float32)
+    features[:2, COUNT] = np.log1p(1)
+    assert untouched(features).tolist() == [False, False, True, True]
+    assert demotion(features, np.array([False, True, False, True]), 0.5).tolist() == [0, 0, 0, 0.5]
+
+
+@pytest.fixture
+def lowering(ranker):
+    shop = copy(ranker)
+    shop._untouched_lower_by = 0.25
+    return shop
+
+
+def scores(ranker, as_of) -> dict[str, tuple[float, bool]]:
+    """Each item's score, and whether nobody has touched it."""
+    answer = ranker.recommend(Query(user_id=ranker.history.user_ids[0], as_of=as_of, k=200)).items
+    return {item.item_id: (item.score, item.features[COUNT] == 0) for item in answer if len(item.features)}
+
+
+def test_live_begins_right_after_the_cutoff(ranker, lowering):
+    assert scores(lowering, ranker.cutoff) == scores(ranker, ranker.cutoff)
+    before, after = (scores(shop, ranker.cutoff + INSTANT) for shop in (ranker, lowering))
+    lost = {item: before[item][0] - after[item][0] for item in before.keys() & after.keys()}
+    assert any(new for _, new in before.values())
+    assert lost == pytest.approx({item: 0.25 * before[item][1] for item in lost})
+
+
+def test_a_batch_is_answered_as_single_questions_are(ranker, lowering):
+    user, moments = ranker.history.user_ids[0], [ranker.cutoff, ranker.cutoff + INSTANT]
+    queries = pl.DataFrame({c.QUERY_ID: ["at", "after"], c.USER_ID: user, c.AS_OF: moments})
+    batch = lowering.recommend_batch(queries, 20)
+    for query_id, as_of in zip(queries[c.QUERY_ID], moments, strict=True):
+        alone = lowering.recommend(Query(user_id=user, as_of=as_of, k=20)).items
+        assert batch.filter(pl.col(c.QUERY_ID) == query_id)[c.ITEM_ID].to_list() == [item.item_id for item in alone]
+
+
+def test_places_are_bought_in_answers_at_the_cutoff_alone():
+    users = np.full((2, len(FEATURE_NAMES)), 1, np.float32)
+    assert FreshPlaces(kept=3, newness=2.0).at(users, np.array([False, True])).tolist() == [3, 1]
+
+
+def test_what_an_item_loses_is_told(ranker, lowering):
+    """The families' weights sum to the difference of the scores, as they do where nothing is lowered."""
+    as_of, user = ranker.cutoff + INSTANT, ranker.history.user_ids[0]
+    items = lowering.recommend(Query(user_id=user, as_of=as_of, k=200)).items
+    new = next(item for item in items if item.features[COUNT] == 0)
+    known = next(item for item in items if item.features[COUNT] > 0)
+    told = lowering.recommend(Query(user_id=user, as_of=as_of, compare=(known.item_id, new.item_id))).comparison
+    assert told.difference == pytest.approx(known.score - new.score)
+    features = np.stack([known.features, new.features])
+    plain = compare(ranker._blend, features, known.item_id, new.item_id)
+    popularity = {family.family: family.weight for family in told.families}["popularity"]
+    assert popularity == pytest.approx(
+        {family.family: family.weight for family in plain.families}["popularity"] + lowering._untouched_lower_by
+    )
