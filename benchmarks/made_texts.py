@@ -64,9 +64,10 @@ def topics_of(item_ids: pl.Series, log: pl.DataFrame, topics: int, rng: np.rando
     matrix = sparse.csr_matrix((np.ones(len(item)), (item, user)), shape=(len(item_ids), int(user.max()) + 1))
     active = 1 / np.log(2 + np.asarray(matrix.sum(axis=0)).ravel())  # who takes everything tells little
     factors = min(FACTORS, min(matrix.shape) - 1)
-    left = svds(matrix @ sparse.diags(active), factors, rng=rng)[0]
-    length = np.linalg.norm(left, axis=1, keepdims=True)
-    _, topic = kmeans2(left / np.maximum(length, 1e-12), topics, iter=50, minit="++", rng=rng)
+    left, values, _ = svds(matrix @ sparse.diags(active), factors, rng=rng)
+    where = left * values
+    length = np.linalg.norm(where, axis=1, keepdims=True)
+    _, topic = kmeans2(where / np.maximum(length, 1e-12), topics, iter=50, minit="++", rng=rng)
     return np.where(length.ravel() > 1e-9, topic, rng.integers(topics, size=len(item_ids)))
 
 
