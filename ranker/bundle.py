@@ -15,6 +15,7 @@ from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
+from ranker.registry import FEATURE_NAMES
 
 FORMAT: Final = 3
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
@@ -122,6 +123,16 @@ def read_manifest(folder: Path) -> Manifest:
             raise BundleError(
                 f"{folder}: {name} is not what was written; the bundle is damaged: train again or roll back"
             )
+    return manifest
+
+
+def checked_manifest(folder: Path) -> Manifest:
+    """Check a bundle as `read_manifest` does, and that its models know the features that there are."""
+    manifest = read_manifest(folder)
+    if manifest.feature_names != list(FEATURE_NAMES):
+        raise BundleError(
+            f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
+        )
     return manifest
 
 

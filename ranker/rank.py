@@ -15,14 +15,13 @@ from ingest import columns as c
 from ingest.outbox import OnlineEvent
 from ingest.progress import Progress, silent
 from ranker import bundle
-from ranker.arrange import Arranger, Wish
+from ranker.arrange import Arranged, Arranger, Wish
 from ranker.attributes import numbers
 from ranker.blend import Blend, Fusion, Trees
 from ranker.calibrate import Calibration
 from ranker.calibrate import load as load_calibrations
 from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
 from ranker.catalogue import Catalogue
-from ranker.errors import BundleError
 from ranker.explain import compare, reasons
 from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
@@ -84,7 +83,7 @@ class Ranker:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Check the manifest, then load; a `BundleError` says what does not fit."""
-        manifest = checked_manifest(folder)
+        manifest = bundle.checked_manifest(folder)
         catalogue = Catalogue.load(folder)
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
         rules = RulesConfig(**manifest.settings["rules"])
@@ -135,14 +134,9 @@ class Ranker:
         """Return the best items for one query, rules kept; fewer than `k` only when the rules leave fewer."""
         situation = self._situation(query, history or self.history)
         allowed, held_back = self._allowed(situation.history, situation.moments, query)
-        items = self._sources.everything
-        pairs = propose(self._sources, situation, allowed[None], self._candidates)
-        features = compute(situation, items, pairs, self._sources)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
-        live = self._live(situation, pairs)
-        lowered = demotion(features, live, self._untouched_lower_by)
-        score = self._scored(situation, pairs, features, lowered)
-        placed = self._arranger.arrange(pairs, score, allowed[None], wish, self._places.at(features, live))
+        pairs, features, lowered, placed = self._arranged(situation, allowed[None], wish)
+        items = self._sources.everything
         known = placed.pair[placed.pair >= 0]
         because = dict(
             zip(
@@ -225,16 +219,11 @@ class Ranker:
         """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of (default: the cutoff)."""
         history = history or self.history
         moments = self._query_moments(queries, history)
-        items = self._sources.everything
         parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
-        for block in blocks(len(moments), len(items)):
+        for block in blocks(len(moments), len(self.catalogue)):
             situation = self._sources.situation(history, moments.take(block))
             allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
-            pairs = propose(self._sources, situation, allowed, self._candidates)
-            features = compute(situation, items, pairs, self._sources)
-            live = self._live(situation, pairs)
-            score = self._scored(situation, pairs, features, demotion(features, live, self._untouched_lower_by))
-            placed = self._arranger.arrange(pairs, score, allowed, Wish(k=k), self._places.at(features, live))
+            *_, placed = self._arranged(situation, allowed, Wish(k=k))
             parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
             progress("recommend", block.stop, len(moments))
         return pl.concat(
@@ -291,15 +280,21 @@ class Ranker:
     def _text_of(self, item: GivenItem) -> str:
         return item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
 
-    def _live(self, situation: Situation, pairs: Candidates) -> npt.NDArray[np.bool_]:
-        """Mark the pairs whose question is later than the cutoff: it asks what comes next, not what comes at all."""
-        return np.asarray((situation.moments.as_of > microseconds(self.cutoff))[pairs.query])
+    def _arranged(
+        self, situation: Situation, allowed: npt.NDArray[np.bool_], wish: Wish
+    ) -> tuple[Candidates, Floats, npt.NDArray[np.float64], Arranged]:
+        """Propose and score candidates and give them their places; also return what each pair's score was lowered by.
 
-    def _scored(
-        self, situation: Situation, pairs: Candidates, features: Floats, lowered: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+        A question later than the cutoff is a live one: it asks what comes next, and not what comes at all.
+        """
+        pairs = propose(self._sources, situation, allowed, self._candidates)
+        features = compute(situation, self._sources.everything, pairs, self._sources)
+        live = (situation.moments.as_of > microseconds(self.cutoff))[pairs.query]
+        lowered = demotion(features, live, self._untouched_lower_by)
         warm = np.asarray(situation.recent.mask.any(axis=1))
-        return order_strangers(pairs, self._blend.score(features) - lowered, warm, self._strangers_by)
+        score = order_strangers(pairs, self._blend.score(features) - lowered, warm, self._strangers_by)
+        placed = self._arranger.arrange(pairs, score, allowed, wish, self._places.at(features, live))
+        return pairs, features, lowered, placed
 
     def _probabilities(self, blend: str, score: npt.NDArray[np.float64]) -> Sequence[float | None]:
         curve = self._calibrations.get(blend)
@@ -318,16 +313,6 @@ class Ranker:
         if not query.explain or not isinstance(blend, Trees) or not len(features):
             return [()] * len(features)
         return reasons(blend, features, pairs, situation, items, self._sources, lowered)
-
-
-def checked_manifest(folder: Path) -> bundle.Manifest:
-    """Check a bundle as `bundle.read_manifest` does, and that its models know the features that there are."""
-    manifest = bundle.read_manifest(folder)
-    if manifest.feature_names != list(FEATURE_NAMES):
-        raise BundleError(
-            f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
-        )
-    return manifest
 
 
 def _comparison(

@@ -25,7 +25,6 @@ from ranker.compiled import COMPILED
 from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
 from ranker.history import History
-from ranker.rank import checked_manifest
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
 
@@ -68,7 +67,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     HTTP from now on. When nothing has changed there is no new bundle, and the folder is that of the old one.
     """
     folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
-    manifest = checked_manifest(folder)
+    manifest = bundle.checked_manifest(folder)
     if manifest.measured.get("without_text"):
         raise NothingToLearnError(
             f"{folder.name}: wanted a bundle that reads texts, got one trained without; "
