@@ -210,7 +210,7 @@ class FeatureWeightOut(BaseModel):
     value: float | None
     """null where the feature is not defined for this item."""
     weight: float
-    """SHAP value."""
+    """SHAP value; that of `count_all` less what an item that nobody has touched loses in a live answer."""
 
 
 class ReasonOut(BaseModel):

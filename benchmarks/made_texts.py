@@ -4,8 +4,10 @@
 
 DATA holds items.parquet and interactions.parquet with `user_id` and `item_id`. Items taken by the same people share a
 topic (k-means over a singular value decomposition of who took what); an item's title and description draw a share of
-their words from its topic, the others from what all texts share. All words are made of syllables. OUT holds the same
-log beside the items with texts: `benchmarks/quality.py --data` reads it in place of DATA.
+their words from its topic, the others from what all texts share. All words are made of syllables. The whole log says
+who took what, later takings too: these texts know more of their readers than real ones, in favour of whatever reads.
+
+OUT holds items with texts beside the same interactions: `benchmarks/quality.py --data` reads it in place of DATA.
 """
 
 import argparse
@@ -34,6 +36,8 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.4, help="share of an item's words that tell its topic")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    if given.out.resolve() == given.data.resolve():
+        parser.error(f"{given.out}: wanted another folder than that of the log, got the same; name a new one")
     items = pl.read_parquet(given.data / "items.parquet")
     log = pl.read_parquet(given.data / "interactions.parquet", columns=["user_id", "item_id"])
     given.out.mkdir(parents=True, exist_ok=True)
@@ -66,9 +70,11 @@ def topics_of(item_ids: pl.Series, log: pl.DataFrame, topics: int, rng: np.rando
     factors = min(FACTORS, min(matrix.shape) - 1)
     left, values, _ = svds(matrix @ sparse.diags(active), factors, rng=rng)
     where = left * values
-    length = np.linalg.norm(where, axis=1, keepdims=True)
-    _, topic = kmeans2(where / np.maximum(length, 1e-12), topics, iter=50, minit="++", rng=rng)
-    return np.where(length.ravel() > 1e-9, topic, rng.integers(topics, size=len(item_ids)))
+    known = np.flatnonzero(np.bincount(item, minlength=len(item_ids)))
+    directions = where[known] / np.linalg.norm(where[known], axis=1, keepdims=True)
+    topic = rng.integers(topics, size=len(item_ids))
+    _, topic[known] = kmeans2(directions, topics, iter=50, minit="++", rng=rng)
+    return topic
 
 
 def _words(n: int, rng: np.random.Generator) -> list[str]:

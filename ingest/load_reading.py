@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCHES_AHEAD = 2
-"""Checked batches that may wait while others are being written; one more is being read, one being checked."""
+"""Checked batches that may wait while others are being written; one batch more waits to be checked."""
 
 Users = Callable[[pl.Series], pl.Series]
 """Turns a column of user ids into what may be kept of them: pseudonyms."""

@@ -15,7 +15,6 @@ from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
-from ranker.registry import FEATURE_NAMES
 
 FORMAT: Final = 3
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
@@ -128,6 +127,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def checked_manifest(folder: Path) -> Manifest:
     """Check a bundle as `read_manifest` does, and that its models know the features that there are."""
+    from ranker.registry import FEATURE_NAMES
+
     manifest = read_manifest(folder)
     if manifest.feature_names != list(FEATURE_NAMES):
         raise BundleError(

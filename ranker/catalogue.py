@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,10 @@ SCHEMA = pl.Schema(
 )
 
 
+UNDATED: Final = np.iinfo(np.int64).min
+"""When an item was published whose publication time is not known: before everything."""
+
+
 class Catalogue:
     """Items in rows sorted by id: what every array with an item axis follows."""
 
@@ -35,9 +39,7 @@ class Catalogue:
         self.ids: list[str] = items[c.ITEM_ID].to_list()
         self._row = {item_id: row for row, item_id in enumerate(self.ids)}
         self.available: npt.NDArray[np.bool_] = items[c.AVAILABLE].fill_null(True).to_numpy()
-        self.published_at: npt.NDArray[np.int64] = (
-            items[c.PUBLISHED_AT].dt.epoch("us").fill_null(np.iinfo(np.int64).min).to_numpy()
-        )
+        self.published_at: npt.NDArray[np.int64] = items[c.PUBLISHED_AT].dt.epoch("us").fill_null(UNDATED).to_numpy()
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
         self.facets, self.facet_values = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
 

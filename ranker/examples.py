@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
-from ranker.catalogue import Catalogue
+from ranker.catalogue import UNDATED, Catalogue
 from ranker.counter import Rows, Times
 from ranker.features import compute
 from ranker.history import History
@@ -141,11 +141,13 @@ def all_later(history: History, moment: int, until: int) -> Truth:
 def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.NDArray[np.bool_]:
     """Mark the items known to have been on offer [q, n_items]: touched before `known_by`, or with a publication time.
 
+    `EVERY_ITEM` in `known_by` marks all.
+
     A catalogue may list what is yet to come. As candidates that nobody could take, such items would teach that new
     items are never taken.
     """
     known = (history.first_times(len(catalogue))[None] < known_by[:, None]) | (known_by == EVERY_ITEM)[:, None]
-    return np.asarray(known | (catalogue.published_at > np.iinfo(np.int64).min)[None])
+    return np.asarray(known | (catalogue.published_at > UNDATED)[None])
 
 
 def make_examples(

@@ -84,8 +84,11 @@ def learn(
         some = truth.sample(ASKED_WHOLE, rng)
         return make_examples(sources, history, some, candidates, every, rng) if len(some.moments) else None
 
-    whole, unknown = ask(taken), ask(taken.of_strangers(history))
-    soon = ask(with_waiting(next_items(history, between[1], until), history, sources.catalogue))
+    # Each is asked when it is needed: with all their candidates, questions take a lot of memory.
+    places = choose_places(fitted.before, ask(taken), rules)
+    strangers = choose_order(fitted.before, ask(taken.of_strangers(history)))
+    soon = with_waiting(next_items(history, between[1], until), history, sources.catalogue)
+    untouched = choose_demotion(fitted.before, ask(soon))
     retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
     return Learned(
         blend=fitted.trees,
@@ -98,9 +101,9 @@ def learn(
             "importance": _importance(fitted.trees),
         },
         sources=found,
-        places=choose_places(fitted.before, whole, rules),
-        strangers=choose_order(fitted.before, unknown),
-        untouched=choose_demotion(fitted.before, soon),
+        places=places,
+        strangers=strangers,
+        untouched=untouched,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.catalogue import UNDATED
 from ranker.counter import Rows, Times
 from ranker.history import History
 from ranker.registry import DAY, SHARES, WINDOWS
@@ -48,7 +49,7 @@ def published(rows: Rows, before: Times, published_at: Times) -> npt.NDArray[np.
     """Return the signed log of seconds since publication; NaN where it is not known (the smallest int64)."""
     if not len(published_at):
         return np.full(len(rows), np.nan)
-    known = (rows >= 0) & (published_at[rows] > np.iinfo(np.int64).min)
+    known = (rows >= 0) & (published_at[rows] > UNDATED)
     seconds = np.where(known, (before - np.where(known, published_at[rows], 0)) / 1e6, np.nan)
     return np.asarray(np.sign(seconds) * np.log1p(np.abs(seconds)))
 

@@ -56,7 +56,7 @@ class FeatureWeight:
     value: float
     """NaN = not defined for this item."""
     weight: float
-    """SHAP value; no unit."""
+    """SHAP value; that of `count_all` less what an untouched item loses in a live answer; no unit."""
 
 
 @dataclass(frozen=True, kw_only=True)

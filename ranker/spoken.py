@@ -42,7 +42,7 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
 def source_lines(
     sources: dict[str, Any], places: dict[str, Any], strangers: dict[str, Any], untouched: dict[str, Any]
 ) -> Iterator[str]:
-    """Tell what each candidate source finds, and what was chosen for new items and for users without a past."""
+    """Tell what each source finds, and what was chosen for new items, users without a past and untouched items."""
     if sources and sources["taken"]:
         recall = ", ".join(f"{name} {share:.3f}" for name, share in sources["recall@500"].items())
         yield f"recall@500 of the sources: {recall}; proposed together {sources['union']:.3f}"
@@ -67,7 +67,9 @@ def _places_line(places: dict[str, Any]) -> str:
     chosen = f"1 of {places['every']}"
     if "kept" in places:
         days = math.expm1(places["newness"]) / 86_400
-        chosen += f", {places['kept']} for users who take items up to {days:.3g} days after anyone first did"
+        chosen += (
+            f", at the cutoff {places['kept']} for users who take items up to {days:.3g} days after anyone first did"
+        )
     return f"places for new items: {chosen} (NDCG@10, known items' part of it, new items' recall@10 by places: {costs})"
 
 

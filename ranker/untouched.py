@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.blend import Blend
-from ranker.catalogue import Catalogue
+from ranker.catalogue import UNDATED, Catalogue
 from ranker.examples import EVERY_ITEM, Examples, Truth
 from ranker.gain import compare, ndcg_of_queries
 from ranker.history import History
@@ -30,10 +30,11 @@ _COUNT: Final = FEATURE_NAMES.index("count_all")
 def with_waiting(truth: Truth, history: History, catalogue: Catalogue) -> Truth:
     """Count as on offer at each moment as many untouched items as wait at the log's end: those touched soonest after.
 
-    Nothing tells which items were on offer before anyone touched them, but service meets all that wait in the
-    catalogue. Where fewer were touched later than wait now, all of the catalogue counts.
+    Nothing tells which items without a publication time were on offer before anyone touched them, but service meets
+    all that wait in the catalogue and may be shown. Where fewer of them were touched later than wait now, all count.
     """
-    first = history.first_times(len(catalogue))
+    undated = catalogue.available & (catalogue.published_at == UNDATED)
+    first = history.first_times(len(catalogue))[undated]
     n_waiting = int((first == EVERY_ITEM).sum())
     if not n_waiting:
         return truth
@@ -47,7 +48,7 @@ def choose_demotion(blend: Blend, soon: Examples | None) -> dict[str, Any]:
     """Return `by` how much the scores of untouched items are lowered, and NDCG@10 of each that was tried.
 
     `soon` holds questions of the later window, what came next, with all candidates of `with_waiting`. Nothing is
-    lowered unless what that gains is sure: its 95 % interval lies above zero.
+    lowered unless the 95 % interval of what that gains, on the questions that chose it, lies above zero.
     """
     if soon is None or len(soon.groups) < FEWEST or not untouched(soon.features).any():
         return {"by": 0.0, "tried": {}}
@@ -57,9 +58,9 @@ def choose_demotion(blend: Blend, soon: Examples | None) -> dict[str, Any]:
     steps = [0.0, *(share * spread for share in TRIED)]
     found = [float(ndcg_of_queries(taken.labels, score - by * new, soon.groups).mean()) for by in steps]
     by = steps[int(np.argmax(found))]  # of equals the least
-    sure = by > 0 and compare(taken, score - by * new, score, seed=0).is_better
+    better = by > 0 and compare(taken, score - by * new, score, seed=0).is_better
     return {
-        "by": by if sure else 0.0,
+        "by": by if better else 0.0,
         "tried": {f"{step:.3g}": round(value, 4) for step, value in zip(steps, found, strict=True)},
         "questions": len(soon.groups),
     }
@@ -71,7 +72,7 @@ def demotion(features: Floats, live: npt.NDArray[np.bool_], by: float) -> npt.ND
 
 
 def untouched(features: Floats) -> npt.NDArray[np.bool_]:
-    """Mark the pairs whose item nobody had taken before its question's moment [n]."""
+    """Mark the pairs whose item had no event of positive weight before its question's moment [n]."""
     return np.asarray(features[:, _COUNT] == 0)
 
 

@@ -220,7 +220,7 @@ def test_places_are_told_with_whose_they_are():
     }
     chosen = {"every": 10, "kept": 2, "newness": math.log1p(43_200), "tried": tried}
     (line,) = source_lines({}, chosen, {}, {})
-    assert "1 of 10, 2 for users who take items up to 0.5 days after anyone first did" in line
+    assert "1 of 10, at the cutoff 2 for users who take items up to 0.5 days after anyone first did" in line
     assert "none: 0.2000, 0.1800, 0.1000; 2 for 25%: 0.1900, 0.1500, 0.3000" in line
     (line,) = source_lines({}, {"every": 10, "tried": tried}, {}, {})
     assert line.startswith("places for new items: 1 of 10 (NDCG@10")

@@ -45,6 +45,13 @@ def test_imports_are_cheap(statement):
     assert run == []
 
 
+def test_naming_what_serves_reads_no_frames_and_no_models():
+    """The process that starts the workers, and `promote`, need no more of a bundle than its manifest."""
+    code = "import sys, ranker.bundle; print({'polars', 'scipy', 'encoders'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "set()"
+
+
 @pytest.mark.parametrize(
     "page", sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
 )

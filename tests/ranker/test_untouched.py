@@ -1,5 +1,7 @@
 """In live answers untouched items stand lower by what pays on a later window; at the cutoff they stand by the blend."""
 
+import json
+import shutil
 from copy import copy
 from datetime import timedelta
 
@@ -8,11 +10,15 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ranker.bundle import MANIFEST, live_folder
+from ranker.catalogue import Catalogue
 from ranker.examples import EVERY_ITEM, Examples, known_items, next_items
 from ranker.explain import compare
 from ranker.fresh_places import FreshPlaces
 from ranker.history import History
+from ranker.moments import EPOCH
 from ranker.query import Query
+from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.untouched import FEWEST, choose_demotion, demotion, untouched, with_waiting
 from tests.ranker.conftest import DAY, catalogue, log
@@ -33,11 +39,26 @@ def test_as_many_items_wait_at_each_moment_as_wait_now():
     assert known[:, 3].tolist() == [False, False, False, True]
 
 
+def test_what_cannot_be_shown_or_has_a_date_does_not_wait():
+    """Of five items that nobody touched one is sold out and three are dated: one waits, as above."""
+    items = catalogue("a", "b", "c", "sold", "v", "w", "x", "z").items
+    dated, sold = pl.col(c.ITEM_ID).is_in(["v", "w", "x"]), pl.col(c.ITEM_ID) == "sold"
+    told = Catalogue(
+        items.with_columns(
+            pl.when(dated).then(pl.lit(EPOCH)).cast(pl.Datetime("us")).alias(c.PUBLISHED_AT),
+            (~sold).alias(c.AVAILABLE),
+        )
+    )
+    history = History.from_frames(told, log(("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3)))
+    truth = with_waiting(next_items(history, 1 * DAY, 9 * DAY), history, told)
+    assert truth.known_by.tolist() == [1 * DAY + 1, 2 * DAY + 1, 3 * DAY + 1]
+
+
 def test_where_nothing_waits_nothing_untouched_is_on_offer():
     items = catalogue("a", "b")
     history = History.from_frames(items, log(("ann", "a", 1), ("ann", "b", 2)))
-    truth = next_items(history, 1 * DAY, 9 * DAY)
-    assert with_waiting(truth, history, items) is truth
+    truth = with_waiting(next_items(history, 1 * DAY, 9 * DAY), history, items)
+    assert known_items(history, items, truth.known_by).tolist() == [[False, False], [True, False]]
 
 
 class ByInterest:
@@ -75,7 +96,7 @@ def test_the_least_that_finds_most_is_chosen():
 
 @pytest.mark.parametrize("takes_new", [FEWEST // 2 - 2, FEWEST])
 def test_nothing_is_lowered_without_a_sure_gain(takes_new):
-    """Of fifty takings 27 are not new: more than half, and yet it may be chance."""
+    """Of fifty takings 27 are not new: more than half, and yet it may be chance. Or all are new: it would only cost."""
     assert choose_demotion(ByInterest(), asked(FEWEST, takes_new=takes_new))["by"] == 0
 
 
@@ -117,17 +138,54 @@ def test_live_begins_right_after_the_cutoff(ranker, lowering):
 
 
 def test_a_batch_is_answered_as_single_questions_are(ranker, lowering):
+    """By five, so that no untouched item would stand where it does without."""
+    lowering._untouched_lower_by = 5.0
     user, moments = ranker.history.user_ids[0], [ranker.cutoff, ranker.cutoff + INSTANT]
     queries = pl.DataFrame({c.QUERY_ID: ["at", "after"], c.USER_ID: user, c.AS_OF: moments})
-    batch = lowering.recommend_batch(queries, 20)
-    for query_id, as_of in zip(queries[c.QUERY_ID], moments, strict=True):
-        alone = lowering.recommend(Query(user_id=user, as_of=as_of, k=20)).items
-        assert batch.filter(pl.col(c.QUERY_ID) == query_id)[c.ITEM_ID].to_list() == [item.item_id for item in alone]
+    batch = lowering.recommend_batch(queries, 50).partition_by(c.QUERY_ID, maintain_order=True)
+    for answer, as_of in zip(batch, moments, strict=True):
+        alone = lowering.recommend(Query(user_id=user, as_of=as_of, k=50)).items
+        assert answer[c.ITEM_ID].to_list() == [item.item_id for item in alone]
+        assert answer[c.SCORE].to_list() == pytest.approx([item.score for item in alone], abs=1e-6)
+    at, after = batch
+    assert at[c.ITEM_ID].to_list() != after[c.ITEM_ID].to_list()
 
 
-def test_places_are_bought_in_answers_at_the_cutoff_alone():
+def test_places_are_bought_in_answers_at_the_cutoff_alone(ranker):
     users = np.full((2, len(FEATURE_NAMES)), 1, np.float32)
     assert FreshPlaces(kept=3, newness=2.0).at(users, np.array([False, True])).tolist() == [3, 1]
+    shop = copy(ranker)
+    shop._places = FreshPlaces(kept=5, newness=np.inf)
+    user, new = ranker.history.user_ids[0], {}
+    for as_of in (ranker.cutoff, ranker.cutoff + INSTANT):
+        answer = shop.recommend(Query(user_id=user, as_of=as_of, k=10)).items
+        new[as_of] = sum("fresh" in item.sources for item in answer)
+        one = ranker.recommend(Query(user_id=user, as_of=as_of, k=10)).items
+        assert (answer == one) == (as_of > ranker.cutoff)
+    assert new[ranker.cutoff] >= 5 > new[ranker.cutoff + INSTANT]
+
+
+@pytest.mark.parametrize(("told", "by"), [({"by": 0.75, "tried": {}}, 0.75), (None, 0.0)])
+def test_a_loaded_bundle_lowers_as_its_manifest_says_also_one_of_before(shop, tmp_path, told, by):
+    folder = tmp_path / "bundle"
+    shutil.copytree(live_folder(shop.bundles_path), folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert "untouched" in manifest["measured"]
+    manifest["measured"] |= {"untouched": told}
+    if told is None:
+        del manifest["measured"]["untouched"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert Ranker.load(folder)._untouched_lower_by == by
+
+
+def test_a_reason_bears_what_its_item_loses(ranker, lowering):
+    """More than any count adds, so that popularity is no reason any more for what nobody has touched."""
+    lowering._untouched_lower_by = 50.0
+    query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff + INSTANT, k=200, explain=True)
+    told = {item.item_id: item for item in lowering.recommend(query).items if len(item.features)}
+    new = [item for item in told.values() if item.features[COUNT] == 0]
+    assert new
+    assert all(reason.family != "popularity" for item in new for reason in item.reasons)
 
 
 def test_what_an_item_loses_is_told(ranker, lowering):
