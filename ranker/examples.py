@@ -6,6 +6,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from encoders.sequences import NEVER
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
 from ranker.catalogue import UNDATED, Catalogue
 from ranker.counter import Rows, Times
@@ -16,7 +17,7 @@ from ranker.rules import allowed_items
 from ranker.sources import Sources
 from ranker.timeline import Floats
 
-EVERY_ITEM: Final = np.iinfo(np.int64).max
+EVERY_ITEM: Final = NEVER
 """A bound before which even what was never touched counts as on offer."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from encoders.sequences import NEVER
 from ingest import columns as c
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
@@ -218,15 +219,15 @@ class History:
         return first, last
 
     def first_times(self, n_items: int) -> Times:
-        """Return the time of each item's first interaction, the largest int64 where it has none; live events aside."""
+        """Return the time of each item's first interaction of positive weight, else `NEVER`; live events aside."""
         if self._first_times is None:
             rows = np.arange(n_items)
             first, end = self._by_item.start(rows), self._by_item.start(rows + 1)
-            self._first_times = np.where(end > first, self._by_item.time_at(first), np.iinfo(np.int64).max)
+            self._first_times = np.where(end > first, self._by_item.time_at(first), NEVER)
         return self._first_times
 
     def first_touches(self, n_items: int) -> Times:
-        """Return the time of each item's first interaction of whatever weight, live ones too; else the largest int64.
+        """Return the time of each item's first interaction of whatever weight, live ones too; else `NEVER`.
 
         An item is untouched at a moment when this lies at or after it.
         """

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from encoders.sequences import NEVER
 from ranker.blend import Blend
 from ranker.catalogue import UNDATED, Catalogue
 from ranker.examples import EVERY_ITEM, Examples, Truth
@@ -35,10 +36,10 @@ def with_waiting(truth: Truth, history: History, catalogue: Catalogue) -> Truth:
     """
     undated = catalogue.available & (catalogue.published_at == UNDATED)
     first = history.first_times(len(catalogue))[undated]
-    n_waiting = int((first == EVERY_ITEM).sum())
+    n_waiting = int((first == NEVER).sum())
     if not n_waiting:
         return truth
-    touched = np.sort(first[first < EVERY_ITEM])
+    touched = np.sort(first[first < NEVER])
     last = np.searchsorted(touched, truth.moments.as_of) + n_waiting - 1
     known_by = np.append(touched + 1, EVERY_ITEM)[np.minimum(last, len(touched))]
     return replace(truth, known_by=known_by)

@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import os
+import threading
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -11,6 +12,7 @@ import zstandard
 from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.errors import InputFileError
 from ingest.load import load_files
+from ingest.merge_events import EventWriter
 from ingest.moments import utc_now
 from ingest.store import END_OF_TIME
 
@@ -376,3 +378,20 @@ def test_load_leaves_the_memory_limit_as_it_was(store, load):
     for number in range(3):
         load(f"items{number}.csv", "item_id,title\ni,Ink\n")
     assert one(store, limit) == before
+
+
+@pytest.mark.parametrize(("failing", "step"), [(Checker, "check"), (EventWriter, "add")])
+def test_a_step_that_fails_ends_reading_and_leaves_nothing(store, tmp_path, monkeypatch, failing, step):
+    """Checks run in a thread of their own, over a file that is read in another: the error comes out, both end."""
+    path = tmp_path / "log.csv"
+    path.write_text(LOG + "".join(f"u{n},i{n},2024-01-03,view\n" for n in range(200_000)))
+
+    def fail(self, *given):
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setattr(failing, step, fail)
+    with pytest.raises(RuntimeError, match="no memory left"):
+        load_files(store, [path])
+    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    assert one(store, "SELECT count(*) FROM interactions") == 0
+    assert one(store, "SELECT count(*) FROM loads") == 0
