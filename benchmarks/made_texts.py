@@ -71,7 +71,9 @@ def topics_of(item_ids: pl.Series, log: pl.DataFrame, topics: int, rng: np.rando
     left, values, _ = svds(matrix @ sparse.diags(active), factors, rng=rng)
     where = left * values
     known = np.flatnonzero(np.bincount(item, minlength=len(item_ids)))
-    directions = where[known] / np.linalg.norm(where[known], axis=1, keepdims=True)
+    lengths = np.linalg.norm(where[known], axis=1, keepdims=True)
+    # Of a rare item the factors may say nothing: its topic is then a matter of chance.
+    directions = where[known] / np.maximum(lengths, np.finfo(np.float64).tiny)
     topic = rng.integers(topics, size=len(item_ids))
     _, topic[known] = kmeans2(directions, topics, iter=50, minit="++", rng=rng)
     return topic
