@@ -14,8 +14,11 @@ from ingest.window import ROW_GROUP, Window
 if TYPE_CHECKING:
     import duckdb
 
-SLAB_ROWS = 8 * ROW_GROUP
-"""Rows held in memory, looked up and written at once."""
+SLAB_ROWS = 4 * ROW_GROUP
+"""Rows held in memory, looked up and written at once: few, so that DuckDB writes while the next ones are read."""
+
+LARGE_STORE = 32 * ROW_GROUP
+"""With so many events stored a slab is twice as large: each is looked up among all of them."""
 
 # Ids hold no control characters: the unit separator keeps neighbours apart, the record separator stands for NULL.
 # The hash takes the log's own weight: settings of kinds may change without making old events new ones.
@@ -74,7 +77,8 @@ class EventWriter:
         """Take checked rows (the columns of `Checker.check`, and `given_weight`); they may wait for a full slab."""
         self._waiting.append(self._with_ids(events))
         self._n_waiting += events.height
-        if self._n_waiting >= SLAB_ROWS:
+        slab_rows = SLAB_ROWS if self._next_arrival < LARGE_STORE else 2 * SLAB_ROWS
+        if self._n_waiting >= slab_rows:
             self._write()
 
     def finish(self) -> int:
@@ -83,11 +87,16 @@ class EventWriter:
             self._write()
         return self.n_written
 
+    @property
+    def _next_arrival(self) -> int:
+        """The arrival of the next event: about how many are stored."""
+        return self.first_arrival + self.n_written
+
     def _write(self) -> None:
         slab = pl.concat(self._waiting, rechunk=False)
         self._waiting, self._n_waiting = [], 0
         slab = self._not_known(_each_once(slab))
-        first = self.first_arrival + self.n_written
+        first = self._next_arrival
         slab = slab.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("arrival"))
         with self._arriving.showing(slab), _any_order(self.connection):
             self.connection.execute(_INSERT, {"load_id": self.load_id, "moment": self.moment})
@@ -105,7 +114,7 @@ class EventWriter:
         return events.select(_STORED)
 
     def _not_known(self, slab: pl.DataFrame) -> pl.DataFrame:
-        if self.first_arrival + self.n_written == 0:
+        if self._next_arrival == 0:
             return slab
         with self._arriving_ids.showing(slab.select(c.EVENT_ID)):
             known = pl.DataFrame(self.connection.sql(_PERHAPS_KNOWN).to_arrow_table())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import polars as pl
@@ -43,7 +44,7 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
 
 def _first_layout(lines: ObjectLines, source: Source, config: ColumnsConfig) -> Layout:
     """Tell from the first lines what the file holds; from all of the first chunk when these do not tell."""
-    keys, lines_read = object_keys(lines.first(_LINES_FOR_LAYOUT))
+    keys = _keys_at_a_glance(lines.first(_LINES_FOR_LAYOUT))
     try:
         if keys:
             return layout(keys, config, path=source.path)
@@ -53,6 +54,15 @@ def _first_layout(lines: ObjectLines, source: Source, config: ColumnsConfig) -> 
     if not keys:
         raise InputFileError(_no_objects(source, lines_read.broken))
     return layout(keys, config, path=source.path)
+
+
+def _keys_at_a_glance(lines: ObjectLines) -> list[str]:
+    """Return the keys of what Python reads as objects: for a few lines it is done before a database would be open."""
+    keys: set[str] = set()
+    for line in lines.text.split(b"\n"):
+        with suppress(ValueError, RecursionError):
+            keys.update(json.loads(line))
+    return sorted(keys)
 
 
 def _nothing_else(text: bytes, values: pl.DataFrame) -> bool:
