@@ -248,6 +248,13 @@ def test_load_of_json_lines_loses_only_the_bad_lines(store, load):
     assert json.loads(one(store, "SELECT context FROM interactions LIMIT 1")) == {"price": 1.5, "tags": ["a"]}
 
 
+@pytest.mark.parametrize("first", [b'{"user_id":"\xff"}', b'{"a":' * 9_000 + b"1" + b"}" * 9_000, b'{"\\ud83d":1}', b"{}"])
+def test_load_of_json_lines_is_told_by_later_lines_when_the_first_one_is_strange(load, first):
+    good = b'{"user_id":"u","item_id":"i","occurred_at":1704067200}'
+    report = load("log.jsonl", first + b"\n" + good + b"\n", checks=ChecksConfig(max_rejected_share=1.0))
+    assert (report.table, report.rows_read, report.rows_loaded, report.rows_rejected) == ("interactions", 2, 1, 1)
+
+
 def test_load_of_json_lines_follows_keys_that_come_and_go_between_chunks(store, load, monkeypatch):
     monkeypatch.setattr("ingest.sources.CHUNK_BYTES", 50)
     lines = ['{"user_id":"u","item_id":"i","occurred_at":1704067200}'] * 3
@@ -315,6 +322,24 @@ def test_load_keeps_the_order_of_equal_times(store, load):
     frame = pl.DataFrame({"user_id": ["u"] * n_rows, "item_id": range(n_rows), "occurred_at": [1704067200] * n_rows})
     load("log.parquet", as_parquet(frame))
     assert store.interactions(before=END_OF_TIME)["item_id"].to_list() == [str(n) for n in range(n_rows)]
+
+
+def test_slabs_are_twice_as_large_in_a_large_store_and_lose_nothing(store, monkeypatch):
+    monkeypatch.setattr("ingest.merge_events.SLAB_ROWS", 2)
+    monkeypatch.setattr("ingest.merge_events.LARGE_STORE", 4)
+    writer = EventWriter(store.connection, load_id="a", moment=utc_now())
+    checker = Checker(ChecksConfig(), KindsConfig(), now=utc_now())
+    written = []
+    for n in range(9):
+        row = {"line": [n], "user_id": ["u"], "item_id": [f"i{n}"], "occurred_at": ["2024-01-01"]}
+        good = checker.check("interactions", pl.DataFrame(row)).good
+        writer.add(good.with_columns(given_weight=pl.col("weight"), weight=pl.lit(1.0)))
+        written.append(writer.n_written)
+    assert written == [0, 2, 2, 4, 4, 4, 4, 8, 8]
+    assert writer.finish() == 9
+    assert store.connection.sql("SELECT item_id FROM interactions ORDER BY arrival").fetchall() == [
+        (f"i{n}",) for n in range(9)
+    ]
 
 
 def test_load_of_items_upserts_and_touches_only_what_changed(store, load):
