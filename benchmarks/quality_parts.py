@@ -14,21 +14,19 @@ from pathlib import Path
 sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from copy import copy
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from threadpoolctl import threadpool_limits
 
 from ingest.workspace import Workspace
-from ranker.arrange import Arranger
 from ranker.batch import history_of
 from ranker.blend import Fusion
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig
-from ranker.fresh_places import FreshPlaces
+from ranker.many import recommend_many
+from ranker.model import Model
 from ranker.query_files import read_queries, write_answers
 from ranker.rank import Ranker
-from ranker.rules import RulesConfig
 from ranker.sources import SOURCES
 
 K = 50
@@ -46,17 +44,21 @@ def main() -> None:
     with threadpool_limits(1):
         history = history_of(workspace, ranker)
         for source in SOURCES:
-            write_answers(alone(ranker, source).recommend_batch(queries, K, history), given.out / f"{source}.parquet")
+            answers = recommend_many(alone(ranker.model, source), queries, K, history)
+            write_answers(answers, given.out / f"{source}.parquet")
 
 
-def alone(ranker: Ranker, source: str) -> Ranker:
-    """Return a ranker that proposes by one source and orders by nothing else."""
-    one = copy(ranker)
-    one._candidates = CandidatesConfig(**{field.name: K * (field.name == source) for field in fields(CandidatesConfig)})
-    one._blend = Fusion()
-    one._arranger = Arranger(ranker.catalogue, ranker._sources.everything.vectors, RulesConfig(fresh_every=0))
-    one._places = FreshPlaces()
-    return one
+def alone(model: Model, source: str) -> Model:
+    """Return a model that proposes by one source and orders by nothing else."""
+    sizes = {field.name: K * (field.name == source) for field in fields(CandidatesConfig)}
+    return Model(
+        sources=model.sources,
+        blend=Fusion(),
+        blend_given=Fusion(),
+        candidates=CandidatesConfig(**sizes),
+        rules=replace(model.rules, fresh_every=0),
+        cutoff=model.cutoff,
+    )
 
 
 if __name__ == "__main__":

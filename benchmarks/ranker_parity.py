@@ -88,7 +88,7 @@ def _ranked(shop: Shop, query: Query, given: list[GivenItem]) -> list[RankedItem
 
 def _proposed_batch(shop: Shop, history: History, queries: list[Query], served: list[list[RankedItem]]) -> list[Floats]:
     """Compute the features of what was served; what the batch did not propose at all has NaN in every place."""
-    ranker, sources = shop.ranker, shop.ranker._sources
+    ranker, sources = shop.ranker, shop.ranker.model.sources
     moments = _moments(history, queries)
     out: list[Floats] = []
     for block in blocks(len(queries), len(ranker.catalogue)):
@@ -122,7 +122,7 @@ def _given_batch(shop: Shop, history: History, queries: list[Query], items: list
     )
     requests = GivenRequests.from_frame(frame, history, shop.ranker.catalogue)
     features = np.empty((len(frame), len(FEATURE_NAMES)), np.float32)
-    features[requests.order] = given_features(shop.ranker._sources, history, requests)
+    features[requests.order] = given_features(shop.ranker.model.sources, history, requests)
     return np.split(features, np.cumsum([len(given) for given in items])[:-1])
 
 

@@ -94,7 +94,7 @@ class Parts:
         """Measure features and scores of candidates that are known, and whole recommendations, in batch."""
         shop = self._shop
         queries = some_queries(shop, self.sizes.batch, self.sizes.k, self._rng())
-        blend = shop.ranker._blend
+        blend = shop.ranker.model.blend
 
         def scored(features: Callable[[], Floats]) -> int:
             return len(blend.score(features()))
@@ -198,7 +198,7 @@ class Parts:
 
     def _candidates(self, queries: list[Query], block: slice) -> Callable[[], Floats]:
         """Propose the candidates of some queries, asked of the live history; return what computes their features."""
-        shop, sources = self._shop, self._shop.ranker._sources
+        shop, sources = self._shop, self._shop.ranker.model.sources
         asked = queries[block]
         moments = Moments(
             users=shop.live.user_rows([query.user_id for query in asked]),

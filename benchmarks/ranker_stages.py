@@ -16,8 +16,8 @@ STAGES = {
     "items": ("ranker.sources.Sources.given",),
     "rules": ("ranker.rank.Ranker._allowed", "ranker.arrange.Arranger.arrange"),
     "scores": ("ranker.candidates.score_all",),
-    "propose": ("ranker.rank.propose",),
-    "features": ("ranker.rank.compute",),
+    "propose": ("ranker.model.propose",),
+    "features": ("ranker.model.compute", "ranker.rank.compute"),
     "score": ("ranker.blend.Trees.score", "ranker.blend.Fusion.score"),
 }
 """The functions whose time makes up each stage; what they call of one another counts once, where it happens."""

@@ -24,6 +24,7 @@ from offline_eval.record import record
 from offline_eval.report import ReportFacts, write_report
 from offline_eval.windows import Protocol, Window, choose_cutoff, cutoff_window, replay_window
 from ranker.history import History
+from ranker.many import rank_many, recommend_many
 from ranker.rank import Ranker
 from ranker.train import TrainConfig, train
 
@@ -149,7 +150,7 @@ def _compare(
         lay = {"cutoff": cutoff_window, "replay": replay_window}[protocol]
         window = lay(interactions, cutoff, max_queries=config.max_queries, seed=config.seed)
         asked = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
-        answers = {OURS: ranker.recommend_batch(asked, k, history=live, progress=progress)}
+        answers = {OURS: recommend_many(ranker.model, asked, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):
             progress(f"ask {protocol}", number, len(baselines), name)
             answers[name] = baseline.recommend(asked, k)
@@ -187,7 +188,7 @@ def _compare_shown(
         return compare_scores(window, shown, {}, OURS)
     # Scores may look at nothing of the outcome.
     given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
-    scored = {OURS: ranker.rank_batch(given, history=live)}
+    scored = {OURS: rank_many(ranker.model, given, live)}
     scored |= {name: baseline.rank(given) for name, baseline in baselines.items()}
     return compare_scores(window, shown.select(c.REQUEST_ID, c.ITEM_ID, c.CLICKED), scored, OURS)
 

@@ -85,7 +85,7 @@ class Arranger:
             for n in range(len(allowed))
         ]
         if not parts:
-            return _NOTHING
+            return NOTHING
         return Arranged(
             query=np.repeat(np.arange(len(parts)), [len(part.item) for part in parts]),
             item=np.concatenate([part.item for part in parts]),
@@ -205,7 +205,7 @@ class Arranger:
         return pair, np.concatenate([pairs.item[placed], rows[more]]), scores
 
 
-_NOTHING = Arranged(
+NOTHING = Arranged(
     query=np.empty(0, np.int64),
     item=np.empty(0, np.int64),
     rank=np.empty(0, np.int64),

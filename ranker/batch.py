@@ -13,6 +13,7 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.bundle import live_folder
 from ranker.history import History
+from ranker.many import rank_many, recommend_many
 from ranker.query_files import read_queries, read_requests, write_answers
 from ranker.rank import Ranker
 
@@ -25,9 +26,8 @@ def recommend_file(
     users = _users(workspace)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
     with threadpool_limits(1):  # threads of BLAS wait by spinning: twice the cores busy, little gained, a lot lost
-        answers = ranker.recommend_batch(
-            asked.with_columns(users(asked[c.USER_ID])), k, history_of(workspace, ranker), progress
-        )
+        named = asked.with_columns(users(asked[c.USER_ID]))
+        answers = recommend_many(ranker.model, named, k, history_of(workspace, ranker), progress)
     write_answers(answers, out)
     return len(asked), len(answers)
 
@@ -39,7 +39,7 @@ def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progres
     ranker = Ranker.load(live_folder(workspace.bundles_path))
     with threadpool_limits(1):
         named = asked.with_columns(users(asked[c.USER_ID]))
-        scored = ranker.rank_batch(named, history_of(workspace, ranker), progress)
+        scored = rank_many(ranker.model, named, history_of(workspace, ranker), progress)
     write_answers(scored.with_columns(asked[c.USER_ID]), out)  # rows and order are those asked
     return len(scored)
 

@@ -1,41 +1,34 @@
-"""How is a question answered? The loaded bundle: candidates, features, score, rules, explanation."""
+"""How is one question answered? With the best places, why each is there, and what was held back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from encoders.text import TextConfig, item_text
 from ingest import columns as c
 from ingest.outbox import OnlineEvent
-from ingest.progress import Progress, silent
 from ranker import bundle
-from ranker.arrange import Arranged, Arranger, Wish
+from ranker.arrange import Wish
 from ranker.attributes import numbers
-from ranker.blend import Blend, Fusion, Trees
+from ranker.blend import Blend, Trees
 from ranker.calibrate import Calibration
 from ranker.calibrate import load as load_calibrations
-from ranker.candidates import Candidates, CandidatesConfig, blocks, every_pair, propose
-from ranker.catalogue import Catalogue
+from ranker.candidates import Candidates, every_pair
 from ranker.explain import compare, reasons
 from ranker.features import compute
-from ranker.fresh_places import FreshPlaces
-from ranker.given import GivenRequests, given_features
 from ranker.history import History
+from ranker.model import Model
 from ranker.moments import Moments, microseconds
 from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
-from ranker.rules import RulesConfig, allowed_items, on_offer, without
+from ranker.rules import allowed_items, on_offer, without
 from ranker.situation import ItemSet, Situation
-from ranker.sources import SOURCES, Sources
-from ranker.strangers import BLEND, order_strangers
+from ranker.sources import SOURCES
 from ranker.timeline import Floats
-from ranker.untouched import demotion
 
 VIEW_WEIGHT = 1.0
 
@@ -45,64 +38,37 @@ class Ranker:
 
     def __init__(
         self,
-        sources: Sources,
+        model: Model,
         history: History,
-        blend: Blend,
-        blend_given: Blend,
-        candidates: CandidatesConfig,
-        rules: RulesConfig,
         text: TextConfig | None = None,
         *,
         calibrations: Mapping[str, Calibration] | None = None,
         version: str,
-        cutoff: datetime,
         outbox_seq: int = 0,
-        strangers_by: str = BLEND,
-        untouched_lower_by: float = 0.0,
-        places: FreshPlaces | None = None,
     ):
-        self.version = version
-        self.cutoff = cutoff
-        self.outbox_seq = outbox_seq
-        self.feature_names = FEATURE_NAMES
+        self.model = model
         self.history = history
-        self.catalogue = sources.catalogue
-        self._sources = sources
-        self._blend = blend
-        self._blend_given = blend_given
-        self._candidates = candidates
-        self._rules = rules
-        self._arranger = Arranger(sources.catalogue, sources.everything.vectors, rules)
-        self._prices = numbers(sources.catalogue, rules.price_attribute)
+        self.version = version
+        self.outbox_seq = outbox_seq
+        self.cutoff = model.cutoff
+        self.catalogue = model.catalogue
+        self.feature_names = FEATURE_NAMES
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
-        self._strangers_by = strangers_by
-        self._untouched_lower_by = untouched_lower_by
-        self._places = places or FreshPlaces()
+        self._caps = model.arranger.caps  # which is made now, not at the first question
+        self._prices = numbers(model.catalogue, model.rules.price_attribute)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Check the manifest, then load; a `BundleError` says what does not fit."""
         manifest = bundle.checked_manifest(folder)
-        catalogue = Catalogue.load(folder)
-        trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
-        rules = RulesConfig(**manifest.settings["rules"])
-        blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
         return cls(
-            Sources.load(folder, catalogue, serve_dim=manifest.settings["encoder"].get("serve_dim", 0)),
+            Model.load(folder, manifest),
             History.load(folder / "history"),
-            blend,
-            Trees.load(given) if given.is_file() else blend,
-            CandidatesConfig(**manifest.settings["candidates"]),
-            rules,
             TextConfig(**manifest.settings["text"]),
             calibrations=load_calibrations(folder),
             version=manifest.version,
-            cutoff=datetime.fromisoformat(manifest.cutoff),
             outbox_seq=manifest.outbox_seq,
-            strangers_by=manifest.measured.get("strangers", {}).get("by", BLEND),
-            untouched_lower_by=manifest.measured.get("untouched", {}).get("by", 0.0),
-            places=FreshPlaces.of(rules, manifest.measured),
         )
 
     def item(self, item_id: str) -> dict[str, Any] | None:
@@ -135,13 +101,14 @@ class Ranker:
         situation = self._situation(query, history or self.history)
         allowed, held_back = self._allowed(situation.history, situation.moments, query)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
-        pairs, features, lowered, placed = self._arranged(situation, allowed[None], wish)
-        items = self._sources.everything
+        found = self.model.place(situation, allowed[None], wish)
+        pairs, features, lowered, placed = found.pairs, found.features, found.lowered, found.places
+        blend, items = self.model.blend, self.model.sources.everything
         known = placed.pair[placed.pair >= 0]
         because = dict(
             zip(
                 known.tolist(),
-                self._reasons(query, self._blend, features[known], pairs.take(known), situation, items, lowered[known]),
+                self._reasons(query, blend, features[known], pairs.take(known), situation, items, lowered[known]),
                 strict=True,
             )
         )
@@ -161,7 +128,7 @@ class Ranker:
             for place, pair in enumerate(placed.pair.tolist())
         ]
         asked = [np.flatnonzero(pairs.item == row) for row in self.catalogue.rows(query.compare or ())]
-        comparison = _comparison(query, self._blend, features, asked, lowered)
+        comparison = _comparison(query, blend, features, asked, lowered)
         return Answer(items=tuple(answer), comparison=comparison, filtered=held_back)
 
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
@@ -171,17 +138,17 @@ class Ranker:
         texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
         pairs = every_pair(1, len(items))
         if (rows >= 0).all():
-            given, pairs = self._sources.everything, replace(pairs, item=rows)
+            given, pairs = self.model.sources.everything, replace(pairs, item=rows)
         else:
-            given = self._sources.given(rows, texts, [item.categories for item in items])
-        features = compute(situation, given, pairs, self._sources)
-        score = self._blend_given.score(features)
+            given = self.model.sources.given(rows, texts, [item.categories for item in items])
+        features = compute(situation, given, pairs, self.model.sources)
+        score = self.model.blend_given.score(features)
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
-        because = self._reasons(query, self._blend_given, features[order], pairs.take(order), situation, given)
+        because = self._reasons(query, self.model.blend_given, features[order], pairs.take(order), situation, given)
         asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
-            comparison=_comparison(query, self._blend_given, features, asked),
+            comparison=_comparison(query, self.model.blend_given, features, asked),
             items=tuple(
                 RankedItem(
                     item_id=items[row].item_id,
@@ -204,7 +171,7 @@ class Ranker:
         recently = history.item_counts(rows, before=moments.as_of, since=history.since_share(0.05, moments.as_of))
         order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
         best = order[allowed[order]]
-        best = best[self._arranger.caps.tally(query.categories).fill(best, query.k)]
+        best = best[self._caps.tally(query.categories).fill(best, query.k)]
         answer = [
             RankedItem(
                 item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",)
@@ -213,45 +180,9 @@ class Ranker:
         ]
         return Answer(items=tuple(answer), degraded=True, filtered=held_back)
 
-    def recommend_batch(
-        self, queries: pl.DataFrame, k: int, history: History | None = None, progress: Progress = silent
-    ) -> pl.DataFrame:
-        """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of (default: the cutoff)."""
-        history = history or self.history
-        moments = self._query_moments(queries, history)
-        parts: list[tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]] = []
-        for block in blocks(len(moments), len(self.catalogue)):
-            situation = self._sources.situation(history, moments.take(block))
-            allowed = allowed_items(history, situation.moments, self.catalogue, self._rules)
-            *_, placed = self._arranged(situation, allowed, Wish(k=k))
-            parts.append((placed.query + block.start, placed.item, placed.rank, placed.score))
-            progress("recommend", block.stop, len(moments))
-        return pl.concat(
-            [_answer_frame(queries, self.catalogue, *part) for part in parts]
-            or [_answer_frame(queries, self.catalogue, *[np.empty(0, np.int64)] * 4)]
-        )
-
-    def rank_batch(
-        self, requests: pl.DataFrame, history: History | None = None, progress: Progress = silent
-    ) -> pl.DataFrame:
-        """Return request_id, user_id, item_id, score, one row for each of request_id, user_id, item_id, occurred_at."""
-        history = history or self.history
-        given = GivenRequests.from_frame(requests, history, self.catalogue)
-        score = np.empty(len(requests), np.float64)
-        score[given.order] = self._blend_given.score(given_features(self._sources, history, given))
-        progress("rank", len(given.moments), len(given.moments))
-        return requests.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(pl.Series(c.SCORE, score))
-
-    def _query_moments(self, queries: pl.DataFrame, history: History) -> Moments:
-        if c.AS_OF in queries.columns:
-            as_of = queries[c.AS_OF].fill_null(self.cutoff).dt.epoch("us").to_numpy()
-        else:
-            as_of = np.full(len(queries), microseconds(self.cutoff), np.int64)
-        return Moments(users=history.user_rows(queries[c.USER_ID].to_list()), as_of=as_of)
-
     def _situation(self, query: Query, history: History) -> Situation:
         history = self._with_session(query, history)
-        return self._sources.situation(history, _moments(query, history))
+        return self.model.sources.situation(history, _moments(query, history))
 
     def _with_session(self, query: Query, history: History) -> History:
         if not query.session:
@@ -264,7 +195,7 @@ class Ranker:
     def _allowed(
         self, history: History, moments: Moments, query: Query
     ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-        allowed = allowed_items(history, moments, self.catalogue, self._rules)[0]
+        allowed = allowed_items(history, moments, self.catalogue, self.model.rules)[0]
         offered = on_offer(self.catalogue, moments)[0]
         return without(
             allowed,
@@ -279,22 +210,6 @@ class Ranker:
 
     def _text_of(self, item: GivenItem) -> str:
         return item_text(title=item.title, description=item.description, categories=item.categories, config=self._text)
-
-    def _arranged(
-        self, situation: Situation, allowed: npt.NDArray[np.bool_], wish: Wish
-    ) -> tuple[Candidates, Floats, npt.NDArray[np.float64], Arranged]:
-        """Propose and score candidates and give them their places; also return what each pair's score was lowered by.
-
-        A question later than the cutoff is a live one: it asks what comes next, and not what comes at all.
-        """
-        pairs = propose(self._sources, situation, allowed, self._candidates)
-        features = compute(situation, self._sources.everything, pairs, self._sources)
-        live = (situation.moments.as_of > microseconds(self.cutoff))[pairs.query]
-        lowered = demotion(features, live, self._untouched_lower_by)
-        warm = np.asarray(situation.recent.mask.any(axis=1))
-        score = order_strangers(pairs, self._blend.score(features) - lowered, warm, self._strangers_by)
-        placed = self._arranger.arrange(pairs, score, allowed, wish, self._places.at(features, live))
-        return pairs, features, lowered, placed
 
     def _probabilities(self, blend: str, score: npt.NDArray[np.float64]) -> Sequence[float | None]:
         curve = self._calibrations.get(blend)
@@ -312,7 +227,7 @@ class Ranker:
     ) -> list[Any]:
         if not query.explain or not isinstance(blend, Trees) or not len(features):
             return [()] * len(features)
-        return reasons(blend, features, pairs, situation, items, self._sources, lowered)
+        return reasons(blend, features, pairs, situation, items, self.model.sources, lowered)
 
 
 def _comparison(
@@ -333,24 +248,6 @@ def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:
         return ("newest",)
     proposed = tuple(name for name, rank in zip(SOURCES, pairs.ranks[pair], strict=True) if rank > 0)
     return (*proposed, "explore") if explored else proposed
-
-
-def _answer_frame(
-    queries: pl.DataFrame,
-    catalogue: Catalogue,
-    query: npt.NDArray[Any],
-    item: npt.NDArray[Any],
-    rank: npt.NDArray[Any],
-    score: npt.NDArray[Any],
-) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            c.QUERY_ID: queries[c.QUERY_ID].gather(query),
-            c.ITEM_ID: catalogue.items[c.ITEM_ID].gather(item),
-            c.RANK: pl.Series(rank, dtype=pl.Int32),
-            c.SCORE: pl.Series(score, dtype=pl.Float64),
-        }
-    )
 
 
 def _moments(query: Query, history: History) -> Moments:

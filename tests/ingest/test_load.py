@@ -248,7 +248,9 @@ def test_load_of_json_lines_loses_only_the_bad_lines(store, load):
     assert json.loads(one(store, "SELECT context FROM interactions LIMIT 1")) == {"price": 1.5, "tags": ["a"]}
 
 
-@pytest.mark.parametrize("first", [b'{"user_id":"\xff"}', b'{"a":' * 9_000 + b"1" + b"}" * 9_000, b'{"\\ud83d":1}', b"{}"])
+@pytest.mark.parametrize(
+    "first", [b'{"user_id":"\xff"}', b'{"a":' * 9_000 + b"1" + b"}" * 9_000, b'{"\\ud83d":1}', b"{}"]
+)
 def test_load_of_json_lines_is_told_by_later_lines_when_the_first_one_is_strange(load, first):
     good = b'{"user_id":"u","item_id":"i","occurred_at":1704067200}'
     report = load("log.jsonl", first + b"\n" + good + b"\n", checks=ChecksConfig(max_rejected_share=1.0))

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ingest import columns as c
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors
 from ranker.history import History
+from ranker.model import Model
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
@@ -74,19 +76,26 @@ def rng() -> np.random.Generator:
 
 def with_rules(ranker: Ranker, rules: RulesConfig, items: pl.DataFrame | None = None) -> Ranker:
     """The same models under other rules, over a catalogue that says other things of the same items."""
-    sources = copy.copy(ranker._sources)
+    model = ranker.model
+    sources = copy.copy(model.sources)
     if items is not None:
         sources.catalogue = Catalogue(items)
-    return Ranker(
-        sources,
-        ranker.history,
-        ranker._blend,
-        ranker._blend_given,
-        ranker._candidates,
-        rules,
-        version=ranker.version,
-        cutoff=ranker.cutoff,
+    same = Model(
+        sources=sources,
+        blend=model.blend,
+        blend_given=model.blend_given,
+        candidates=model.candidates,
+        rules=rules,
+        cutoff=model.cutoff,
     )
+    return Ranker(same, ranker.history, version=ranker.version)
+
+
+def changed(ranker: Ranker, **changes: object) -> Ranker:
+    """The same ranker but for some fields of its model."""
+    shop = copy.copy(ranker)
+    shop.model = replace(ranker.model, **changes)  # type: ignore[arg-type]
+    return shop
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from ingest import columns as c
 from ranker.arrange import Arranged, Arranger, Wish
 from ranker.candidates import Candidates
 from ranker.catalogue import Catalogue
+from ranker.many import recommend_many
 from ranker.query import Query
 from ranker.rules import RulesConfig
 from ranker.slots import order_pairs
@@ -174,7 +175,8 @@ def test_a_request_is_answered_the_same_every_time_and_another_explores_elsewher
 def test_batches_answer_as_single_queries_do(ranker, shelves, rules):
     shop = with_rules(ranker, RulesConfig(**rules), shelves)
     users = [*shop.history.user_ids[:5], "never-seen"]
-    answers = shop.recommend_batch(pl.DataFrame({c.QUERY_ID: users, c.USER_ID: users}), 150)
+    queries = pl.DataFrame({c.QUERY_ID: users, c.USER_ID: users})
+    answers = recommend_many(shop.model, queries, 150, shop.history)
     for user in users:
         single = shop.recommend(Query(user_id=user, as_of=shop.cutoff, k=150)).items
         assert len(single) > 130

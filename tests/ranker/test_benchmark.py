@@ -1,12 +1,14 @@
 import numpy as np
+import polars as pl
 import pytest
 
 from benchmarks.quality_parts import alone
 from benchmarks.ranker_parts import Parts, Sizes
 from benchmarks.ranker_stages import REST, STAGES, timed
+from ingest import columns as c
 from ranker import candidates
+from ranker.many import recommend_many
 from ranker.moments import microseconds
-from ranker.query import Query
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +52,9 @@ def test_a_difference_is_found(parts, monkeypatch):
 
 
 def test_one_source_alone_recommends_in_its_own_order(ranker):
-    query = Query(user_id="nobody", as_of=ranker.cutoff, k=10)
-    found = [ranker.catalogue.rows([item.item_id])[0] for item in alone(ranker, "evergreen").recommend(query).items]
+    queries = pl.DataFrame({c.QUERY_ID: ["q"], c.USER_ID: ["nobody"]})
+    answers = recommend_many(alone(ranker.model, "evergreen"), queries, 10, ranker.history)
+    found = ranker.catalogue.rows(answers[c.ITEM_ID].to_list())
     (hour,), _ = ranker.history.hours(len(ranker.catalogue), np.array([microseconds(ranker.cutoff)]))
     taken = hour.counts["evergreen"][found]
     assert taken.tolist() == sorted(hour.counts["evergreen"], reverse=True)[:10]

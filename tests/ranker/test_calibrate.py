@@ -145,7 +145,7 @@ def test_a_folder_keeps_plain_numbers(tmp_path):
 
 def test_weights_of_negatives_add_up_to_all_that_were_proposed(ranker):
     """Asked twice, with few and with all negatives kept: they stand for the same number."""
-    history, sources = ranker.history, ranker._sources
+    history, sources = ranker.history, ranker.model.sources
     times = np.sort(history.events(before=2**62)[3])
     between = [int(times[int(len(times) * 0.95)]), int(times[-1]) + 1]
     sums = []
@@ -161,7 +161,7 @@ def test_weights_of_negatives_add_up_to_all_that_were_proposed(ranker):
 
 def test_questions_without_a_hit_count_among_the_negatives(ranker):
     """Nobody's taking is found by one candidate a source: what was proposed in vain weighs on the questions kept."""
-    history, sources = ranker.history, ranker._sources
+    history, sources = ranker.history, ranker.model.sources
     times = np.sort(history.events(before=2**62)[3])
     between = [int(times[int(len(times) * 0.9)]), int(times[-1]) + 1]
     config = ExamplesConfig(negatives=10**6)

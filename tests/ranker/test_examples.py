@@ -59,7 +59,7 @@ def test_of_many_shown_requests_a_seeded_sample_is_learned_from(ranker, shop):
 
     def learned_from(max_requests: int, seed: int) -> Examples:
         return impression_examples(
-            ranker._sources, ranker.history, shown, since=None, max_requests=max_requests, seed=seed
+            ranker.model.sources, ranker.history, shown, since=None, max_requests=max_requests, seed=seed
         )
 
     whole, some, again, other = (learned_from(*given) for given in ((10**9, 0), (7, 0), (7, 0), (7, 1)))

@@ -8,8 +8,7 @@ from ranker.explain import STRONGEST, _speak_most, compare, family_weights
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
-from ranker.rules import RulesConfig
-from tests.ranker.conftest import with_rules
+from tests.ranker.conftest import changed
 
 FAMILY_OF = {feature.name: feature.family for feature in FEATURES}
 
@@ -26,8 +25,8 @@ def explained(ranker: Ranker, user: str):
 
 def test_reasons_carry_the_features_that_weigh_most_in_their_family(ranker, explained):
     features = np.array([item.features for item in explained], np.float32)
-    weights = ranker._blend.contributions(features)[:, :-1]
-    families = family_weights(ranker._blend, features)
+    weights = ranker.model.blend.contributions(features)[:, :-1]
+    families = family_weights(ranker.model.blend, features)
     for row, item in enumerate(explained):
         for reason in item.reasons:
             assert reason.weight == pytest.approx(families[row, FAMILIES.index(reason.family)], abs=1e-12)
@@ -62,7 +61,7 @@ def test_differences_sum_to_the_difference_of_the_scores(ranker, user, explained
 
 def test_an_item_does_not_differ_from_its_like(ranker, explained):
     features = np.array([explained[0].features] * 2, np.float32)
-    told = compare(ranker._blend, features, "a", "b")
+    told = compare(ranker.model.blend, features, "a", "b")
     assert told.difference == 0
     assert all(family.features == () for family in told.families)
 
@@ -87,8 +86,7 @@ def test_given_items_can_be_compared(ranker, user):
 
 
 def test_without_a_learned_blend_nothing_is_compared(ranker, user):
-    shop = with_rules(ranker, RulesConfig())
-    shop._blend = Fusion()
+    shop = changed(ranker, blend=Fusion())
     first, second = shop.recommend(Query(user_id=user, as_of=shop.cutoff, k=2)).items
     query = Query(user_id=user, as_of=shop.cutoff, explain=True, compare=(first.item_id, second.item_id))
     answer = shop.recommend(query)
@@ -98,7 +96,7 @@ def test_without_a_learned_blend_nothing_is_compared(ranker, user):
 
 def test_the_past_item_named_is_the_one_most_alike(ranker, user):
     """The same answer as item by item, in plain steps."""
-    sources = ranker._sources
+    sources = ranker.model.sources
     query = Query(user_id=user, as_of=ranker.cutoff)
     situation = ranker._situation(query, ranker.history)
     past = situation.recent.items[0][situation.recent.mask[0]]
@@ -106,7 +104,7 @@ def test_the_past_item_named_is_the_one_most_alike(ranker, user):
     from ranker.candidates import every_pair
 
     every = every_pair(1, len(sources.catalogue)).take(places)
-    assert isinstance(ranker._blend, Trees)
+    assert isinstance(ranker.model.blend, Trees)
     together = sources.together.toarray()
     for place, named in zip(places, _speak_most(situation, sources.everything, sources, every), strict=True):
         others = past[past != place]

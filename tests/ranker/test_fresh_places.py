@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from copy import copy
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,12 @@ import pytest
 from ranker.bundle import MANIFEST, live_folder
 from ranker.examples import Examples
 from ranker.fresh_places import FEWEST, FreshPlaces, choose_places
+from ranker.many import recommend_many
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
+from tests.ranker.conftest import changed
 
 N = 40
 """Questions; in each the first twelve candidates by score are known items, the rest are new."""
@@ -153,7 +154,7 @@ def test_loaded_bundle_keeps_the_places_of_its_manifest(shop, tmp_path):
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["measured"]["fresh_places"] = {"every": 10, "kept": 4, "newness": 5.5}
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    assert Ranker.load(folder)._places == FreshPlaces(kept=4, newness=5.5)
+    assert Ranker.load(folder).model.fresh_places == FreshPlaces(kept=4, newness=5.5)
 
 
 def test_answers_hold_more_new_items_only_for_users_of_little_newness(ranker):
@@ -161,10 +162,10 @@ def test_answers_hold_more_new_items_only_for_users_of_little_newness(ranker):
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, k=10)
     new = {}
     for newness in (-np.inf, np.inf):
-        shop = copy(ranker)
-        shop._places = FreshPlaces(kept=5, newness=newness)
+        shop = changed(ranker, fresh_places=FreshPlaces(kept=5, newness=newness))
         answer = shop.recommend(query).items
         new[newness] = sum("fresh" in item.sources for item in answer)
-        batch = shop.recommend_batch(pl.DataFrame({"query_id": ["q"], "user_id": [query.user_id]}), 10)
+        queries = pl.DataFrame({"query_id": ["q"], "user_id": [query.user_id]})
+        batch = recommend_many(shop.model, queries, 10, shop.history)
         assert batch["item_id"].to_list() == [item.item_id for item in answer]
     assert new[np.inf] >= 5 > new[-np.inf]

@@ -10,6 +10,7 @@ from ingest.workspace import Workspace
 from ranker.candidates import CandidatesConfig, propose
 from ranker.features import compute
 from ranker.history import History
+from ranker.many import rank_many, recommend_many
 from ranker.moments import EPOCH, Moments, microseconds
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
@@ -31,7 +32,7 @@ def asked(frames) -> pl.DataFrame:
 
 
 def features_at(ranker: Ranker, history: History, asked: pl.DataFrame):
-    sources = ranker._sources
+    sources = ranker.model.sources
     moments = Moments(
         users=history.user_rows(asked[c.USER_ID].to_list()), as_of=asked[c.AS_OF].dt.epoch("us").to_numpy()
     )
@@ -107,7 +108,7 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
 def test_batch_and_single_recommendations_agree(ranker, frames, asked):
     history = History.from_frames(ranker.catalogue, *frames)
     queries = asked.with_columns(query_id=pl.int_range(len(asked)).cast(pl.String))
-    batch = ranker.recommend_batch(queries, 5, history)
+    batch = recommend_many(ranker.model, queries, 5, history)
     for number, (user, as_of) in enumerate(asked.head(15).iter_rows()):
         single = ranker.recommend(Query(user_id=user, as_of=as_of, k=5), history)
         rows = batch.filter(pl.col(c.QUERY_ID) == str(number)).sort(c.RANK)
@@ -120,7 +121,7 @@ def test_batch_ranking_scores_like_a_single_one(ranker, frames):
     requests = pl.DataFrame({c.REQUEST_ID: ["r"] * 7, c.USER_ID: ["u"] * 7, c.ITEM_ID: items}).with_columns(
         pl.lit(ranker.cutoff).alias(c.OCCURRED_AT)
     )
-    scored = ranker.rank_batch(requests, history)
+    scored = rank_many(ranker.model, requests, history)
     answer = ranker.rank(Query(user_id="u", as_of=ranker.cutoff), [GivenItem(item_id=i) for i in items], history)
     by_id = {item.item_id: item.score for item in answer.items}
     assert scored[c.SCORE].to_list() == pytest.approx([by_id[i] for i in items], abs=1e-6)

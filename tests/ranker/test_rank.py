@@ -116,11 +116,11 @@ def test_newcomers_get_no_personal_reasons(ranker):
 
 
 def test_shap_values_add_up_to_the_score(ranker):
-    assert isinstance(ranker._blend, Trees)
+    assert isinstance(ranker.model.blend, Trees)
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, k=5)
     items = ranker.recommend(query).items
     features = np.array([item.features for item in items], np.float32)
-    total = ranker._blend.contributions(features).sum(axis=1)
+    total = ranker.model.blend.contributions(features).sum(axis=1)
     assert total.tolist() == pytest.approx([item.score for item in items], abs=1e-6)
 
 

@@ -198,6 +198,6 @@ def test_rules_are_those_of_the_workspace_now(copied):
     query = Query(user_id=old.history.user_ids[0], as_of=old.cutoff)
     before, after = ([item.item_id for item in ranker.recommend(query).items] for ranker in (old, new))
     assert before != after
-    assert before == [item.item_id for item in with_rules(new, old._rules).recommend(query).items]
+    assert before == [item.item_id for item in with_rules(new, old.model.rules).recommend(query).items]
     bundle.promote(copied.bundles_path, folder.name)
     assert not refresh(workspace)[1]

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest import columns as c
+from ranker.many import recommend_many
 from ranker.moments import Moments, microseconds
 from ranker.query import Query
 from ranker.rank import Ranker
@@ -128,7 +129,7 @@ def test_no_batch_breaks_a_rule(ranker, shelves, rules, k, days):
     users = [*shop.history.user_ids[:3], "never-seen"]
     as_of = shop.cutoff - timedelta(days=days)
     asked = pl.DataFrame({c.QUERY_ID: users, c.USER_ID: users, c.AS_OF: [as_of] * len(users)})
-    answers = shop.recommend_batch(asked, k)
+    answers = recommend_many(shop.model, asked, k, shop.history)
     for user in users:
         shown = answers.filter(pl.col(c.QUERY_ID) == user).sort(c.RANK)[c.ITEM_ID].to_list()
         query = Query(user_id=user, as_of=as_of)

@@ -14,7 +14,7 @@ def later(ranker):
 
 
 def test_union_is_at_least_each_source_and_what_one_alone_found(ranker, rng):
-    found = recall_of_sources(ranker._sources, ranker.history, later(ranker).sample(60, rng), CandidatesConfig())
+    found = recall_of_sources(ranker.model.sources, ranker.history, later(ranker).sample(60, rng), CandidatesConfig())
     assert found.taken > 60
     # the shop has fewer than 500 items: whatever is allowed stands among the first 500 of a source that speaks of it
     assert 0.8 < found.recall["interest"] <= 1
@@ -25,7 +25,7 @@ def test_union_is_at_least_each_source_and_what_one_alone_found(ranker, rng):
 
 def test_source_that_may_propose_nothing_is_idle(ranker, rng):
     asked = later(ranker).sample(60, rng)
-    found = recall_of_sources(ranker._sources, ranker.history, asked, CandidatesConfig(words=0))
+    found = recall_of_sources(ranker.model.sources, ranker.history, asked, CandidatesConfig(words=0))
     assert found.alone["words"] == 0
     assert "words" in found.idle
     assert found.recall["words"] > 0
@@ -34,5 +34,5 @@ def test_source_that_may_propose_nothing_is_idle(ranker, rng):
 def test_only_source_finds_alone_all_that_is_found(ranker, rng):
     asked = later(ranker).sample(60, rng)
     only = CandidatesConfig(**{name: 0 for name in SOURCES if name != "evergreen"})
-    found = recall_of_sources(ranker._sources, ranker.history, asked, only)
+    found = recall_of_sources(ranker.model.sources, ranker.history, asked, only)
     assert found.union == found.alone["evergreen"] > 0

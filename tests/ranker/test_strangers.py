@@ -9,6 +9,7 @@ from ranker.query import Query
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES
 from ranker.strangers import BLEND, FEWEST, choose_order, order_strangers
+from tests.ranker.conftest import changed
 
 
 class ByCount:
@@ -71,9 +72,9 @@ def test_ties_do_not_hide_the_order_of_the_list():
     assert found[3:].tolist() == [2, 1, 3]
 
 
-def test_a_stranger_is_answered_in_the_order_of_the_list(ranker, monkeypatch):
-    monkeypatch.setattr(ranker, "_strangers_by", "evergreen")
-    answer = ranker.recommend(Query(user_id="nobody", as_of=ranker.cutoff, k=10))
+def test_a_stranger_is_answered_in_the_order_of_the_list(ranker):
+    shop = changed(ranker, strangers_by="evergreen")
+    answer = shop.recommend(Query(user_id="nobody", as_of=ranker.cutoff, k=10))
     rows = ranker.catalogue.rows([item.item_id for item in answer.items])
     (hour,), _ = ranker.history.hours(len(ranker.catalogue), np.array([answer_moment(ranker)]))
     listed = hour.most["evergreen"].tolist()

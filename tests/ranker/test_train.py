@@ -102,7 +102,7 @@ def test_bundle_serves_vectors_as_short_and_small_as_the_settings_say(trained, m
     monkeypatch.setattr(f"{__name__}.TINY", TrainConfig(encoder=encoder))
     items = pl.DataFrame({"item_id": ["a", "b", "c"], "title": ["oak table", "pine chair", "oak chair"]})
     ranker = trained(items=items, log=log(("ann", "a", 1), ("bob", "a", 2), ("bob", "b", 3), ("ann", "c", 4)))
-    sources = ranker._sources
+    sources = ranker.model.sources
     assert (sources.item_vectors.form, sources.item_vectors.dim) == ("int8", TINY.encoder.dim)
     assert (sources.interest.dim, sources.everything.vectors.shape) == (4, (3, 4))
     # the history is read whole: a user's vector is the beginning of the whole one

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from copy import copy
 from datetime import timedelta
 
 import numpy as np
@@ -16,12 +15,13 @@ from ranker.examples import EVERY_ITEM, Examples, known_items, next_items
 from ranker.explain import compare
 from ranker.fresh_places import FreshPlaces
 from ranker.history import History
+from ranker.many import recommend_many
 from ranker.moments import EPOCH
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.untouched import FEWEST, choose_demotion, demotion, untouched, with_waiting
-from tests.ranker.conftest import DAY, catalogue, log
+from tests.ranker.conftest import DAY, catalogue, changed, log
 
 COUNT = FEATURE_NAMES.index("count_all")
 INSTANT = timedelta(microseconds=1)
@@ -118,9 +118,7 @@ def test_only_untouched_items_of_live_questions_are_lowered():
 
 @pytest.fixture
 def lowering(ranker):
-    shop = copy(ranker)
-    shop._untouched_lower_by = 0.25
-    return shop
+    return changed(ranker, untouched_lower_by=0.25)
 
 
 def scores(ranker, as_of) -> dict[str, tuple[float, bool]]:
@@ -139,10 +137,10 @@ def test_live_begins_right_after_the_cutoff(ranker, lowering):
 
 def test_a_batch_is_answered_as_single_questions_are(ranker, lowering):
     """By five, so that no untouched item would stand where it does without."""
-    lowering._untouched_lower_by = 5.0
+    lowering = changed(lowering, untouched_lower_by=5.0)
     user, moments = ranker.history.user_ids[0], [ranker.cutoff, ranker.cutoff + INSTANT]
     queries = pl.DataFrame({c.QUERY_ID: ["at", "after"], c.USER_ID: user, c.AS_OF: moments})
-    batch = lowering.recommend_batch(queries, 50).partition_by(c.QUERY_ID, maintain_order=True)
+    batch = recommend_many(lowering.model, queries, 50, ranker.history).partition_by(c.QUERY_ID, maintain_order=True)
     for answer, as_of in zip(batch, moments, strict=True):
         alone = lowering.recommend(Query(user_id=user, as_of=as_of, k=50)).items
         assert answer[c.ITEM_ID].to_list() == [item.item_id for item in alone]
@@ -154,8 +152,7 @@ def test_a_batch_is_answered_as_single_questions_are(ranker, lowering):
 def test_places_are_bought_in_answers_at_the_cutoff_alone(ranker):
     users = np.full((2, len(FEATURE_NAMES)), 1, np.float32)
     assert FreshPlaces(kept=3, newness=2.0).at(users, np.array([False, True])).tolist() == [3, 1]
-    shop = copy(ranker)
-    shop._places = FreshPlaces(kept=5, newness=np.inf)
+    shop = changed(ranker, fresh_places=FreshPlaces(kept=5, newness=np.inf))
     user, new = ranker.history.user_ids[0], {}
     for as_of in (ranker.cutoff, ranker.cutoff + INSTANT):
         answer = shop.recommend(Query(user_id=user, as_of=as_of, k=10)).items
@@ -175,12 +172,12 @@ def test_a_loaded_bundle_lowers_as_its_manifest_says_also_one_of_before(shop, tm
     if told is None:
         del manifest["measured"]["untouched"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    assert Ranker.load(folder)._untouched_lower_by == by
+    assert Ranker.load(folder).model.untouched_lower_by == by
 
 
 def test_a_reason_bears_what_its_item_loses(ranker, lowering):
     """More than any count adds, so that popularity is no reason any more for what nobody has touched."""
-    lowering._untouched_lower_by = 50.0
+    lowering = changed(lowering, untouched_lower_by=50.0)
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff + INSTANT, k=200, explain=True)
     told = {item.item_id: item for item in lowering.recommend(query).items if len(item.features)}
     new = [item for item in told.values() if item.features[COUNT] == 0]
@@ -197,8 +194,8 @@ def test_what_an_item_loses_is_told(ranker, lowering):
     told = lowering.recommend(Query(user_id=user, as_of=as_of, compare=(known.item_id, new.item_id))).comparison
     assert told.difference == pytest.approx(known.score - new.score)
     features = np.stack([known.features, new.features])
-    plain = compare(ranker._blend, features, known.item_id, new.item_id)
+    plain = compare(ranker.model.blend, features, known.item_id, new.item_id)
     popularity = {family.family: family.weight for family in told.families}["popularity"]
     assert popularity == pytest.approx(
-        {family.family: family.weight for family in plain.families}["popularity"] + lowering._untouched_lower_by
+        {family.family: family.weight for family in plain.families}["popularity"] + lowering.model.untouched_lower_by
     )

@@ -1,0 +1,57 @@
+"""How are many questions answered at once? In blocks, each question as it would be answered alone."""
+
+import numpy as np
+import polars as pl
+
+from ingest import columns as c
+from ingest.progress import Progress, silent
+from ranker.arrange import NOTHING, Arranged, Wish
+from ranker.candidates import blocks
+from ranker.catalogue import Catalogue
+from ranker.given import GivenRequests, given_features
+from ranker.history import History
+from ranker.model import Model
+from ranker.moments import Moments, microseconds
+from ranker.rules import allowed_items
+
+
+def recommend_many(
+    model: Model, queries: pl.DataFrame, k: int, history: History, progress: Progress = silent
+) -> pl.DataFrame:
+    """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of (default: the cutoff)."""
+    moments = _moments(model, queries, history)
+    answers = [_frame(queries.clear(), model.catalogue, NOTHING)]
+    for block in blocks(len(moments), len(model.catalogue)):
+        situation = model.sources.situation(history, moments.take(block))
+        allowed = allowed_items(history, situation.moments, model.catalogue, model.rules)
+        answers.append(_frame(queries[block], model.catalogue, model.place(situation, allowed, Wish(k=k)).places))
+        progress("recommend", block.stop, len(moments))
+    return pl.concat(answers)
+
+
+def rank_many(model: Model, requests: pl.DataFrame, history: History, progress: Progress = silent) -> pl.DataFrame:
+    """Return request_id, user_id, item_id, score, one row for each of request_id, user_id, item_id, occurred_at."""
+    given = GivenRequests.from_frame(requests, history, model.catalogue)
+    score = np.empty(len(requests), np.float64)
+    score[given.order] = model.blend_given.score(given_features(model.sources, history, given))
+    progress("rank", len(given.moments), len(given.moments))
+    return requests.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(pl.Series(c.SCORE, score))
+
+
+def _moments(model: Model, queries: pl.DataFrame, history: History) -> Moments:
+    if c.AS_OF in queries.columns:
+        as_of = queries[c.AS_OF].fill_null(model.cutoff).dt.epoch("us").to_numpy()
+    else:
+        as_of = np.full(len(queries), microseconds(model.cutoff), np.int64)
+    return Moments(users=history.user_rows(queries[c.USER_ID].to_list()), as_of=as_of)
+
+
+def _frame(queries: pl.DataFrame, catalogue: Catalogue, places: Arranged) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            c.QUERY_ID: queries[c.QUERY_ID].gather(places.query),
+            c.ITEM_ID: catalogue.items[c.ITEM_ID].gather(places.item),
+            c.RANK: pl.Series(places.rank, dtype=pl.Int32),
+            c.SCORE: pl.Series(places.score, dtype=pl.Float64),
+        }
+    )

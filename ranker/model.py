@@ -1,0 +1,100 @@
+"""What has been learned, and what does it put on which places? The same for one question as for many."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.arrange import Arranged, Arranger, Wish
+from ranker.blend import Blend, Fusion, Trees
+from ranker.bundle import Manifest
+from ranker.candidates import Candidates, CandidatesConfig, propose
+from ranker.catalogue import Catalogue
+from ranker.features import compute
+from ranker.fresh_places import FreshPlaces
+from ranker.moments import microseconds
+from ranker.rules import RulesConfig
+from ranker.situation import Situation
+from ranker.sources import Sources
+from ranker.strangers import BLEND, order_strangers
+from ranker.timeline import Floats
+from ranker.untouched import demotion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """What was proposed to some queries, and what became of it."""
+
+    pairs: Candidates
+    features: Floats
+    """[n_pairs, n_features]."""
+    lowered: npt.NDArray[np.float64]
+    """By how much each pair's score was lowered [n_pairs]."""
+    places: Arranged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What was learned before the cutoff; nothing in it changes."""
+
+    sources: Sources
+    blend: Blend
+    """Orders what the sources propose."""
+    blend_given: Blend
+    """Orders items that somebody else chose."""
+    candidates: CandidatesConfig
+    rules: RulesConfig
+    cutoff: datetime
+    strangers_by: str = BLEND
+    """What orders the candidates of users without a past."""
+    untouched_lower_by: float = 0.0
+    """How much lower the scores of untouched items are in live answers."""
+    fresh_places: FreshPlaces = FreshPlaces()  # noqa: RUF009  frozen
+    """How many places new items have."""
+
+    @classmethod
+    def load(cls, folder: Path, manifest: Manifest) -> Self:
+        """Read a bundle whose manifest has been checked; what the later window chose stands in the manifest."""
+        trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
+        blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
+        rules = RulesConfig(**manifest.settings["rules"])
+        serve_dim = manifest.settings["encoder"].get("serve_dim", 0)
+        return cls(
+            sources=Sources.load(folder, Catalogue.load(folder), serve_dim=serve_dim),
+            blend=blend,
+            blend_given=Trees.load(given) if given.is_file() else blend,
+            candidates=CandidatesConfig(**manifest.settings["candidates"]),
+            rules=rules,
+            cutoff=datetime.fromisoformat(manifest.cutoff),
+            strangers_by=manifest.measured.get("strangers", {}).get("by", BLEND),
+            untouched_lower_by=manifest.measured.get("untouched", {}).get("by", 0.0),
+            fresh_places=FreshPlaces.of(rules, manifest.measured),
+        )
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue as it was at the training."""
+        return self.sources.catalogue
+
+    @cached_property
+    def arranger(self) -> Arranger:
+        """What gives scored candidates their places."""
+        return Arranger(self.catalogue, self.sources.everything.vectors, self.rules)
+
+    def place(self, situation: Situation, allowed: npt.NDArray[np.bool_], wish: Wish) -> Placed:
+        """Propose, score and place items for each query, among those `allowed` [q, n_items].
+
+        A question later than the cutoff is a live one: it asks what comes next, and not what comes at all.
+        """
+        pairs = propose(self.sources, situation, allowed, self.candidates)
+        features = compute(situation, self.sources.everything, pairs, self.sources)
+        live = (situation.moments.as_of > microseconds(self.cutoff))[pairs.query]
+        lowered = demotion(features, live, self.untouched_lower_by)
+        warm = np.asarray(situation.recent.mask.any(axis=1))
+        score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)
+        places = self.arranger.arrange(pairs, score, allowed, wish, self.fresh_places.at(features, live))
+        return Placed(pairs=pairs, features=features, lowered=lowered, places=places)
