@@ -71,6 +71,25 @@ def read_card(folder: Path) -> Earlier:
         raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
 
 
+def read_report(folder: Path) -> TrainingReport:
+    """Read what the training that wrote this folder reported; `ModelFolderError` where its card does not say."""
+    from encoders.report import Epoch, TrainingReport
+
+    try:
+        card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
+        return TrainingReport(
+            folder=folder,
+            untuned=Figures(**card["untuned"]) if card["untuned"] else None,
+            tuned=Figures(**card["tuned"]) if card["tuned"] else None,
+            newcomers=NewcomerGain.read(card["newcomers"]),
+            epochs=tuple(Epoch.read(row) for row in card["epochs"]),
+            **{name: card[name] for name in ("kind", "base", "best_epoch", "seconds", "note")},
+            **card["counts"],
+        )
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
+
+
 def _readable(card: dict[str, Any], report: TrainingReport) -> str:
     window = f"{card['window'][0]} to {card['window'][1]}" if card["window"] else "no events"
     lines = [

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _STATE = "state.pt"
+_FINISHED = "finished.json"
 
 
 class Checkpoint:
@@ -37,7 +38,7 @@ class Checkpoint:
         """Put the trainer where an earlier run of the same settings and data stood; None when there is none."""
         import torch
 
-        from encoders.report import Epoch, Figures
+        from encoders.report import Epoch
 
         if not (self.folder / _STATE).is_file():
             return None
@@ -48,10 +49,7 @@ class Checkpoint:
                 return None
             if not self._best(state["best"][1]).is_file():
                 return None
-            epochs = [
-                Epoch(**{**row, "figures": Figures(**row["figures"]) if row["figures"] else None})
-                for row in json.loads(state["epochs"])
-            ]
+            epochs = [Epoch.read(row) for row in json.loads(state["epochs"])]
         except Exception:  # a damaged checkpoint is none: training begins again
             log.warning("checkpoint cannot be read: training begins anew folder=%s", self.folder)
             return None
@@ -94,8 +92,22 @@ class Checkpoint:
         trainer.encoder.module.load_state_dict(best["encoder"])
         trainer.tower.load_state_dict(best["tower"])
 
+    def finish(self, *, mark: bool) -> None:
+        """Training is done and its model written; with `mark`, leave what `finished` tells this by."""
+        self.remove()
+        if mark:
+            self.folder.mkdir(parents=True)
+            (self.folder / _FINISHED).write_text(self.key, encoding="utf-8")
+
+    def finished(self) -> bool:
+        """Tell whether a training of the same settings and data has left its mark."""
+        try:
+            return (self.folder / _FINISHED).read_text(encoding="utf-8") == self.key
+        except (OSError, ValueError):
+            return False
+
     def remove(self) -> None:
-        """Training is done and its model written."""
+        """Forget where training was."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _best(self, epoch: int) -> Path:

@@ -6,6 +6,7 @@ The earlier one makes honest features for the part of the log that the ranker le
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from encoders.base import Base
 from encoders.interest import ITEM_VECTORS, TRANSFORMER, InterestModel
 from encoders.report import TrainingReport
 from encoders.sequences import read_ids, read_sequences
-from encoders.train import EncoderConfig, train
+from encoders.train import EncoderConfig, forget_mark, train
 from encoders.vectors import CatalogueVectors, encoder_fingerprint, text_fingerprints
 from ingest.progress import Progress, silent
 
@@ -34,17 +35,20 @@ def train_pair(
     """Train `out/early` on what lies before `validate_from` and `out/final` anew on all of the log.
 
     By default the latest tenth is held out, as the ranker holds it out. Transformers leave the vectors of the catalogue
-    beside themselves, so that a machine without a GPU need not encode it. Under `torchrun` all processes train, and the
-    first one writes.
+    beside themselves, so that a machine without a GPU need not encode it. A killed run goes on where it was: an encoder
+    that it had finished is not trained again. Under `torchrun` all processes train, and the first one writes.
     """
     from encoders.distributed import joined
 
     with joined() as ranks:
-        early = train(data, out / EARLY, config, validate_from=validate_from, progress=progress, resume=resume)
-        final = train(data, out / FINAL, config, repeat_of=out / EARLY, progress=progress, resume=resume)
+        both = partial(train, data, config=config, progress=progress, resume=resume, leave_mark=True)
+        early = both(out=out / EARLY, validate_from=validate_from)
+        final = both(out=out / FINAL, repeat_of=out / EARLY)
         if ranks.first:
             for name in (EARLY, FINAL):
                 keep_vectors(out / name, data)
+            for name in (EARLY, FINAL):
+                forget_mark(out / name)
     return early, final
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from encoders.newcomer_gain import NewcomerGain
 
@@ -39,6 +40,11 @@ class Epoch:
     """Texts that its steps encoded, on all processes together; an item counts in each step that holds it."""
     tokens: int = 0
     """Tokens of these texts, without padding."""
+
+    @classmethod
+    def read(cls, row: dict[str, Any]) -> Self:
+        """Return the record that `dataclasses.asdict` made this of."""
+        return cls(**{**row, "figures": Figures(**row["figures"]) if row["figures"] else None})
 
 
 @dataclass(frozen=True, kw_only=True)

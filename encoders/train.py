@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -132,6 +133,7 @@ def train(
     epochs: int | None = None,
     progress: Progress = silent,
     resume: bool = True,
+    leave_mark: bool = False,
 ) -> TrainingReport:
     """Tune encoder and tower on the training folder `data` and write the model folder `out`.
 
@@ -141,7 +143,9 @@ def train(
     of the log, unless `validate_from` holds a part out. With `repeat_of`, an earlier model folder, training begins anew
     on all of the log and runs as many epochs as ran there (there is more to learn, and the rate falls to the end):
     nothing is held out, and late events are learned as thoroughly as the rest, which continuing does not reach. A
-    killed run resumes at its last epoch and ends at the same result. Without anything to learn the untuned base is
+    killed run resumes at its last epoch and ends at the same result. One of several trainings that belong together is
+    asked to `leave_mark` when it is done: should a later one be killed, asking again returns its report at once, until
+    `forget_mark`. Without anything to learn the untuned base is
     written and the report says so. Under `torchrun` all processes train together: each takes its share of the batches,
     the first one measures and writes, and all return its report.
     """
@@ -168,9 +172,15 @@ def train(
                 epochs=epochs,
                 progress=progress if ranks.first else silent,
                 resume=resume,
+                leave_mark=leave_mark,
             )
     finally:
         torch.set_num_threads(before)
+
+
+def forget_mark(out: Path) -> None:
+    """Remove what `train` left beside the model folder `out` with `leave_mark`."""
+    shutil.rmtree(_training_folder(out), ignore_errors=True)
 
 
 def _train(
@@ -186,8 +196,9 @@ def _train(
     epochs: int | None,
     progress: Progress,
     resume: bool,
+    leave_mark: bool,
 ) -> TrainingReport:
-    from encoders.card import read_card
+    from encoders.card import JSON_CARD, read_card, read_report
     from encoders.checkpoint import Checkpoint, fingerprint, folder_fingerprint
     from encoders.epochs import tune
     from encoders.measure import held_out
@@ -221,11 +232,13 @@ def _train(
         "since": since,
         "base": [base.name, folder_fingerprint(base.folder)],
         "init_from": folder_fingerprint(init_from),
-        "repeat_of": folder_fingerprint(repeat_of),
+        "repeat_of": asdict(earlier) if earlier else None,
         "epochs": total,
         "processes": ranks.world,
     }
-    checkpoint = Checkpoint(out.with_name(out.name + ".training"), key)
+    checkpoint = Checkpoint(_training_folder(out), key)
+    if resume and checkpoint.finished() and (out / JSON_CARD).is_file():
+        return read_report(out)
     note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
     if earlier and total and not note:
         note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
@@ -262,8 +275,12 @@ def _train(
     if ranks.first:
         window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
         save_model(out, encoder, tower, config=config, report=report, window=window)
-        checkpoint.remove()
+        checkpoint.finish(mark=leave_mark)
     return ranks.from_first(report)
+
+
+def _training_folder(out: Path) -> Path:
+    return out.with_name(out.name + ".training")
 
 
 def _held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: bool) -> int | None:

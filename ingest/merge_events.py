@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SLAB_ROWS = 4 * ROW_GROUP
 """Rows held in memory, looked up and written at once: few, so that DuckDB writes while the next ones are read."""
 
-LARGE_STORE = 32 * ROW_GROUP
+LARGE_STORE = 16 * ROW_GROUP
 """With so many events stored a slab is twice as large: each is looked up among all of them."""
 
 # Ids hold no control characters: the unit separator keeps neighbours apart, the record separator stands for NULL.

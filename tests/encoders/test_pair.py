@@ -11,6 +11,7 @@ from encoders.interest import InterestModel
 from encoders.pair import train_pair
 from encoders.sequences import read_sequences
 from encoders.vectors import encoder_fingerprint
+from ingest.progress import silent
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +65,43 @@ def test_static_encoders_bring_no_vectors(shop, small, tmp_path):
     train_pair(shop.folder, tmp_path, replace(small, epochs=1))
     assert not list(tmp_path.glob("*/item_vectors"))
     assert len(InterestModel.load(tmp_path / "final").encode(["rose"])) == 1
+
+
+@pytest.mark.parametrize(("when", "epochs_left"), [("in the final encoder", [1, 2, 3]), ("beside the vectors", [])])
+def test_a_killed_pair_trains_no_finished_encoder_again(shop, small, tmp_path, monkeypatch, when, epochs_left):
+    undisturbed = train_pair(shop.folder, tmp_path / "whole", small)
+    out, trainings = tmp_path / "killed", []
+
+    def dies(step, done, total=None, note=""):
+        if (step, done) == ("tune encoder", 0):
+            trainings.append(step)
+        elif (step, done) == ("tune encoder", 1) and len(trainings) == 2:
+            raise KeyboardInterrupt
+
+    def out_of_power(folder, data):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if not epochs_left:
+            patch.setattr("encoders.pair.keep_vectors", out_of_power)
+        with pytest.raises(KeyboardInterrupt):
+            train_pair(shop.folder, out, small, progress=dies if epochs_left else silent)
+    begun = []
+    resumed = train_pair(shop.folder, out, small, progress=lambda step, done, *rest: begun.append((step, done)))
+    assert [done for step, done in begun if step == "tune encoder"] == epochs_left
+    for one, other in zip(resumed, undisturbed, strict=True):
+        assert [epoch.figures for epoch in one.epochs] == [epoch.figures for epoch in other.epochs]
+        assert (one.untuned, one.tuned, one.best_epoch) == (other.untuned, other.tuned, other.best_epoch)
+        counts = [(report.items, report.users, report.events, report.requests) for report in (one, other)]
+        assert counts[0] == counts[1]
+        for name in ("token_vectors.npy", "tower.npz"):
+            assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
+    assert sorted(path.name for path in out.iterdir()) == ["early", "final"]
+
+
+def test_a_pair_that_ended_is_trained_anew(shop, small, tmp_path):
+    """New code may make another one of the same settings and data."""
+    begun = []
+    for _ in range(2):
+        train_pair(shop.folder, tmp_path, small, progress=lambda step, done, *rest: begun.append((step, done)))
+    assert begun.count(("tune encoder", 0)) == 4
