@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -23,6 +24,7 @@ from offline_eval.metrics import without_truth
 from offline_eval.record import record
 from offline_eval.report import ReportFacts, write_report
 from offline_eval.windows import Protocol, Window, choose_cutoff, cutoff_window, replay_window
+from ranker.asked import asked_at
 from ranker.history import History
 from ranker.many import rank_many, recommend_many
 from ranker.rank import Ranker
@@ -147,13 +149,16 @@ def _compare(
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
     for protocol in protocols:
-        lay = {"cutoff": cutoff_window, "replay": replay_window}[protocol]
+        lay = {
+            "cutoff": cutoff_window,
+            "replay": partial(replay_window, asked=asked_at(interactions, impressions)),
+        }[protocol]
         window = lay(interactions, cutoff, max_queries=config.max_queries, seed=config.seed)
-        asked = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
-        answers = {OURS: recommend_many(ranker.model, asked, k, live, progress)}
+        queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
+        answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):
             progress(f"ask {protocol}", number, len(baselines), name)
-            answers[name] = baseline.recommend(asked, k)
+            answers[name] = baseline.recommend(queries, k)
         progress(f"ask {protocol}", len(baselines), len(baselines))
         rows.append(compare_lists(window, answers, len(catalogue), k, OURS))
         counts[protocol] = {

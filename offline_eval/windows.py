@@ -87,12 +87,15 @@ def replay_window(
     cutoff: datetime,
     until: datetime | None = None,
     *,
+    asked: pl.Series | None = None,
     max_queries: int = 5000,
     seed: int = 7,
 ) -> Window:
     """Ask at each later instant of a user: the truth is what the user took at that instant and not before.
 
     The model is frozen at the cutoff, the history is live: all that happened strictly before `as_of` may be used.
+    `asked` is the moment of the question that each interaction answers (`ranker.asked`), where it is an earlier one;
+    of what was asked before the cutoff, the cutoff.
 
     >>> from datetime import datetime
     >>> log = pl.DataFrame(
@@ -109,10 +112,11 @@ def replay_window(
     >>> window.truth["item_id"].to_list()  # x on the 3rd and y on the 5th are not new to a
     ['y', 'z', 'w', 'x']
     """
-    new = _new_items(interactions, cutoff, until)
+    moments = interactions[c.OCCURRED_AT] if asked is None else asked
+    new = _new_items(interactions.with_columns(moments.alias(c.AS_OF).clip(cutoff)), cutoff, until)
     truth = (
         new.filter(pl.col("first") == pl.col(c.OCCURRED_AT))
-        .select(c.USER_ID, c.ITEM_ID, pl.col(c.OCCURRED_AT).alias(c.AS_OF))
+        .select(c.USER_ID, c.ITEM_ID, c.AS_OF)
         .unique()
         .with_columns(pl.format("{}@{}", c.USER_ID, pl.col(c.AS_OF).dt.epoch("us")).alias(c.QUERY_ID))
     )

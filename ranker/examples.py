@@ -119,14 +119,16 @@ class Examples:
 
 
 def next_items(history: History, since: int, until: int) -> Truth:
-    """Ask at each later interaction: what did the user take at that instant, not having taken it before?
+    """Ask for each later interaction: what did the user take, not having taken it before?
 
+    The question stands at its instant, or when the answer was given that it followed (`ranker/asked.py`).
     Nothing tells whether an item untouched until then was on offer at the instant, so such items are left out: counted
     only when taken, they would teach that new items are always taken.
     """
     users, items, weights, times = history.events(before=until)
-    new = _first_time(users, items, times) & (times >= since) & (weights > 0)
-    return _as_truth(users[new], times[new], items[new], weights[new], known_by=None)
+    asked = history.asked(before=until)
+    new = _first_time(users, items, times) & (asked >= since) & (weights > 0)
+    return _as_truth(users[new], asked[new], items[new], weights[new], known_by=None)
 
 
 def all_later(history: History, moment: int, until: int) -> Truth:

@@ -14,6 +14,7 @@ import polars as pl
 
 from encoders.sequences import NEVER
 from ingest import columns as c
+from ranker.asked import asked_at, clicked_at
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
 from ranker.moments import Moments, Recent
@@ -64,8 +65,11 @@ class History:
         user_rows = interactions[c.USER_ID].replace_strict(users, return_dtype=pl.Int32).to_numpy() if users else items
         times = interactions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
         weights = interactions[c.WEIGHT].to_numpy()
-        shown, clicked = _exposure(catalogue, impressions)
-        return cls._from_arrays(users, user_rows[known], items[known], times[known], weights[known], shown, clicked)
+        asked = asked_at(interactions, impressions).dt.epoch("us").to_numpy()
+        shown, clicked = _exposure(catalogue, interactions, impressions)
+        return cls._from_arrays(
+            users, user_rows[known], items[known], times[known], weights[known], shown, clicked, asked=asked[known]
+        )
 
     @classmethod
     def _from_arrays(
@@ -77,12 +81,14 @@ class History:
         weights: npt.NDArray[np.floating],
         shown: AsOfCounter,
         clicked: AsOfCounter,
+        *,
+        asked: npt.NDArray[np.integer] | None = None,
     ) -> Self:
         liked = np.flatnonzero(weights > 0)
         log = liked[np.argsort(times[liked], kind="stable")]
         return cls(
             users,
-            UserEvents.from_events(user_rows, items, times, weights),
+            UserEvents.from_events(user_rows, items, times, weights, asked=asked),
             AsOfCounter.from_events(items[liked], times[liked]),
             shown,
             clicked,
@@ -270,6 +276,10 @@ class History:
         users = self._by_user.users[kept].astype(np.int64)
         return users, self._by_user.items[kept], self._by_user.weights[kept], times[kept]
 
+    def asked(self, *, before: int) -> Times:
+        """Return when each of the same `events` was asked for; of a loaded bundle, their times."""
+        return self._by_user.asked[self._by_user.times < before]
+
     def moved(self, items: Rows, users: npt.NDArray[np.bool_]) -> "History":
         """Return this history, live events aside, for a catalogue whose rows have moved.
 
@@ -323,14 +333,17 @@ def _by_time(by_item: AsOfCounter) -> Timeline:
     return Timeline(times[order], by_item.rows()[order])
 
 
-def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:
+def _exposure(
+    catalogue: Catalogue, interactions: pl.DataFrame, impressions: pl.DataFrame | None
+) -> tuple[AsOfCounter, AsOfCounter]:
     if impressions is None or impressions.is_empty():
         empty = np.empty(0, np.int64)
         return AsOfCounter.from_events(empty, empty), AsOfCounter.from_events(empty, empty)
     items = catalogue.rows(impressions[c.ITEM_ID])
     times = impressions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
-    clicked = impressions[c.CLICKED].fill_null(False).to_numpy() & (items >= 0)
+    clicks = clicked_at(interactions, impressions)
+    clicked = clicks.is_not_null().to_numpy() & (items >= 0)
     return (
         AsOfCounter.from_events(items[items >= 0], times[items >= 0]),
-        AsOfCounter.from_events(items[clicked], times[clicked]),
+        AsOfCounter.from_events(items[clicked], clicks.dt.epoch("us").fill_null(0).to_numpy()[clicked]),
     )

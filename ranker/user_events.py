@@ -14,9 +14,10 @@ from ranker.timeline import Floats
 class UserEvents:
     """All that users did, also what has a negative weight, so that a hidden item is known as hidden."""
 
-    def __init__(self, counter: AsOfCounter, items: Rows, weights: Floats) -> None:
-        """Hold item and weight of each event in the order of `counter`, which knows user and time."""
+    def __init__(self, counter: AsOfCounter, items: Rows, weights: Floats, asked: Times | None = None) -> None:
+        """Hold item, weight and `asked` of each event in the order of `counter`, which knows user and time."""
         self._counter = counter
+        self._asked = asked
         self.items = items
         self.weights = weights
 
@@ -27,11 +28,17 @@ class UserEvents:
         items: npt.NDArray[np.integer],
         times: npt.NDArray[np.integer],
         weights: npt.NDArray[np.floating],
+        *,
+        asked: npt.NDArray[np.integer] | None = None,
     ) -> Self:
-        """Sort events; those of one instant stay in the order given, that of the log."""
+        """Sort events; those of one instant stay in the order given, that of the log.
+
+        `asked` is when the question was asked that each answers, by default its own time.
+        """
         order = np.lexsort((times, users))
         counter = AsOfCounter.from_events(users, times)
-        return cls(counter, items[order].astype(np.int32), weights[order].astype(np.float32))
+        in_order = None if asked is None else asked[order].astype(np.int64)
+        return cls(counter, items[order].astype(np.int32), weights[order].astype(np.float32), in_order)
 
     @property
     def users(self) -> Rows:
@@ -42,6 +49,11 @@ class UserEvents:
     def times(self) -> Times:
         """Return the time of each event."""
         return self._counter.time_at(np.arange(len(self.items)))
+
+    @property
+    def asked(self) -> Times:
+        """Return when the question was asked that each event answers: not kept by `save`, which leaves their times."""
+        return self.times if self._asked is None else self._asked
 
     def count(self, moments: Moments) -> Times:
         """Count the events of each query's user before its moment."""

@@ -94,6 +94,25 @@ def test_store_and_reports_hold_what_was_found(evaluated: tuple[Workspace, Evalu
     assert len(json.loads(evaluation.data.read_text())["metrics"]) == evaluation.metrics.height
 
 
+def test_what_an_answer_led_to_is_asked_when_the_answer_was_given(evaluated: tuple[Workspace, Evaluation]) -> None:
+    """Of one answer whatever was taken is one question; counted here in SQL."""
+    workspace, evaluation = evaluated
+    questions = """
+        WITH first AS (SELECT user_id, item_id, min(occurred_at) AS first FROM interactions GROUP BY ALL),
+        shown AS (SELECT request_id, item_id, min(occurred_at) AS shown FROM impressions GROUP BY ALL)
+        SELECT
+            count(DISTINCT (user_id, occurred_at)),
+            count(DISTINCT (user_id, greatest(least(occurred_at, coalesce(shown, occurred_at)), $cutoff)))
+        FROM interactions
+        JOIN first USING (user_id, item_id)
+        LEFT JOIN shown USING (request_id, item_id)
+        WHERE first = occurred_at AND occurred_at >= $cutoff AND weight > 0
+    """
+    with Store.open(workspace.store_path) as store:
+        ((instants, asked),) = store.connection.execute(questions, {"cutoff": evaluation.facts.cutoff}).fetchall()
+    assert evaluation.facts.counts["replay"]["queries_before_cap"] == asked < instants
+
+
 def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(loaded: Workspace, tmp_path: Path) -> None:
     shutil.copytree(loaded.root, tmp_path / "shop")
     workspace = Workspace.open(tmp_path / "shop")

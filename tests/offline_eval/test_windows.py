@@ -43,6 +43,15 @@ def test_warm_means_something_strictly_before_as_of() -> None:
     assert replay.filter(pl.col(c.USER_ID) == "b")["warm"].to_list() == [False, True]
 
 
+def test_replay_asks_when_the_answer_was_given_but_not_before_the_cutoff() -> None:
+    minute = timedelta(minutes=1)
+    rows = log(("a", "x", CUTOFF), ("a", "y", CUTOFF + 4 * minute), ("a", "z", CUTOFF + 5 * minute))
+    asked = pl.Series([CUTOFF - minute, CUTOFF + 3 * minute, CUTOFF + 3 * minute], dtype=pl.Datetime("us"))
+    window = replay_window(rows, CUTOFF, asked=asked)
+    assert window.queries.select(c.AS_OF, "warm").rows() == [(CUTOFF, False), (CUTOFF + 3 * minute, True)]
+    assert window.truth.group_by(c.QUERY_ID).len()["len"].sort().to_list() == [1, 2]
+
+
 def test_replay_takes_things_of_one_instant_together() -> None:
     window = replay_window(log(("a", "x", CUTOFF), ("a", "y", CUTOFF), ("a", "z", CUTOFF + TICK)), CUTOFF)
     assert window.truth.group_by(c.QUERY_ID).len()["len"].sort().to_list() == [1, 2]

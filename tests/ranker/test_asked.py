@@ -1,0 +1,115 @@
+from datetime import datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ingest import columns as c
+from ranker.asked import asked_at, clicked_at
+from ranker.examples import next_items
+from ranker.history import History
+from ranker.moments import microseconds
+from tests.ranker.conftest import catalogue
+
+NOON = datetime(2024, 5, 1, 12)
+TICK = timedelta(microseconds=1)
+
+
+def second(n: int) -> datetime:
+    return NOON + timedelta(seconds=n)
+
+
+def events(*rows: tuple[str | None, str, int, float]) -> pl.DataFrame:
+    """Interactions of ann: request, item, second, weight."""
+    told = [("ann", item, second(at), weight, request) for request, item, at, weight in rows]
+    schema = {
+        c.USER_ID: pl.String,
+        c.ITEM_ID: pl.String,
+        c.OCCURRED_AT: pl.Datetime("us"),
+        c.WEIGHT: pl.Float64,
+        c.REQUEST_ID: pl.String,
+    }
+    return pl.DataFrame(told, schema=schema, orient="row")
+
+
+def showings(*rows: tuple[str, str, int, bool | None]) -> pl.DataFrame:
+    """Impressions: request, item, second, clicked."""
+    told = [(request, item, second(at), clicked) for request, item, at, clicked in rows]
+    schema = {c.REQUEST_ID: pl.String, c.ITEM_ID: pl.String, c.OCCURRED_AT: pl.Datetime("us"), c.CLICKED: pl.Boolean}
+    return pl.DataFrame(told, schema=schema, orient="row")
+
+
+@pytest.mark.parametrize(
+    ("request_id", "item", "at"),
+    [
+        ("r1", "a", 10),  # its request showed it
+        ("r1", "b", 30),  # its request showed others
+        ("r9", "a", 30),  # of its request nothing is known
+        (None, "a", 30),  # no answer led to it
+        ("r2", "a", 20),  # shown twice: asked when it was shown first
+        ("r3", "a", 30),  # shown after it was taken, by another clock
+    ],
+)
+def test_an_event_was_asked_for_when_its_request_showed_its_item(request_id, item, at):
+    shown = showings(("r1", "a", 10, None), ("r2", "a", 25, None), ("r2", "a", 20, None), ("r3", "a", 31, None))
+    log = events((None, "z", 5, 1.0), (request_id, item, 30, 1.0))
+    assert asked_at(log, shown).to_list() == [second(5), second(at)]
+
+
+def test_without_requests_or_impressions_each_event_stands_at_its_own_moment():
+    log = events(("r1", "a", 30, 1.0))
+    shown = showings(("r1", "a", 10, None))
+    for told in (asked_at(log, None), asked_at(log, shown.clear()), asked_at(log.drop(c.REQUEST_ID), shown)):
+        assert told.to_list() == [second(30)]
+
+
+def test_a_click_counts_from_when_it_came():
+    log = events(("r1", "a", 30, 1.0), ("r1", "a", 20, 2.0), ("r1", "b", 15, -1.0), ("r2", "a", 4, 1.0))
+    shown = showings(
+        ("r1", "a", 10, True),  # taken twice: from the first time on
+        ("r1", "b", 10, True),  # hidden, but the log calls it clicked
+        ("r1", "z", 10, False),
+        ("r2", "a", 5, True),  # taken before it was shown, by another clock
+        ("r2", "z", 5, None),
+    )
+    assert clicked_at(log, shown).to_list() == [second(20), second(10), None, second(5), None]
+    assert clicked_at(log.drop(c.REQUEST_ID), shown).to_list() == [second(10), second(10), None, second(5), None]
+
+
+@pytest.fixture
+def shown_and_taken() -> History:
+    """At noon a and b are shown, a is taken after 20 seconds and b after 40; z is taken after 30 by nobody's advice."""
+    log = events(("r1", "a", 20, 1.0), (None, "z", 30, 1.0), ("r1", "b", 40, 1.0))
+    return History.from_frames(catalogue("a", "b", "z"), log, showings(("r1", "a", 0, True), ("r1", "b", 0, True)))
+
+
+def test_what_one_answer_led_to_is_one_question_at_its_moment(shown_and_taken):
+    truth = next_items(shown_and_taken, microseconds(NOON), microseconds(second(99)))
+    assert truth.moments.as_of.tolist() == [microseconds(NOON), microseconds(second(30))]
+    assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2)]
+    assert truth.known_by.tolist() == truth.moments.as_of.tolist()
+
+
+def test_what_was_asked_before_the_window_is_not_asked_in_it(shown_and_taken):
+    truth = next_items(shown_and_taken, microseconds(NOON + TICK), microseconds(second(99)))
+    assert truth.item.tolist() == [2]
+
+
+def test_a_question_knows_neither_that_its_own_answer_showed_an_item_nor_that_it_was_clicked(shown_and_taken):
+    a = np.array([0])
+
+    def exposure(moment: datetime) -> tuple[int, int]:
+        shown, clicked = shown_and_taken.exposure(a, before=np.array([microseconds(moment)]))
+        return int(shown[0]), int(clicked[0])
+
+    assert exposure(NOON) == (0, 0)
+    assert exposure(NOON + TICK) == (1, 0)
+    assert exposure(second(20)) == (1, 0)
+    assert exposure(second(20) + TICK) == (1, 1)
+
+
+def test_a_loaded_history_answers_but_asks_nothing_anew(shown_and_taken, tmp_path):
+    shown_and_taken.save(tmp_path)
+    loaded = History.load(tmp_path)
+    until = microseconds(second(99))
+    assert loaded.asked(before=until).tolist() == loaded.events(before=until)[3].tolist()
