@@ -142,20 +142,22 @@ class Store:
     def impressions(self, before: datetime) -> "pl.DataFrame":
         """Return impressions with `occurred_at < before`, sorted by occurred_at, request_id, position, item_id.
 
-        `clicked` is the log's own word where it has one, else whether an interaction of positive weight, itself
-        before `before`, names the same request and item.
+        `clicked` is the log's own word where it has one, else whether an interaction of positive weight names the same
+        request and item; where such a one tells that the click came at or after `before`, it is false.
         Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), position (Int32), propensity (Float64).
         """
         return self._frame(
             """
             WITH outcomes AS (
-                SELECT DISTINCT request_id, item_id
+                SELECT request_id, item_id, min(occurred_at) AS taken_at
                 FROM interactions
-                WHERE request_id IS NOT NULL AND weight > 0 AND occurred_at < $before
+                WHERE request_id IS NOT NULL AND weight > 0
+                GROUP BY request_id, item_id
             )
             SELECT
                 shown.request_id, shown.user_id, shown.item_id, shown.occurred_at,
-                coalesce(shown.clicked, outcome.item_id IS NOT NULL) AS clicked,
+                coalesce(shown.clicked, outcome.item_id IS NOT NULL) AND coalesce(outcome.taken_at < $before, TRUE)
+                    AS clicked,
                 shown.position, shown.propensity
             FROM impressions AS shown
             LEFT JOIN outcomes AS outcome

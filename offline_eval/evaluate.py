@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -148,12 +148,12 @@ def _compare(
     live = History.from_frames(catalogue, interactions, impressions)
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
+    lay: dict[Protocol, Callable[..., Window]] = {
+        "cutoff": cutoff_window,
+        "replay": partial(replay_window, asked=asked_at(interactions, impressions)),
+    }
     for protocol in protocols:
-        lay = {
-            "cutoff": cutoff_window,
-            "replay": partial(replay_window, asked=asked_at(interactions, impressions)),
-        }[protocol]
-        window = lay(interactions, cutoff, max_queries=config.max_queries, seed=config.seed)
+        window = lay[protocol](interactions, cutoff, max_queries=config.max_queries, seed=config.seed)
         queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
         answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):

@@ -74,14 +74,22 @@ def test_impressions_look_for_clicks_among_interactions_before_the_moment_only(s
         ("followed", None),
         ("later", None),
         ("hidden", None),
+        ("told, of later", True),
+        ("told, of both", True),
     ):
         add_impression(store, "r", item_id, shown, clicked=clicked)
     add_event(store, "1", CUTOFF - INSTANT, item_id="followed", request_id="r")
     add_event(store, "2", CUTOFF, item_id="later", request_id="r")
     add_event(store, "3", CUTOFF - INSTANT, item_id="hidden", request_id="r", weight=-1.0)
     add_event(store, "4", CUTOFF - INSTANT, item_id="told not", request_id="r")
+    add_event(store, "5", CUTOFF, item_id="told, of later", request_id="r")
+    add_event(store, "6", CUTOFF, item_id="told, of both", request_id="r")
+    add_event(store, "7", CUTOFF - INSTANT, item_id="told, of both", request_id="r")
     clicked = dict(store.impressions(before=CUTOFF).select("item_id", "clicked").iter_rows())
-    assert clicked == {"told": True, "told not": False, "followed": True, "later": False, "hidden": False}
+    expected = {"told": True, "told not": False, "followed": True, "later": False, "hidden": False}
+    assert clicked == expected | {"told, of later": False, "told, of both": True}
+    at_once = dict(store.impressions(before=CUTOFF + INSTANT).select("item_id", "clicked").iter_rows())
+    assert at_once == expected | {"later": True, "told, of later": True, "told, of both": True}
 
 
 def test_a_failed_transaction_leaves_nothing(store):

@@ -46,14 +46,14 @@ def test_features_have_one_name_each():
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
 
 
-def test_nothing_later_changes_a_feature(ranker, frames, asked):
+def test_nothing_later_changes_a_feature(shop, ranker, frames, asked):
     """Build one history without, one with what lies at or after each moment: the numbers must agree."""
-    interactions, impressions = frames
-    whole = History.from_frames(ranker.catalogue, interactions, impressions)
+    whole = History.from_frames(ranker.catalogue, *frames)
     for row in range(0, len(asked), 12):
         moment = asked[c.AS_OF][row]
-        known = pl.col(c.OCCURRED_AT) < moment
-        past = History.from_frames(ranker.catalogue, interactions.filter(known), impressions.filter(known))
+        with Store.open(shop.store_path, read_only=True) as store:
+            known = store.interactions(before=moment), store.impressions(before=moment)
+        past = History.from_frames(ranker.catalogue, *known)
         one = asked.slice(row, 1)
         pairs, features = features_at(ranker, whole, one)
         pairs_past, features_past = features_at(ranker, past, one)

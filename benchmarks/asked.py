@@ -1,0 +1,87 @@
+"""By how much does a question asked at the click flatter? The same takings, asked at the answer and at the click.
+
+    python benchmarks/asked.py [--events 150000] [--work DIR]
+
+Simulates a shop with impressions, trains on its first nine tenths, and asks for everything that was new to a user later:
+when its answer was given, as a service is asked and as `readrank evaluate` asks, and at the taking itself, with all
+that was known there, the showing included. What no answer led to is asked at the taking both times.
+"""
+
+# ruff: noqa: E402
+import sys
+from pathlib import Path
+
+# as a script, this file's own folder comes first and would hide rooms behind benchmarks of their name
+sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+import tempfile
+
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+from ingest import columns as c
+from ingest.load import load_files
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from offline_eval.simulate import SimulationConfig, simulate
+from offline_eval.windows import choose_cutoff, replay_window
+from ranker.asked import asked_at
+from ranker.history import History
+from ranker.many import recommend_many
+from ranker.rank import Ranker
+from ranker.train import TrainConfig, train
+
+K = 10
+
+
+def main() -> None:
+    """Print how many takings there are of each sort, and what is found of them when asked at either moment."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=150_000)
+    parser.add_argument("--work", type=Path, help="keep the shop here; default: a temporary folder")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="asked-") as scratch, threadpool_limits(1, "blas"):
+        workspace = _shop(given.work or Path(scratch), given.events)
+        with Store.open(workspace.store_path, read_only=True) as store:
+            interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+        cutoff = choose_cutoff(interactions)
+        ranker = Ranker.load(train(workspace, TrainConfig.of(workspace), until=cutoff).folder)
+        print(found(ranker, interactions, impressions))
+
+
+def found(ranker: Ranker, interactions: pl.DataFrame, impressions: pl.DataFrame) -> pl.DataFrame:
+    """Return for what answers led to, and for the rest: n, at_the_answer, at_the_click.
+
+    Both are the mean of 1 / log2(rank + 1) over all that was taken anew after the bundle's cutoff, 0 beyond rank 10.
+    """
+    asked = asked_at(interactions, impressions)
+    led_to = interactions.select(c.USER_ID, c.ITEM_ID, c.OCCURRED_AT).filter(asked < interactions[c.OCCURRED_AT])
+    history = History.from_frames(ranker.catalogue, interactions, impressions)
+    parts = []
+    for name, moments in (("at_the_answer", asked), ("at_the_click", None)):
+        window = replay_window(interactions, ranker.cutoff, asked=moments, max_queries=len(interactions))
+        answers = recommend_many(ranker.model, window.queries, K, history)
+        taken = window.truth.join(window.queries, on=c.QUERY_ID).join(answers, on=[c.QUERY_ID, c.ITEM_ID], how="left")
+        parts.append(taken.select(c.USER_ID, c.ITEM_ID, (1 / (pl.col(c.RANK) + 1).log(2)).fill_null(0).alias(name)))
+    answered = led_to.select(c.USER_ID, c.ITEM_ID, led_to_by=pl.lit("an answer")).unique()
+    return (
+        parts[0]
+        .join(parts[1], on=[c.USER_ID, c.ITEM_ID])
+        .join(answered, on=[c.USER_ID, c.ITEM_ID], how="left")
+        .group_by(pl.col("led_to_by").fill_null("no answer"))
+        .agg(pl.len().alias("n"), pl.col("at_the_answer", "at_the_click").mean().round(4))
+        .sort("led_to_by")
+    )
+
+
+def _shop(root: Path, n_events: int) -> Workspace:
+    log = simulate(SimulationConfig(n_events=n_events, interactions_format="parquet"), root / "log")
+    workspace = Workspace.create(root / "shop")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, log.files)
+    return workspace
+
+
+if __name__ == "__main__":
+    main()
