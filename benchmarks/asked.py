@@ -2,9 +2,9 @@
 
     python benchmarks/asked.py [--events 150000] [--work DIR]
 
-Simulates a shop with impressions, trains on its first nine tenths, and asks for everything that was new to a user later:
-when its answer was given, as a service is asked and as `readrank evaluate` asks, and at the taking itself, with all
-that was known there, the showing included. What no answer led to is asked at the taking both times.
+Simulates a shop with impressions, trains on its first nine tenths, and asks for everything new that users took later:
+when the answer was given that led to it, as a service is asked and as `readrank evaluate` asks, and when it was taken,
+with all that was known then, the showing included. What no answer led to is asked when it was taken both times.
 """
 
 # ruff: noqa: E402
@@ -77,7 +77,7 @@ def found(ranker: Ranker, interactions: pl.DataFrame, impressions: pl.DataFrame)
 
 def _shop(root: Path, n_events: int) -> Workspace:
     log = simulate(SimulationConfig(n_events=n_events, interactions_format="parquet"), root / "log")
-    workspace = Workspace.create(root / "shop")
+    workspace = Workspace.create(root / "shop", "")
     with Store.open(workspace.store_path) as store:
         load_files(store, log.files)
     return workspace
