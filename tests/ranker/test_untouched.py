@@ -9,17 +9,24 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ingest.progress import silent
+from ingest.store import END_OF_TIME, Store
+from ranker.blend import BlendConfig
 from ranker.bundle import MANIFEST, live_folder
+from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
-from ranker.examples import EVERY_ITEM, Examples, known_items, next_items
+from ranker.examples import EVERY_ITEM, Examples, ExamplesConfig, known_items, next_items
 from ranker.explain import compare
 from ranker.fresh_places import FreshPlaces
 from ranker.history import History
+from ranker.learn import LATER_SHARE, learn
 from ranker.many import recommend_many
-from ranker.moments import EPOCH
+from ranker.moments import EPOCH, microseconds
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
+from ranker.rules import RulesConfig
+from ranker.slices import examples_begin, window_bounds
 from ranker.untouched import FEWEST, choose_demotion, demotion, untouched, with_waiting
 from tests.ranker.conftest import DAY, catalogue, changed, log
 
@@ -199,3 +206,35 @@ def test_what_an_item_loses_is_told(ranker, lowering):
     assert popularity == pytest.approx(
         {family.family: family.weight for family in plain.families}["popularity"] + lowering.model.untouched_lower_by
     )
+
+
+def test_training_asks_the_later_window_what_came_next_with_all_candidates(ranker, shop, monkeypatch):
+    """And takes over what `choose_demotion` says."""
+    with Store.open(shop.store_path, read_only=True) as store:
+        log_of_shop = store.interactions(before=END_OF_TIME)
+    history = History.from_frames(ranker.catalogue, log_of_shop)
+    until = microseconds(ranker.cutoff)
+    t1 = examples_begin(history, until, 0.3)
+    later = window_bounds(history, t1, until, (1 - LATER_SHARE, LATER_SHARE))[1]
+    expected = next_items(history, later, until)
+    asked_of: list[Examples] = []
+
+    def waiting(truth, of_history, of_catalogue):
+        assert (truth.moments.as_of == expected.moments.as_of).all()
+        assert (of_history, of_catalogue) == (history, ranker.catalogue)
+        return truth.sample(70, np.random.default_rng(0))
+
+    def chosen(blend, soon):
+        asked_of.append(soon)
+        return {"by": 0.5, "tried": {}}
+
+    monkeypatch.setattr("ranker.learn.with_waiting", waiting)
+    monkeypatch.setattr("ranker.learn.choose_demotion", chosen)
+    few = ExamplesConfig(max_queries=300, negatives=5)
+    config = BlendConfig(trees=10)
+    learned = learn(ranker.model.sources, history, t1, until, CandidatesConfig(), few, config, RulesConfig(), silent)
+    assert learned.untouched == {"by": 0.5, "tried": {}}
+    (soon,) = asked_of
+    assert set(soon.as_of.tolist()) <= set(expected.moments.as_of.tolist())
+    assert 50 < len(soon.groups) <= 70 < len(expected.moments)  # some have an answer that no source proposed
+    assert soon.groups.min() > 2 * few.negatives
