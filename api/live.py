@@ -28,8 +28,11 @@ class Recommender(Protocol):
     """What the service needs of a loaded bundle: `ranker.rank.Ranker` as seen from here."""
 
     version: str
-    cutoff: datetime
     outbox_seq: int
+
+    @property
+    def cutoff(self) -> datetime:
+        """All that was learned happened before it."""
 
     @property
     def history(self) -> "History":

@@ -56,7 +56,6 @@ def found(ranker: Ranker, interactions: pl.DataFrame, impressions: pl.DataFrame)
     Both are the mean of 1 / log2(rank + 1) over all that was taken anew after the bundle's cutoff, 0 beyond rank 10.
     """
     asked = asked_at(interactions, impressions)
-    led_to = interactions.select(c.USER_ID, c.ITEM_ID, c.OCCURRED_AT).filter(asked < interactions[c.OCCURRED_AT])
     history = History.from_frames(ranker.catalogue, interactions, impressions)
     parts = []
     for name, moments in (("at_the_answer", asked), ("at_the_click", None)):
@@ -64,7 +63,9 @@ def found(ranker: Ranker, interactions: pl.DataFrame, impressions: pl.DataFrame)
         answers = recommend_many(ranker.model, window.queries, K, history)
         taken = window.truth.join(window.queries, on=c.QUERY_ID).join(answers, on=[c.QUERY_ID, c.ITEM_ID], how="left")
         parts.append(taken.select(c.USER_ID, c.ITEM_ID, (1 / (pl.col(c.RANK) + 1).log(2)).fill_null(0).alias(name)))
-    answered = led_to.select(c.USER_ID, c.ITEM_ID, led_to_by=pl.lit("an answer")).unique()
+    first = pl.col(c.OCCURRED_AT) == pl.col(c.OCCURRED_AT).min().over(c.USER_ID, c.ITEM_ID)
+    answered = interactions.with_columns(asked.alias(c.AS_OF)).filter(first & (pl.col(c.AS_OF) < pl.col(c.OCCURRED_AT)))
+    answered = answered.select(c.USER_ID, c.ITEM_ID, led_to_by=pl.lit("an answer")).unique()
     return (
         parts[0]
         .join(parts[1], on=[c.USER_ID, c.ITEM_ID])

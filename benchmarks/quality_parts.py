@@ -56,7 +56,7 @@ def alone(model: Model, source: str) -> Model:
         blend=Fusion(),
         blend_given=Fusion(),
         candidates=CandidatesConfig(**sizes),
-        rules=replace(model.rules, fresh_every=0),
+        rules=replace(model.rules, fresh_every=0, diversity=0.0, caps={}),
         cutoff=model.cutoff,
     )
 

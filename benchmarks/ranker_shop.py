@@ -60,17 +60,18 @@ def open_shop(workspace: Workspace, n_live: int, *, quick: bool = True) -> Shop:
     """
     with Store.open(workspace.store_path, read_only=True) as store:
         interactions = store.interactions(before=END_OF_TIME)
-        impressions = store.impressions(before=END_OF_TIME)
     times = interactions[c.OCCURRED_AT].sort()
     cutoff: datetime = times[len(times) - 1 - n_live]
     if not (workspace.bundles_path / "live").exists():
         _train(workspace, cutoff, quick)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
+    with Store.open(workspace.store_path, read_only=True) as store:
+        impressions = store.impressions(before=ranker.cutoff)
     late = interactions.filter(pl.col(c.OCCURRED_AT) >= ranker.cutoff).sort(c.OCCURRED_AT)
     return Shop(
         ranker=ranker,
         interactions=interactions,
-        impressions=impressions.filter(pl.col(c.OCCURRED_AT) < ranker.cutoff),
+        impressions=impressions,
         live=ranker.history_with(_online(late)),
         live_until=times[-1] + timedelta(microseconds=1),
     )

@@ -1,4 +1,4 @@
-"""Where was training when it was killed? One folder beside the model, written whole or not at all."""
+"""Where was training when it was killed, or is it done? One folder beside the model, never half written."""
 
 from __future__ import annotations
 
@@ -92,19 +92,28 @@ class Checkpoint:
         trainer.encoder.module.load_state_dict(best["encoder"])
         trainer.tower.load_state_dict(best["tower"])
 
-    def finish(self, *, mark: bool) -> None:
-        """Training is done and its model written; with `mark`, leave what `finished` tells this by."""
-        self.remove()
-        if mark:
-            self.folder.mkdir(parents=True)
-            (self.folder / _FINISHED).write_text(self.key, encoding="utf-8")
+    def mark_finished(self, settings: dict[str, Any]) -> None:
+        """Training is done and its model written: leave a mark of it, and nothing else.
 
-    def finished(self) -> bool:
+        `settings` are all of the training's, also those that a killed one may be resumed without.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        fresh = self.folder / f"{_FINISHED}.{os.getpid()}"
+        fresh.write_text(self._mark(settings), encoding="utf-8")
+        fresh.replace(self.folder / _FINISHED)
+        for path in self.folder.iterdir():
+            if path.name != _FINISHED:
+                path.unlink()
+
+    def is_finished(self, settings: dict[str, Any]) -> bool:
         """Tell whether a training of the same settings and data has left its mark."""
         try:
-            return (self.folder / _FINISHED).read_text(encoding="utf-8") == self.key
+            return (self.folder / _FINISHED).read_text(encoding="utf-8") == self._mark(settings)
         except (OSError, ValueError):
             return False
+
+    def _mark(self, settings: dict[str, Any]) -> str:
+        return json.dumps([self.key, settings], sort_keys=True, default=str)
 
     def remove(self) -> None:
         """Forget where training was."""

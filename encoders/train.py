@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from encoders.errors import ModelFolderError
 from encoders.newcomer_gain import NO_GAIN
 from encoders.report import TrainingReport
 from encoders.sequences import Sequences, microseconds, read_sequences
@@ -18,6 +19,7 @@ from encoders.settings import check_settings
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
+    from encoders.checkpoint import Checkpoint
     from encoders.distributed import Ranks
 
 _ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_dim")
@@ -143,11 +145,11 @@ def train(
     of the log, unless `validate_from` holds a part out. With `repeat_of`, an earlier model folder, training begins anew
     on all of the log and runs as many epochs as ran there (there is more to learn, and the rate falls to the end):
     nothing is held out, and late events are learned as thoroughly as the rest, which continuing does not reach. A
-    killed run resumes at its last epoch and ends at the same result. One of several trainings that belong together is
-    asked to `leave_mark` when it is done: should a later one be killed, asking again returns its report at once, until
-    `forget_mark`. Without anything to learn the untuned base is
-    written and the report says so. Under `torchrun` all processes train together: each takes its share of the batches,
-    the first one measures and writes, and all return its report.
+    killed run resumes at its last epoch and ends at the same result. With `leave_mark` it leaves a mark when it is
+    done, by which the same call returns its report at once until `forget_mark`: for trainings that belong together, of
+    which a later one may be killed. Without anything to learn the untuned base is written and the report says so. Under
+    `torchrun` all processes train together: each takes its share of the batches, the first one measures and writes,
+    and all return its report.
     """
     import torch
 
@@ -198,7 +200,7 @@ def _train(
     resume: bool,
     leave_mark: bool,
 ) -> TrainingReport:
-    from encoders.card import JSON_CARD, read_card, read_report
+    from encoders.card import read_card
     from encoders.checkpoint import Checkpoint, fingerprint, folder_fingerprint
     from encoders.epochs import tune
     from encoders.measure import held_out
@@ -237,8 +239,10 @@ def _train(
         "processes": ranks.world,
     }
     checkpoint = Checkpoint(_training_folder(out), key)
-    if resume and checkpoint.finished() and (out / JSON_CARD).is_file():
-        return read_report(out)
+    earlier_report = _finished(out, checkpoint, config) if resume and ranks.first else None
+    earlier_report = ranks.from_first(earlier_report)  # who reads by itself may find the mark removed already
+    if earlier_report is not None:
+        return earlier_report
     note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
     if earlier and total and not note:
         note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
@@ -275,8 +279,25 @@ def _train(
     if ranks.first:
         window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
         save_model(out, encoder, tower, config=config, report=report, window=window)
-        checkpoint.finish(mark=leave_mark)
+        if leave_mark:
+            checkpoint.mark_finished(asdict(config))
+        else:
+            checkpoint.remove()
     return ranks.from_first(report)
+
+
+def _finished(out: Path, checkpoint: Checkpoint, config: EncoderConfig) -> TrainingReport | None:
+    """Return the report of the same training, if it was done and left its mark; None where it must be done."""
+    from encoders.card import read_report
+    from encoders.interest import InterestModel
+
+    if not checkpoint.is_finished(asdict(config)):
+        return None
+    try:
+        InterestModel.load(out)
+        return read_report(out)
+    except ModelFolderError:
+        return None
 
 
 def _training_folder(out: Path) -> Path:

@@ -89,12 +89,14 @@ def evaluate(
         ranker = Ranker.load(folder)
         with Store.open(workspace.store_path) as store:
             interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+            known = store.impressions(before=ranker.cutoff)  # a service learns of later ones with the next training
         rows, counts = _compare(
             workspace,
             ranker,
             folder,
             interactions,
             impressions,
+            live=History.from_frames(ranker.catalogue, interactions, known),
             protocols=protocols,
             k=k or config.k,
             config=config,
@@ -133,6 +135,7 @@ def _compare(
     interactions: pl.DataFrame,
     impressions: pl.DataFrame,
     *,
+    live: History,
     protocols: Sequence[Protocol],
     k: int,
     config: EvaluationConfig,
@@ -145,7 +148,6 @@ def _compare(
     settings = workspace.section("baselines", BaselinesConfig)
     baselines = make_baselines(catalogue, texts, interactions, cutoff, settings, progress=progress)
     baselines[INTEREST] = text_interest(baselines["popular"], folder)
-    live = History.from_frames(catalogue, interactions, impressions)
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
     lay: dict[Protocol, Callable[..., Window]] = {

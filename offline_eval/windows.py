@@ -91,11 +91,11 @@ def replay_window(
     max_queries: int = 5000,
     seed: int = 7,
 ) -> Window:
-    """Ask at each later instant of a user: the truth is what the user took at that instant and not before.
+    """Ask at each later instant of a user: the truth is what the user took then and not before.
 
     The model is frozen at the cutoff, the history is live: all that happened strictly before `as_of` may be used.
-    `asked` is the moment of the question that each interaction answers (`ranker.asked`), where it is an earlier one;
-    of what was asked before the cutoff, the cutoff.
+    `asked` is the moment of the question that each interaction answers, where that is an earlier one (`ranker.asked`);
+    what was asked before the cutoff is left out.
 
     >>> from datetime import datetime
     >>> log = pl.DataFrame(
@@ -113,9 +113,9 @@ def replay_window(
     ['y', 'z', 'w', 'x']
     """
     moments = interactions[c.OCCURRED_AT] if asked is None else asked
-    new = _new_items(interactions.with_columns(moments.alias(c.AS_OF).clip(cutoff)), cutoff, until)
+    new = _new_items(interactions.with_columns(moments.alias(c.AS_OF)), cutoff, until)
     truth = (
-        new.filter(pl.col("first") == pl.col(c.OCCURRED_AT))
+        new.filter(pl.col("first") == pl.col(c.OCCURRED_AT), pl.col(c.AS_OF) >= cutoff)
         .select(c.USER_ID, c.ITEM_ID, c.AS_OF)
         .unique()
         .with_columns(pl.format("{}@{}", c.USER_ID, pl.col(c.AS_OF).dt.epoch("us")).alias(c.QUERY_ID))

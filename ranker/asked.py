@@ -8,12 +8,12 @@ import polars as pl
 
 from ingest import columns as c
 
-_ANSWER = [c.REQUEST_ID, c.ITEM_ID]
+_ANSWER = [c.REQUEST_ID, c.USER_ID, c.ITEM_ID]
 _ROW = "row"
 
 
 def asked_at(interactions: pl.DataFrame, impressions: pl.DataFrame | None) -> pl.Series:
-    """Return the moment of the question for each interaction: when its request showed its item, else its own.
+    """Return the moment of the question for each interaction: when its request showed its user its item, else its own.
 
     Frames are those of `Store.interactions` and `Store.impressions`; request ids may be absent. An item that is shown
     after it was taken, as clocks of two machines may tell, was asked for when it was taken.
@@ -29,14 +29,14 @@ def asked_at(interactions: pl.DataFrame, impressions: pl.DataFrame | None) -> pl
         .collect()
     )
     earlier = pl.min_horizontal(shown[c.OCCURRED_AT], moments.gather(shown[_ROW]))
-    return moments.scatter(shown[_ROW], shown.select(earlier).to_series())
+    return moments.scatter(shown[_ROW], shown.select(earlier).to_series().cast(moments.dtype))
 
 
 def clicked_at(interactions: pl.DataFrame, impressions: pl.DataFrame) -> pl.Series:
     """Return when each impression was known to be clicked; null where it was not.
 
-    That is when the first interaction of positive weight with its request and item came, if later than the impression;
-    where the log says that it was clicked, but not when, the moment of the impression.
+    That is when the first interaction of positive weight with its request, user and item came, if later than the
+    impression; where the log says that it was clicked, but not when, the moment of the impression.
     """
     clicked = pl.when(pl.col(c.CLICKED))
     if c.REQUEST_ID not in interactions.columns:

@@ -51,8 +51,11 @@ def _users(workspace: Workspace) -> Callable[[pl.Series], pl.Series]:
 
 
 def history_of(workspace: Workspace, ranker: Ranker) -> History:
-    """Read the whole log of the store: what lies after a question's moment is never looked at."""
+    """Read all that users did: what lies after a question's moment is never looked at.
+
+    What was shown after the bundle's cutoff a service learns with the next training, so it is left out.
+    """
     with Store.open(workspace.store_path, read_only=True) as store:
         interactions = store.interactions(before=END_OF_TIME)
-        impressions = store.impressions(before=END_OF_TIME)
+        impressions = store.impressions(before=ranker.cutoff)
     return History.from_frames(ranker.catalogue, interactions, impressions)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from ranker.blend import Blend, Trees
 from ranker.calibrate import Calibration
 from ranker.calibrate import load as load_calibrations
 from ranker.candidates import Candidates, every_pair
+from ranker.catalogue import Catalogue
 from ranker.explain import compare, reasons
 from ranker.features import compute
 from ranker.history import History
@@ -50,12 +52,10 @@ class Ranker:
         self.history = history
         self.version = version
         self.outbox_seq = outbox_seq
-        self.cutoff = model.cutoff
-        self.catalogue = model.catalogue
         self.feature_names = FEATURE_NAMES
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
-        self._caps = model.arranger.caps  # which is made now, not at the first question
+        self._caps = model.arranger.caps  # so that the arranger is made now, not at the first question
         self._prices = numbers(model.catalogue, model.rules.price_attribute)
 
     @classmethod
@@ -70,6 +70,16 @@ class Ranker:
             version=manifest.version,
             outbox_seq=manifest.outbox_seq,
         )
+
+    @property
+    def cutoff(self) -> datetime:
+        """All that was learned happened before it."""
+        return self.model.cutoff
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The catalogue as it was at the training."""
+        return self.model.catalogue
 
     def item(self, item_id: str) -> dict[str, Any] | None:
         """Return what the catalogue says of an item; None when it is not there."""

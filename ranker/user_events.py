@@ -52,7 +52,7 @@ class UserEvents:
 
     @property
     def asked(self) -> Times:
-        """Return when the question was asked that each event answers: not kept by `save`, which leaves their times."""
+        """Return when the question was asked that each event answers; after `save` and `load`, the event's own time."""
         return self.times if self._asked is None else self._asked
 
     def count(self, moments: Moments) -> Times:

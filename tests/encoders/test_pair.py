@@ -1,6 +1,8 @@
 """Encoders tuned elsewhere for a ranker: what each of the two knows, and what they bring along."""
 
+import shutil
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -97,6 +99,63 @@ def test_a_killed_pair_trains_no_finished_encoder_again(shop, small, tmp_path, m
         for name in ("token_vectors.npy", "tower.npz"):
             assert (one.folder / name).read_bytes() == (other.folder / name).read_bytes()
     assert sorted(path.name for path in out.iterdir()) == ["early", "final"]
+
+
+@pytest.fixture(scope="module")
+def killed_at_the_end(shop, small, tmp_path_factory):
+    """Both encoders are done, the vectors of the catalogue are not beside them, nor is the end told."""
+
+    def out_of_power(folder, data):
+        raise KeyboardInterrupt
+
+    out = tmp_path_factory.mktemp("killed") / "pair"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("encoders.pair.keep_vectors", out_of_power)
+        with pytest.raises(KeyboardInterrupt):
+            train_pair(shop.folder, out, small)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "trained"),
+    [
+        ({}, {}, 0),
+        ({}, {"resume": False}, 2),
+        ({"learning_rate": 3e-3}, {}, 2),
+        ({"max_minutes": 9.0}, {}, 2),
+        ({}, {"validate_from": datetime(2024, 1, 20)}, 2),
+    ],
+)
+def test_a_finished_encoder_is_taken_as_it_is_only_for_the_same_training(
+    killed_at_the_end, shop, small, tmp_path, changes, told, trained
+):
+    out, begun = tmp_path / "pair", []
+    shutil.copytree(killed_at_the_end, out)
+    config = replace(small, **changes)
+    train_pair(shop.folder, out, config, progress=lambda step, done, *rest: begun.append((step, done)), **told)
+    assert begun.count(("tune encoder", 0)) == trained
+
+
+@pytest.mark.parametrize("lost", ["card.json", "tower.npz"])
+def test_a_mark_beside_a_damaged_model_does_not_stop_the_pair(killed_at_the_end, shop, small, tmp_path, lost):
+    out = tmp_path / "pair"
+    shutil.copytree(killed_at_the_end, out)
+    (out / "early" / lost).unlink()
+    train_pair(shop.folder, out, small)
+    assert InterestModel.load(out / "early").dim == small.dim
+
+
+def test_a_final_encoder_stays_done_when_the_early_one_has_its_vectors(killed_at_the_end, shop, small, tmp_path):
+    """What is put beside the early one does not make it another training that the final one repeats."""
+    out, begun = tmp_path / "pair", []
+    shutil.copytree(killed_at_the_end, out)
+    (out / "early" / "item_vectors").mkdir()
+    (out / "early" / "item_vectors" / "rest").write_bytes(b"of a killed run")
+    resumed = train_pair(shop.folder, out, small, progress=lambda step, done, *rest: begun.append((step, done)))
+    assert ("tune encoder", 0) not in begun
+    whole = train_pair(shop.folder, tmp_path / "whole", small)
+    for one, other in zip(resumed, whole, strict=True):
+        assert replace(one, folder=other.folder, seconds=other.seconds, epochs=()) == replace(other, epochs=())
 
 
 def test_a_pair_that_ended_is_trained_anew(shop, small, tmp_path):

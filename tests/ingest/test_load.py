@@ -257,6 +257,12 @@ def test_load_of_json_lines_is_told_by_later_lines_when_the_first_one_is_strange
     assert (report.table, report.rows_read, report.rows_loaded, report.rows_rejected) == ("interactions", 2, 1, 1)
 
 
+def test_load_of_json_lines_tells_what_they_are_by_more_than_the_first(load):
+    row = '{"request_id":"r","user_id":"u","item_id":"i%d","occurred_at":1704067200%s}'
+    report = load("log.jsonl", "\n".join([row % (1, ""), row % (2, ',"clicked":true'), row % (3, ',"position":3')]))
+    assert (report.table, report.rows_read, report.rows_loaded) == ("impressions", 3, 3)
+
+
 def test_load_of_json_lines_follows_keys_that_come_and_go_between_chunks(store, load, monkeypatch):
     monkeypatch.setattr("ingest.sources.CHUNK_BYTES", 50)
     lines = ['{"user_id":"u","item_id":"i","occurred_at":1704067200}'] * 3

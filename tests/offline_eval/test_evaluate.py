@@ -102,7 +102,8 @@ def test_what_an_answer_led_to_is_asked_when_the_answer_was_given(evaluated: tup
         shown AS (SELECT request_id, item_id, min(occurred_at) AS shown FROM impressions GROUP BY ALL)
         SELECT
             count(DISTINCT (user_id, occurred_at)),
-            count(DISTINCT (user_id, greatest(least(occurred_at, coalesce(shown, occurred_at)), $cutoff)))
+            count(DISTINCT (user_id, least(occurred_at, coalesce(shown, occurred_at))))
+                FILTER (least(occurred_at, coalesce(shown, occurred_at)) >= $cutoff)
         FROM interactions
         JOIN first USING (user_id, item_id)
         LEFT JOIN shown USING (request_id, item_id)

@@ -19,9 +19,9 @@ def second(n: int) -> datetime:
     return NOON + timedelta(seconds=n)
 
 
-def events(*rows: tuple[str | None, str, int, float]) -> pl.DataFrame:
-    """Interactions of ann: request, item, second, weight."""
-    told = [("ann", item, second(at), weight, request) for request, item, at, weight in rows]
+def events(*rows: tuple[str | None, str, int, float], user: str = "ann") -> pl.DataFrame:
+    """Interactions: request, item, second, weight."""
+    told = [(user, item, second(at), weight, request) for request, item, at, weight in rows]
     schema = {
         c.USER_ID: pl.String,
         c.ITEM_ID: pl.String,
@@ -32,10 +32,16 @@ def events(*rows: tuple[str | None, str, int, float]) -> pl.DataFrame:
     return pl.DataFrame(told, schema=schema, orient="row")
 
 
-def showings(*rows: tuple[str, str, int, bool | None]) -> pl.DataFrame:
+def showings(*rows: tuple[str, str, int, bool | None], user: str = "ann") -> pl.DataFrame:
     """Impressions: request, item, second, clicked."""
-    told = [(request, item, second(at), clicked) for request, item, at, clicked in rows]
-    schema = {c.REQUEST_ID: pl.String, c.ITEM_ID: pl.String, c.OCCURRED_AT: pl.Datetime("us"), c.CLICKED: pl.Boolean}
+    told = [(request, user, item, second(at), clicked) for request, item, at, clicked in rows]
+    schema = {
+        c.REQUEST_ID: pl.String,
+        c.USER_ID: pl.String,
+        c.ITEM_ID: pl.String,
+        c.OCCURRED_AT: pl.Datetime("us"),
+        c.CLICKED: pl.Boolean,
+    }
     return pl.DataFrame(told, schema=schema, orient="row")
 
 
@@ -54,6 +60,14 @@ def test_an_event_was_asked_for_when_its_request_showed_its_item(request_id, ite
     shown = showings(("r1", "a", 10, None), ("r2", "a", 25, None), ("r2", "a", 20, None), ("r3", "a", 31, None))
     log = events((None, "z", 5, 1.0), (request_id, item, 30, 1.0))
     assert asked_at(log, shown).to_list() == [second(5), second(at)]
+
+
+def test_a_request_id_of_another_user_says_nothing_and_units_of_time_do_not_matter():
+    shown = showings(("r1", "a", 10, True))
+    assert asked_at(events(("r1", "a", 30, 1.0), user="bob"), shown).to_list() == [second(30)]
+    assert clicked_at(events(("r1", "a", 30, 1.0), user="bob"), shown).to_list() == [second(10)]
+    coarse = shown.with_columns(pl.col(c.OCCURRED_AT).cast(pl.Datetime("ms")))
+    assert asked_at(events(("r1", "a", 30, 1.0)), coarse).to_list() == [second(10)]
 
 
 def test_without_requests_or_impressions_each_event_stands_at_its_own_moment():
@@ -78,16 +92,27 @@ def test_a_click_counts_from_when_it_came():
 
 @pytest.fixture
 def shown_and_taken() -> History:
-    """At noon a and b are shown, a is taken after 20 seconds and b after 40; z is taken after 30 by nobody's advice."""
-    log = events(("r1", "a", 20, 1.0), (None, "z", 30, 1.0), ("r1", "b", 40, 1.0))
-    return History.from_frames(catalogue("a", "b", "z"), log, showings(("r1", "a", 0, True), ("r1", "b", 0, True)))
+    """At noon a and b are shown to ann, who takes a after 20 seconds and b after 40, and z after 30 by nobody's advice.
+
+    Zoe, who comes first in the log, takes what is not in the catalogue, and z at noon.
+    """
+    zoe = events(("r0", "gone", 0, 1.0), (None, "z", 0, 1.0), user="zoe")
+    log = pl.concat([zoe, events(("r1", "a", 20, 1.0), (None, "z", 30, 1.0), ("r1", "b", 40, 1.0))])
+    shown = [showings(("r0", "gone", -5, True), user="zoe"), showings(("r1", "a", 0, True), ("r1", "b", 0, True))]
+    return History.from_frames(catalogue("a", "b", "z"), log, pl.concat(shown))
 
 
 def test_what_one_answer_led_to_is_one_question_at_its_moment(shown_and_taken):
     truth = next_items(shown_and_taken, microseconds(NOON), microseconds(second(99)))
-    assert truth.moments.as_of.tolist() == [microseconds(NOON), microseconds(second(30))]
-    assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2)]
+    assert truth.moments.as_of.tolist() == [microseconds(second(at)) for at in (0, 0, 30)]
+    assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 2), (1, 0), (1, 1), (2, 2)]
     assert truth.known_by.tolist() == truth.moments.as_of.tolist()
+
+
+def test_what_is_taken_after_the_window_is_not_asked_in_it(shown_and_taken):
+    truth = next_items(shown_and_taken, microseconds(NOON), microseconds(second(30)))
+    assert truth.moments.as_of.tolist() == [microseconds(NOON)] * 2
+    assert truth.item.tolist() == [2, 0]
 
 
 def test_what_was_asked_before_the_window_is_not_asked_in_it(shown_and_taken):
@@ -112,4 +137,5 @@ def test_a_loaded_history_answers_but_asks_nothing_anew(shown_and_taken, tmp_pat
     shown_and_taken.save(tmp_path)
     loaded = History.load(tmp_path)
     until = microseconds(second(99))
+    assert len(loaded.asked(before=until)) == 4
     assert loaded.asked(before=until).tolist() == loaded.events(before=until)[3].tolist()

@@ -129,3 +129,20 @@ def test_batch_ranking_scores_like_a_single_one(ranker, frames):
 
 def test_epoch_is_the_beginning_of_time():
     assert microseconds(EPOCH) == 0
+
+
+def test_a_batch_in_blocks_is_the_same_as_in_one(ranker, frames, asked, monkeypatch):
+    queries = asked.with_row_index(c.QUERY_ID).with_columns(pl.col(c.QUERY_ID).cast(pl.String)).head(7)
+    history = History.from_frames(ranker.catalogue, *frames)
+    whole = recommend_many(ranker.model, queries, 5, history)
+    monkeypatch.setattr("ranker.many.blocks", lambda n, _: [slice(at, min(at + 2, n)) for at in range(0, n, 2)])
+    in_blocks = recommend_many(ranker.model, queries, 5, history)
+    assert in_blocks.drop(c.SCORE).equals(whole.drop(c.SCORE))
+    np.testing.assert_allclose(in_blocks[c.SCORE], whole[c.SCORE], atol=1e-6)
+
+
+def test_no_questions_have_no_answers(ranker, asked):
+    queries = asked.with_columns(pl.lit("q").alias(c.QUERY_ID)).clear()
+    answers = recommend_many(ranker.model, queries, 5, ranker.history)
+    assert answers.schema == {c.QUERY_ID: pl.String, c.ITEM_ID: pl.String, c.RANK: pl.Int32, c.SCORE: pl.Float64}
+    assert answers.is_empty()

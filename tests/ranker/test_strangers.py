@@ -1,11 +1,16 @@
 """Users without a past see what a later window says they take: the blend's order, or a popularity list's."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
+from ranker.bundle import MANIFEST, live_folder
 from ranker.candidates import Candidates
 from ranker.examples import Examples, all_later
 from ranker.query import Query
+from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES
 from ranker.strangers import BLEND, FEWEST, choose_order, order_strangers
@@ -95,3 +100,19 @@ def test_questions_of_strangers_are_those_without_a_past(ranker):
     assert 0 < len(strangers.moments) < len(truth.moments)
     assert (ranker.history.user_counts(strangers.moments) == 0).all()
     assert len(np.unique(strangers.query)) == len(strangers.moments)
+
+
+@pytest.mark.parametrize(("told", "by"), [({"by": "trending", "tried": {}}, "trending"), (None, "blend")])
+def test_a_loaded_bundle_orders_as_its_manifest_says_also_one_of_before(shop, tmp_path, told, by):
+    folder = tmp_path / "bundle"
+    shutil.copytree(live_folder(shop.bundles_path), folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert "strangers" in manifest["measured"]
+    manifest["measured"] |= {"strangers": told}
+    if told is None:
+        del manifest["measured"]["strangers"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    model = Ranker.load(folder).model
+    assert model.strangers_by == by
+    assert (folder / "ranker_given.txt").is_file()
+    assert model.blend_given is not model.blend  # a bundle has a blend of its own for given items
