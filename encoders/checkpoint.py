@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from encoders.errors import ModelFolderError
+
 if TYPE_CHECKING:
-    from encoders.report import Epoch
+    from encoders.report import Epoch, TrainingReport
     from encoders.sequences import Sequences
     from encoders.trainer import Trainer
 
@@ -30,8 +32,10 @@ class Checkpoint:
     whatever instant a process is killed, the state that is there has its weights.
     """
 
-    def __init__(self, folder: Path, key: dict[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, out: Path, key: dict[str, Any]) -> None:
+        """Look beside the model folder `out`; `key` is what makes a training another one."""
+        self.out = out
+        self.folder = _beside(out)
         self.key = json.dumps(key, sort_keys=True, default=str)
 
     def load(self, trainer: Trainer) -> dict[str, Any] | None:
@@ -105,12 +109,18 @@ class Checkpoint:
             if path.name != _FINISHED:
                 path.unlink()
 
-    def is_finished(self, settings: dict[str, Any]) -> bool:
-        """Tell whether a training of the same settings and data has left its mark."""
+    def report_of_finished(self, settings: dict[str, Any]) -> TrainingReport | None:
+        """Return the report of a training of the same settings and data that has left its mark and a whole model."""
+        from encoders.card import read_report
+        from encoders.interest import InterestModel
+
         try:
-            return (self.folder / _FINISHED).read_text(encoding="utf-8") == self._mark(settings)
-        except (OSError, ValueError):
-            return False
+            if (self.folder / _FINISHED).read_text(encoding="utf-8") != self._mark(settings):
+                return None
+            InterestModel.load(self.out)
+            return read_report(self.out)
+        except (OSError, ValueError, ModelFolderError):
+            return None
 
     def _mark(self, settings: dict[str, Any]) -> str:
         return json.dumps([self.key, settings], sort_keys=True, default=str)
@@ -129,6 +139,15 @@ class Checkpoint:
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
         torch.save(content, fresh)
         fresh.replace(path)
+
+
+def forget_mark(out: Path) -> None:
+    """Remove what a finished training has left beside the model folder `out`."""
+    shutil.rmtree(_beside(out), ignore_errors=True)
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(out.name + ".training")
 
 
 def fingerprint(data: Sequences) -> str:

@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from encoders.base import Base
+from encoders.checkpoint import forget_mark
 from encoders.interest import ITEM_VECTORS, TRANSFORMER, InterestModel
 from encoders.report import TrainingReport
 from encoders.sequences import read_ids, read_sequences
-from encoders.train import EncoderConfig, forget_mark, train
+from encoders.train import EncoderConfig, train
 from encoders.vectors import CatalogueVectors, encoder_fingerprint, text_fingerprints
 from ingest.progress import Progress, silent
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.errors import ModelFolderError
 from encoders.newcomer_gain import NO_GAIN
 from encoders.report import TrainingReport
 from encoders.sequences import Sequences, microseconds, read_sequences
@@ -19,7 +17,6 @@ from encoders.settings import check_settings
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from encoders.checkpoint import Checkpoint
     from encoders.distributed import Ranks
 
 _ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_dim")
@@ -146,10 +143,10 @@ def train(
     on all of the log and runs as many epochs as ran there (there is more to learn, and the rate falls to the end):
     nothing is held out, and late events are learned as thoroughly as the rest, which continuing does not reach. A
     killed run resumes at its last epoch and ends at the same result. With `leave_mark` it leaves a mark when it is
-    done, by which the same call returns its report at once until `forget_mark`: for trainings that belong together, of
-    which a later one may be killed. Without anything to learn the untuned base is written and the report says so. Under
-    `torchrun` all processes train together: each takes its share of the batches, the first one measures and writes,
-    and all return its report.
+    done, by which the same call returns its report at once, until `encoders.checkpoint.forget_mark`: for trainings that
+    belong together, of which a later one may be killed. Without anything to learn the untuned base is written and the
+    report says so. Under `torchrun` all processes train together: each takes its share of the batches, the first one
+    measures and writes, and all return its report.
     """
     import torch
 
@@ -178,11 +175,6 @@ def train(
             )
     finally:
         torch.set_num_threads(before)
-
-
-def forget_mark(out: Path) -> None:
-    """Remove what `train` left beside the model folder `out` with `leave_mark`."""
-    shutil.rmtree(_training_folder(out), ignore_errors=True)
 
 
 def _train(
@@ -238,11 +230,11 @@ def _train(
         "epochs": total,
         "processes": ranks.world,
     }
-    checkpoint = Checkpoint(_training_folder(out), key)
-    earlier_report = _finished(out, checkpoint, config) if resume and ranks.first else None
-    earlier_report = ranks.from_first(earlier_report)  # who reads by itself may find the mark removed already
-    if earlier_report is not None:
-        return earlier_report
+    checkpoint = Checkpoint(out, key)
+    done = checkpoint.report_of_finished(asdict(config)) if resume and ranks.first else None
+    done = ranks.from_first(done)  # who reads by itself may find the mark removed already
+    if done is not None:
+        return done
     note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
     if earlier and total and not note:
         note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
@@ -284,24 +276,6 @@ def _train(
         else:
             checkpoint.remove()
     return ranks.from_first(report)
-
-
-def _finished(out: Path, checkpoint: Checkpoint, config: EncoderConfig) -> TrainingReport | None:
-    """Return the report of the same training, if it was done and left its mark; None where it must be done."""
-    from encoders.card import read_report
-    from encoders.interest import InterestModel
-
-    if not checkpoint.is_finished(asdict(config)):
-        return None
-    try:
-        InterestModel.load(out)
-        return read_report(out)
-    except ModelFolderError:
-        return None
-
-
-def _training_folder(out: Path) -> Path:
-    return out.with_name(out.name + ".training")
 
 
 def _held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: bool) -> int | None:

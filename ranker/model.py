@@ -1,6 +1,6 @@
 """What has been learned, and what does it put on which places? The same for one question as for many."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -53,7 +53,7 @@ class Model:
     """What orders the candidates of users without a past."""
     untouched_lower_by: float = 0.0
     """How much lower the scores of untouched items are in live answers."""
-    fresh_places: FreshPlaces = FreshPlaces()  # noqa: RUF009  frozen
+    fresh_places: FreshPlaces = field(default_factory=FreshPlaces)
     """How many places new items have."""
 
     @classmethod

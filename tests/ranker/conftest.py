@@ -1,6 +1,8 @@
 import copy
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from encoders.lexical import Words
 from encoders.tower import UserTower, tower_arrays
 from encoders.vectors import CatalogueVectors, compressed
 from ingest import columns as c
+from ingest.workspace import Workspace
+from ranker.bundle import MANIFEST, live_folder
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors
 from ranker.history import History
@@ -91,10 +95,21 @@ def with_rules(ranker: Ranker, rules: RulesConfig, items: pl.DataFrame | None = 
     return Ranker(same, ranker.history, version=ranker.version)
 
 
-def changed(ranker: Ranker, **changes: object) -> Ranker:
+def bundle_that_measured(workspace: Workspace, folder: Path, name: str, told: dict[str, Any] | None) -> Path:
+    """Copy the bundle that serves into `folder`, with something else measured, or, as before it was, nothing."""
+    shutil.copytree(live_folder(workspace.bundles_path), folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["measured"][name]  # which training does write
+    if told is not None:
+        manifest["measured"][name] = told
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    return folder
+
+
+def changed(ranker: Ranker, **changes: Any) -> Ranker:
     """The same ranker but for some fields of its model."""
     shop = copy.copy(ranker)
-    shop.model = replace(ranker.model, **changes)  # type: ignore[arg-type]
+    shop.model = replace(ranker.model, **changes)
     return shop
 
 

@@ -1,14 +1,10 @@
 """Places for new items are bought with what known ones have on a later window, and no dearer than allowed."""
 
-import json
-import shutil
-
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
 
-from ranker.bundle import MANIFEST, live_folder
 from ranker.examples import Examples
 from ranker.fresh_places import FEWEST, FreshPlaces, choose_places
 from ranker.many import recommend_many
@@ -16,7 +12,7 @@ from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
-from tests.ranker.conftest import changed
+from tests.ranker.conftest import bundle_that_measured, changed
 
 N = 40
 """Questions; in each the first twelve candidates by score are known items, the rest are new."""
@@ -149,11 +145,8 @@ def test_places_of_an_earlier_release_are_not_served():
 
 
 def test_loaded_bundle_keeps_the_places_of_its_manifest(shop, tmp_path):
-    folder = tmp_path / "bundle"
-    shutil.copytree(live_folder(shop.bundles_path), folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    manifest["measured"]["fresh_places"] = {"every": 10, "kept": 4, "newness": 5.5}
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    told = {"every": 10, "kept": 4, "newness": 5.5}
+    folder = bundle_that_measured(shop, tmp_path / "bundle", "fresh_places", told)
     assert Ranker.load(folder).model.fresh_places == FreshPlaces(kept=4, newness=5.5)
 
 

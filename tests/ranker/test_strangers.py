@@ -1,12 +1,8 @@
 """Users without a past see what a later window says they take: the blend's order, or a popularity list's."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 
-from ranker.bundle import MANIFEST, live_folder
 from ranker.candidates import Candidates
 from ranker.examples import Examples, all_later
 from ranker.query import Query
@@ -14,7 +10,7 @@ from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES
 from ranker.strangers import BLEND, FEWEST, choose_order, order_strangers
-from tests.ranker.conftest import changed
+from tests.ranker.conftest import bundle_that_measured, changed
 
 
 class ByCount:
@@ -104,14 +100,7 @@ def test_questions_of_strangers_are_those_without_a_past(ranker):
 
 @pytest.mark.parametrize(("told", "by"), [({"by": "trending", "tried": {}}, "trending"), (None, "blend")])
 def test_a_loaded_bundle_orders_as_its_manifest_says_also_one_of_before(shop, tmp_path, told, by):
-    folder = tmp_path / "bundle"
-    shutil.copytree(live_folder(shop.bundles_path), folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    assert "strangers" in manifest["measured"]
-    manifest["measured"] |= {"strangers": told}
-    if told is None:
-        del manifest["measured"]["strangers"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    folder = bundle_that_measured(shop, tmp_path / "bundle", "strangers", told)
     model = Ranker.load(folder).model
     assert model.strangers_by == by
     assert (folder / "ranker_given.txt").is_file()

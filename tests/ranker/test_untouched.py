@@ -1,7 +1,5 @@
 """In live answers untouched items stand lower by what pays on a later window; at the cutoff they stand by the blend."""
 
-import json
-import shutil
 from datetime import timedelta
 
 import numpy as np
@@ -12,7 +10,6 @@ from ingest import columns as c
 from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
 from ranker.blend import BlendConfig
-from ranker.bundle import MANIFEST, live_folder
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.examples import EVERY_ITEM, Examples, ExamplesConfig, known_items, next_items
@@ -28,7 +25,7 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.slices import examples_begin, window_bounds
 from ranker.untouched import FEWEST, choose_demotion, demotion, untouched, with_waiting
-from tests.ranker.conftest import DAY, catalogue, changed, log
+from tests.ranker.conftest import DAY, bundle_that_measured, catalogue, changed, log
 
 COUNT = FEATURE_NAMES.index("count_all")
 INSTANT = timedelta(microseconds=1)
@@ -171,14 +168,7 @@ def test_places_are_bought_in_answers_at_the_cutoff_alone(ranker):
 
 @pytest.mark.parametrize(("told", "by"), [({"by": 0.75, "tried": {}}, 0.75), (None, 0.0)])
 def test_a_loaded_bundle_lowers_as_its_manifest_says_also_one_of_before(shop, tmp_path, told, by):
-    folder = tmp_path / "bundle"
-    shutil.copytree(live_folder(shop.bundles_path), folder)
-    manifest = json.loads((folder / MANIFEST).read_text())
-    assert "untouched" in manifest["measured"]
-    manifest["measured"] |= {"untouched": told}
-    if told is None:
-        del manifest["measured"]["untouched"]
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+    folder = bundle_that_measured(shop, tmp_path / "bundle", "untouched", told)
     assert Ranker.load(folder).model.untouched_lower_by == by
 
 
