@@ -61,7 +61,8 @@ def export_frames(
 
     `items.parquet` (item_id, text) is sorted by item_id; `sequences.parquet` has one row a user with the lists items
     (row numbers of items.parquet), kinds, weights and times (microseconds since 1970), oldest first, equal times in the
-    order given; `impressions.parquet` (request_id, user_id, time, items, clicked) is written when anything was shown.
+    order given; `impressions.parquet` (request_id, user_id, time, items, clicked) is written when anything was shown,
+    and knows only of clicks that came before the moment.
     """
     import polars as pl
 
@@ -90,12 +91,13 @@ def export_frames(
     requests = lost = 0
     (folder / IMPRESSIONS).unlink(missing_ok=True)
     if impressions is not None and impressions.height:
-        shown = impressions.filter(pl.col(c.OCCURRED_AT) < before, pl.col(c.CLICKED).is_not_null())
+        shown = impressions.filter(pl.col(c.OCCURRED_AT) < before)
         kept = shown.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left")
         lost = shown.height - kept.height
+        clicked = (pl.col(c.CLICKED_AT) < before).fill_null(value=False)
         grouped = (
             kept.group_by(c.REQUEST_ID, c.USER_ID, maintain_order=True)
-            .agg(pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias("time"), pl.col("items"), pl.col(c.CLICKED))
+            .agg(pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias("time"), pl.col("items"), clicked.alias(c.CLICKED))
             .sort("time", c.REQUEST_ID)
         )
         requests = grouped.height

@@ -29,6 +29,7 @@ INGESTED_AT = "ingested_at"
 # Impressions and decisions
 POSITION = "position"
 CLICKED = "clicked"
+CLICKED_AT = "clicked_at"
 PROPENSITY = "propensity"
 SCORE = "score"
 RANK = "rank"

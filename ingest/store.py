@@ -143,8 +143,10 @@ class Store:
         """Return impressions with `occurred_at < before`, sorted by occurred_at, request_id, position, item_id.
 
         `clicked` is the log's own word where it has one, else whether an interaction of positive weight names the same
-        request and item; where such a one tells that the click came at or after `before`, it is false.
-        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), position (Int32), propensity (Float64).
+        request and item; `clicked_at` is when the first such one came, if later than the impression, else the moment of
+        the impression. A click that came at or after `before` is none yet: false and null.
+        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), clicked_at (Datetime us), position
+        (Int32), propensity (Float64).
         """
         return self._frame(
             """
@@ -153,17 +155,24 @@ class Store:
                 FROM interactions
                 WHERE request_id IS NOT NULL AND weight > 0
                 GROUP BY request_id, item_id
+            ),
+            told AS (
+                SELECT
+                    shown.* EXCLUDE (clicked),
+                    coalesce(shown.clicked, outcome.item_id IS NOT NULL) AS followed,
+                    greatest(shown.occurred_at, outcome.taken_at) AS followed_at  -- NULLs are left out
+                FROM impressions AS shown
+                LEFT JOIN outcomes AS outcome
+                    ON outcome.request_id = shown.request_id AND outcome.item_id = shown.item_id
+                WHERE shown.occurred_at < $before
             )
             SELECT
-                shown.request_id, shown.user_id, shown.item_id, shown.occurred_at,
-                coalesce(shown.clicked, outcome.item_id IS NOT NULL) AND coalesce(outcome.taken_at < $before, TRUE)
-                    AS clicked,
-                shown.position, shown.propensity
-            FROM impressions AS shown
-            LEFT JOIN outcomes AS outcome
-                ON outcome.request_id = shown.request_id AND outcome.item_id = shown.item_id
-            WHERE shown.occurred_at < $before
-            ORDER BY shown.occurred_at, shown.request_id, shown.position, shown.item_id
+                request_id, user_id, item_id, occurred_at,
+                followed AND followed_at < $before AS clicked,
+                CASE WHEN followed AND followed_at < $before THEN followed_at END AS clicked_at,
+                position, propensity
+            FROM told
+            ORDER BY occurred_at, request_id, position, item_id
             """,
             {"before": naive_utc(before)},
         )
@@ -173,7 +182,9 @@ class Store:
 
         with translated(self.path):
             frame = pl.DataFrame(self.connection.sql(query, params=parameters).to_arrow_table())
-        moments = [name for name in (c.OCCURRED_AT, c.PUBLISHED_AT, c.UPDATED_AT) if name in frame.columns]
+        moments = [
+            name for name in (c.OCCURRED_AT, c.CLICKED_AT, c.PUBLISHED_AT, c.UPDATED_AT) if name in frame.columns
+        ]
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
 
     def _lay_schema(self) -> None:

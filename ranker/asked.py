@@ -30,27 +30,3 @@ def asked_at(interactions: pl.DataFrame, impressions: pl.DataFrame | None) -> pl
     )
     earlier = pl.min_horizontal(shown[c.OCCURRED_AT], moments.gather(shown[_ROW]))
     return moments.scatter(shown[_ROW], shown.select(earlier).to_series().cast(moments.dtype))
-
-
-def clicked_at(interactions: pl.DataFrame, impressions: pl.DataFrame) -> pl.Series:
-    """Return when each impression was known to be clicked; null where it was not.
-
-    That is when the first interaction of positive weight with its request, user and item came, if later than the
-    impression; where the log says that it was clicked, but not when, the moment of the impression.
-    """
-    clicked = pl.when(pl.col(c.CLICKED))
-    if c.REQUEST_ID not in interactions.columns:
-        return impressions.select(clicked.then(c.OCCURRED_AT)).to_series()
-    taken = (
-        interactions.lazy()
-        .filter(pl.col(c.REQUEST_ID).is_not_null(), pl.col(c.WEIGHT) > 0)
-        .group_by(_ANSWER)
-        .agg(pl.col(c.OCCURRED_AT).min().alias("taken"))
-    )
-    return (
-        impressions.lazy()
-        .join(taken, on=_ANSWER, how="left", maintain_order="left")
-        .select(clicked.then(pl.max_horizontal(c.OCCURRED_AT, "taken")))
-        .collect()
-        .to_series()
-    )

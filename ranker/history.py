@@ -14,7 +14,7 @@ import polars as pl
 
 from encoders.sequences import NEVER
 from ingest import columns as c
-from ranker.asked import asked_at, clicked_at
+from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
 from ranker.moments import Moments, Recent
@@ -66,7 +66,7 @@ class History:
         times = interactions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
         weights = interactions[c.WEIGHT].to_numpy()
         asked = asked_at(interactions, impressions).dt.epoch("us").to_numpy()
-        shown, clicked = _exposure(catalogue, interactions, impressions)
+        shown, clicked = _exposure(catalogue, impressions)
         return cls._from_arrays(
             users, user_rows[known], items[known], times[known], weights[known], shown, clicked, asked=asked[known]
         )
@@ -333,17 +333,15 @@ def _by_time(by_item: AsOfCounter) -> Timeline:
     return Timeline(times[order], by_item.rows()[order])
 
 
-def _exposure(
-    catalogue: Catalogue, interactions: pl.DataFrame, impressions: pl.DataFrame | None
-) -> tuple[AsOfCounter, AsOfCounter]:
+def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:
     if impressions is None or impressions.is_empty():
         empty = np.empty(0, np.int64)
         return AsOfCounter.from_events(empty, empty), AsOfCounter.from_events(empty, empty)
     items = catalogue.rows(impressions[c.ITEM_ID])
-    times = impressions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
-    clicks = clicked_at(interactions, impressions)
-    clicked = clicks.is_not_null().to_numpy() & (items >= 0)
-    return (
-        AsOfCounter.from_events(items[items >= 0], times[items >= 0]),
-        AsOfCounter.from_events(items[clicked], clicks.dt.epoch("us").fill_null(0).to_numpy()[clicked]),
-    )
+    known = items >= 0
+    clicked = known & impressions[c.CLICKED_AT].is_not_null().to_numpy()
+
+    def counted(moment: str, rows: npt.NDArray[np.bool_]) -> AsOfCounter:
+        return AsOfCounter.from_events(items[rows], impressions[moment].filter(rows).dt.epoch("us").to_numpy())
+
+    return counted(c.OCCURRED_AT, known), counted(c.CLICKED_AT, clicked)

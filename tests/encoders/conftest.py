@@ -56,7 +56,7 @@ def shop(tmp_path_factory) -> Shop:
             if k >= 8:
                 other = int(rng.choice([n for n in range(120) if n % 2 != user % 2]))
                 for id_, clicked in ((f"i{item:03d}", True), (f"i{other:03d}", False)):
-                    shown.append((f"r{user}-{k}", f"u{user:02d}", id_, moment, clicked))
+                    shown.append((f"r{user}-{k}", f"u{user:02d}", id_, moment, clicked, moment if clicked else None))
     moments = pl.Datetime("us")
     interactions = pl.DataFrame(
         events,
@@ -65,7 +65,8 @@ def shop(tmp_path_factory) -> Shop:
     ).sort("occurred_at")
     impressions = pl.DataFrame(
         shown,
-        schema={"request_id": str, "user_id": str, "item_id": str, "occurred_at": moments, "clicked": bool},
+        schema={"request_id": str, "user_id": str, "item_id": str, "occurred_at": moments, "clicked": bool}
+        | {"clicked_at": moments},
         orient="row",
     )
     folder = tmp_path_factory.mktemp("shop") / "train"

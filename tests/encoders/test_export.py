@@ -57,6 +57,13 @@ def test_exported_impressions_are_grouped_by_request(shop):
     assert shown.clicked.reshape(-1, 2).sum(axis=1).tolist() == [1] * 180
 
 
+def test_a_click_after_the_moment_is_not_exported(shop, tmp_path):
+    late = shop.impressions.with_columns(clicked_at=pl.col("clicked_at").dt.offset_by("1h"))
+    moment = late["clicked_at"].drop_nulls().sort()[20]
+    export_frames(shop.items, shop.interactions, tmp_path, before=moment, impressions=late)
+    assert read_sequences(tmp_path).shown.clicked.sum() == (late["clicked_at"] < moment).sum() > 0
+
+
 def test_exported_texts_are_those_strictly_before_the_moment(tmp_path):
     instant = timedelta(microseconds=1)
     edits = [("oak", AT - timedelta(days=1)), ("elm", AT - instant), ("yew", AT), ("ash", AT + instant)]

@@ -3,6 +3,7 @@ import sys
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from ingest.errors import StoreError
@@ -85,11 +86,42 @@ def test_impressions_look_for_clicks_among_interactions_before_the_moment_only(s
     add_event(store, "5", CUTOFF, item_id="told, of later", request_id="r")
     add_event(store, "6", CUTOFF, item_id="told, of both", request_id="r")
     add_event(store, "7", CUTOFF - INSTANT, item_id="told, of both", request_id="r")
-    clicked = dict(store.impressions(before=CUTOFF).select("item_id", "clicked").iter_rows())
+    shown_before = store.impressions(before=CUTOFF)
+    assert shown_before["clicked_at"].is_not_null().equals(shown_before["clicked"])
+    clicked = dict(shown_before.select("item_id", "clicked").iter_rows())
     expected = {"told": True, "told not": False, "followed": True, "later": False, "hidden": False}
     assert clicked == expected | {"told, of later": False, "told, of both": True}
     at_once = dict(store.impressions(before=CUTOFF + INSTANT).select("item_id", "clicked").iter_rows())
     assert at_once == expected | {"later": True, "told, of later": True, "told, of both": True}
+
+
+def test_a_click_counts_from_when_it_came(store):
+    shown, taken, again = (CUTOFF - timedelta(minutes=minutes) for minutes in (30, 20, 10))
+    for item_id, clicked in (
+        ("taken twice", None),
+        ("told, not when", True),
+        ("hidden, told", True),
+        ("taken before shown", None),
+        ("told not", False),
+        ("left", None),
+    ):
+        add_impression(store, "r", item_id, shown, clicked=clicked)
+    add_event(store, "1", again, item_id="taken twice", request_id="r")
+    add_event(store, "2", taken, item_id="taken twice", request_id="r")
+    add_event(store, "3", taken, item_id="hidden, told", request_id="r", weight=-1.0)
+    add_event(store, "4", shown - INSTANT, item_id="taken before shown", request_id="r")
+    add_event(store, "5", taken, item_id="told not", request_id="r")
+    add_event(store, "6", taken, item_id="told, not when", request_id="of another answer")
+    clicks = store.impressions(before=CUTOFF)
+    assert clicks.schema["clicked_at"] == pl.Datetime("us")
+    assert dict(clicks.select("item_id", "clicked_at").iter_rows()) == {
+        "taken twice": taken,
+        "told, not when": shown,
+        "hidden, told": shown,
+        "taken before shown": shown,
+        "told not": None,
+        "left": None,
+    }
 
 
 def test_a_failed_transaction_leaves_nothing(store):

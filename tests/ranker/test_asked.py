@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
-from ranker.asked import asked_at, clicked_at
+from ranker.asked import asked_at
 from ranker.examples import next_items
 from ranker.history import History
 from ranker.moments import microseconds
@@ -32,15 +32,18 @@ def events(*rows: tuple[str | None, str, int, float], user: str = "ann") -> pl.D
     return pl.DataFrame(told, schema=schema, orient="row")
 
 
-def showings(*rows: tuple[str, str, int, bool | None], user: str = "ann") -> pl.DataFrame:
-    """Impressions: request, item, second, clicked."""
-    told = [(request, user, item, second(at), clicked) for request, item, at, clicked in rows]
+def showings(*rows: tuple[str, str, int, int | None], user: str = "ann") -> pl.DataFrame:
+    """Impressions: request, item, second, second of the click."""
+    told = [
+        (request, user, item, second(at), None if clicked_at is None else second(clicked_at))
+        for request, item, at, clicked_at in rows
+    ]
     schema = {
         c.REQUEST_ID: pl.String,
         c.USER_ID: pl.String,
         c.ITEM_ID: pl.String,
         c.OCCURRED_AT: pl.Datetime("us"),
-        c.CLICKED: pl.Boolean,
+        c.CLICKED_AT: pl.Datetime("us"),
     }
     return pl.DataFrame(told, schema=schema, orient="row")
 
@@ -63,9 +66,8 @@ def test_an_event_was_asked_for_when_its_request_showed_its_item(request_id, ite
 
 
 def test_a_request_id_of_another_user_says_nothing_and_units_of_time_do_not_matter():
-    shown = showings(("r1", "a", 10, True))
+    shown = showings(("r1", "a", 10, 30))
     assert asked_at(events(("r1", "a", 30, 1.0), user="bob"), shown).to_list() == [second(30)]
-    assert clicked_at(events(("r1", "a", 30, 1.0), user="bob"), shown).to_list() == [second(10)]
     coarse = shown.with_columns(pl.col(c.OCCURRED_AT).cast(pl.Datetime("ms")))
     assert asked_at(events(("r1", "a", 30, 1.0)), coarse).to_list() == [second(10)]
 
@@ -77,19 +79,6 @@ def test_without_requests_or_impressions_each_event_stands_at_its_own_moment():
         assert told.to_list() == [second(30)]
 
 
-def test_a_click_counts_from_when_it_came():
-    log = events(("r1", "a", 30, 1.0), ("r1", "a", 20, 2.0), ("r1", "b", 15, -1.0), ("r2", "a", 4, 1.0))
-    shown = showings(
-        ("r1", "a", 10, True),  # taken twice: from the first time on
-        ("r1", "b", 10, True),  # hidden, but the log calls it clicked
-        ("r1", "z", 10, False),
-        ("r2", "a", 5, True),  # taken before it was shown, by another clock
-        ("r2", "z", 5, None),
-    )
-    assert clicked_at(log, shown).to_list() == [second(20), second(10), None, second(5), None]
-    assert clicked_at(log.drop(c.REQUEST_ID), shown).to_list() == [second(10), second(10), None, second(5), None]
-
-
 @pytest.fixture
 def shown_and_taken() -> History:
     """At noon a and b are shown to ann, who takes a after 20 seconds and b after 40, and z after 30 by nobody's advice.
@@ -98,7 +87,7 @@ def shown_and_taken() -> History:
     """
     zoe = events(("r0", "gone", 0, 1.0), (None, "z", 0, 1.0), user="zoe")
     log = pl.concat([zoe, events(("r1", "a", 20, 1.0), (None, "z", 30, 1.0), ("r1", "b", 40, 1.0))])
-    shown = [showings(("r0", "gone", -5, True), user="zoe"), showings(("r1", "a", 0, True), ("r1", "b", 0, True))]
+    shown = [showings(("r0", "gone", -5, 0), user="zoe"), showings(("r1", "a", 0, 20), ("r1", "b", 0, 40))]
     return History.from_frames(catalogue("a", "b", "z"), log, pl.concat(shown))
 
 

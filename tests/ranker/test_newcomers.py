@@ -142,7 +142,7 @@ def test_item_outside_the_catalogue_is_untouched():
 
 
 def test_impressions_are_no_touch():
-    shown = log(("ann", "twin", 2)).with_columns(clicked=pl.lit(False))
+    shown = log(("ann", "twin", 2)).with_columns(clicked_at=pl.lit(None, pl.Datetime("us")))
     history = History.from_frames(ITEMS, log(*LOG), shown)
     assert history.first_touches(3)[TWIN] == np.iinfo(np.int64).max
 
