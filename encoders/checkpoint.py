@@ -157,7 +157,7 @@ def fingerprint(data: Sequences) -> str:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     shown = data.shown
     arrays = (data.starts, data.items, data.weights, data.times)
-    for array in (*arrays, shown.users, shown.times, shown.starts, shown.items, shown.clicked):
+    for array in (*arrays, shown.users, shown.times, shown.starts, shown.items, shown.clicked_at):
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

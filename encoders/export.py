@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from encoders.sequences import NEVER
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
 
@@ -61,8 +62,8 @@ def export_frames(
 
     `items.parquet` (item_id, text) is sorted by item_id; `sequences.parquet` has one row a user with the lists items
     (row numbers of items.parquet), kinds, weights and times (microseconds since 1970), oldest first, equal times in the
-    order given; `impressions.parquet` (request_id, user_id, time, items, clicked) is written when anything was shown,
-    and knows only of clicks that came before the moment.
+    order given; `impressions.parquet` (request_id, user_id, time, items, clicked_at) is written when anything was
+    shown; `clicked_at` holds microseconds, the largest int64 for what was not clicked before the moment.
     """
     import polars as pl
 
@@ -94,10 +95,14 @@ def export_frames(
         shown = impressions.filter(pl.col(c.OCCURRED_AT) < before)
         kept = shown.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left")
         lost = shown.height - kept.height
-        clicked = (pl.col(c.CLICKED_AT) < before).fill_null(value=False)
+        clicked_at = pl.when(pl.col(c.CLICKED_AT) < before).then(pl.col(c.CLICKED_AT).dt.epoch("us")).otherwise(NEVER)
         grouped = (
             kept.group_by(c.REQUEST_ID, c.USER_ID, maintain_order=True)
-            .agg(pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias("time"), pl.col("items"), clicked.alias(c.CLICKED))
+            .agg(
+                pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias("time"),
+                pl.col("items"),
+                clicked_at.alias(c.CLICKED_AT),
+            )
             .sort("time", c.REQUEST_ID)
         )
         requests = grouped.height

@@ -15,7 +15,7 @@ from ingest import columns as c
 
 log = logging.getLogger(__name__)
 
-NEVER = np.iinfo(np.int64).max
+NEVER = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,33 @@ class Shown:
     times: NDArray[np.int64]
     starts: NDArray[np.int64]
     items: NDArray[np.int64]
-    clicked: NDArray[np.bool_]
+    clicked_at: NDArray[np.int64]
+    """When each item was clicked, in microseconds since 1970; `NEVER` for a skip."""
+
+    @classmethod
+    def nothing(cls) -> "Shown":
+        """Return no requests."""
+        none = np.zeros(0, np.int64)
+        return cls(users=none, times=none, starts=np.zeros(1, np.int64), items=none, clicked_at=none)
+
+    @property
+    def clicked(self) -> NDArray[np.bool_]:
+        """Whether each item was clicked."""
+        return self.clicked_at < NEVER
+
+    def before(self, moment: int) -> "Shown":
+        """Return what was shown before a moment; what was clicked at or after it counts as skipped."""
+        kept = self.times < moment
+        lengths = np.diff(self.starts)
+        part = np.repeat(kept, lengths)
+        clicked_at = self.clicked_at[part]
+        return Shown(
+            users=self.users[kept],
+            times=self.times[kept],
+            starts=np.concatenate([[0], np.cumsum(lengths[kept])]).astype(np.int64),
+            items=self.items[part],
+            clicked_at=np.where(clicked_at < moment, clicked_at, NEVER),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,23 +113,13 @@ class Sequences:
         """Return the same log with only what occurred strictly before `moment` (microseconds)."""
         keep = self.times < moment
         kept = np.concatenate([[0], np.cumsum(keep)])[self.starts]
-        asked = self.shown.times < moment
-        lengths = np.diff(self.shown.starts)
-        part = np.repeat(asked, lengths)
-        shown = Shown(
-            users=self.shown.users[asked],
-            times=self.shown.times[asked],
-            starts=np.concatenate([[0], np.cumsum(lengths[asked])]).astype(np.int64),
-            items=self.shown.items[part],
-            clicked=self.shown.clicked[part],
-        )
         return Sequences(
             texts=self.texts,
             starts=kept.astype(np.int64),
             items=self.items[keep],
             weights=self.weights[keep],
             times=self.times[keep],
-            shown=shown,
+            shown=self.shown.before(moment),
         )
 
 
@@ -150,15 +166,14 @@ def read_ids(folder: Path) -> list[str]:
 
 def _read_shown(path: Path, user_ids: list[str]) -> Shown:
     if not path.is_file():
-        none = np.zeros(0, np.int64)
-        return Shown(users=none, times=none, starts=np.zeros(1, np.int64), items=none, clicked=np.zeros(0, bool))
-    table = _read(path, (c.REQUEST_ID, c.USER_ID, "time", "items", c.CLICKED))
+        return Shown.nothing()
+    table = _read(path, (c.REQUEST_ID, c.USER_ID, "time", "items", c.CLICKED_AT))
     place = {user: row for row, user in enumerate(user_ids)}
     users = np.array([place.get(user, -1) for user in table.column(c.USER_ID).to_pylist()], dtype=np.int64)
     starts, rows = _lists(table, "items", np.int64)
-    _, clicked = _lists(table, c.CLICKED, np.bool_)
+    _, clicked_at = _lists(table, c.CLICKED_AT, np.int64)
     times = table.column("time").to_numpy().astype(np.int64)
-    return Shown(users=users, times=times, starts=starts, items=rows, clicked=clicked)
+    return Shown(users=users, times=times, starts=starts, items=rows, clicked_at=clicked_at)
 
 
 def _read(path: Path, wanted: tuple[str, ...]) -> Any:

@@ -11,14 +11,13 @@ DAY = 86_400_000_000
 def _log(users, n_items=6):
     """Make a log from {user: [(item, day, weight)]}."""
     rows = [event for events in users for event in events]
-    none = np.zeros(0, np.int64)
     return Sequences(
         texts=[f"text {n}" for n in range(n_items)],
         starts=np.cumsum([0, *(len(events) for events in users)]),
         items=np.array([row[0] for row in rows]),
         weights=np.array([row[2] for row in rows], np.float32),
         times=np.array([row[1] * DAY for row in rows]),
-        shown=Shown(users=none, times=none, starts=np.zeros(1, np.int64), items=none, clicked=np.zeros(0, bool)),
+        shown=Shown.nothing(),
     )
 
 

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from encoders.export import export_frames, export_training
-from encoders.sequences import read_sequences
+from encoders.sequences import NEVER, read_sequences
 from ingest.load import load_files
 from ingest.store import Store
 
@@ -62,6 +64,15 @@ def test_a_click_after_the_moment_is_not_exported(shop, tmp_path):
     moment = late["clicked_at"].drop_nulls().sort()[20]
     export_frames(shop.items, shop.interactions, tmp_path, before=moment, impressions=late)
     assert read_sequences(tmp_path).shown.clicked.sum() == (late["clicked_at"] < moment).sum() > 0
+
+
+def test_a_click_after_the_moment_is_not_read(shop):
+    data = read_sequences(shop.folder)
+    moment = int(np.sort(data.shown.times)[20])
+    late = replace(data.shown, clicked_at=np.where(data.shown.clicked, data.shown.clicked_at + 129_600_000_000, NEVER))
+    known = replace(data, shown=late).before(moment).shown
+    assert len(known.times) == (data.shown.times < moment).sum()
+    assert 0 < known.clicked.sum() == (late.clicked_at < moment).sum() < len(known.times)
 
 
 def test_exported_texts_are_those_strictly_before_the_moment(tmp_path):

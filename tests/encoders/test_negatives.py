@@ -7,8 +7,6 @@ import torch
 from encoders.negatives import Negatives
 from encoders.sequences import Sequences, Shown
 
-NONE = np.zeros(0, np.int64)
-
 
 @pytest.fixture
 def data():
@@ -20,7 +18,7 @@ def data():
         items=items,
         weights=np.ones(len(items), np.float32),
         times=np.arange(len(items)),
-        shown=Shown(users=NONE, times=NONE, starts=np.zeros(1, np.int64), items=NONE, clicked=NONE.astype(bool)),
+        shown=Shown.nothing(),
     )
 
 

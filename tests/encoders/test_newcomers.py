@@ -10,12 +10,11 @@ from scipy.sparse import csr_matrix
 from encoders.measure import HeldOut, asked_interest, held_out, measure, shared_words, target_ranks
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain
 from encoders.newcomers import FEWEST_COLD, TRIED, TargetRanks, fit_newcomers, may_gain, most_within
-from encoders.sequences import Sequences, Shown
+from encoders.sequences import NEVER, Sequences, Shown
 from encoders.tower import UserTower
 
 DAY = 86_400_000_000
-NONE = np.zeros(0, np.int64)
-NOTHING_SHOWN = Shown(users=NONE, times=NONE, starts=np.zeros(1, np.int64), items=NONE, clicked=NONE.astype(bool))
+NOTHING_SHOWN = Shown.nothing()
 
 
 @pytest.fixture
@@ -158,7 +157,7 @@ def test_as_many_unseen_items_are_left_out_as_came_in_the_window(shop):
     data = taken_later(shop, [3])
     shown = replace(
         NOTHING_SHOWN, users=np.array([0]), times=np.array([9 * DAY]), starts=np.array([0, 1]), items=np.array([9]),
-        clicked=np.array([False]),
+        clicked_at=np.array([NEVER]),
     )  # fmt: skip
     asked = held_out(replace(data, shown=shown), 9 * DAY, most=100, seed=0)
     assert asked.left_out.sum() == 3  # items 2, 3 and 9 came in the window

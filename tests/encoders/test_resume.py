@@ -11,7 +11,7 @@ import pytest
 
 from encoders.checkpoint import fingerprint
 from encoders.export import export_frames
-from encoders.sequences import read_sequences
+from encoders.sequences import NEVER, read_sequences
 from encoders.train import train
 
 ROOT = Path(__file__).parents[2]
@@ -151,5 +151,5 @@ def test_the_data_fingerprint_sees_every_part(shop, name):
     changed = [*held[:-1], "other"] if name == "texts" else np.concatenate([held[:-1], held[-1:] + 1])
     assert fingerprint(replace(data, **{name: changed})) != fingerprint(data)
     assert fingerprint(read_sequences(shop.folder)) == fingerprint(data)
-    fewer = replace(data.shown, clicked=~data.shown.clicked)
+    fewer = replace(data.shown, clicked_at=np.where(data.shown.clicked, NEVER, 0))
     assert fingerprint(replace(data, shown=fewer)) != fingerprint(data)
