@@ -77,6 +77,8 @@ GIVEN_PACE: Final = 0.4
 GIVEN_PACE_OF_FEW: Final = 0.1
 """The same with fewer than `FEW_PAIRS` to learn from."""
 FEW_PAIRS: Final = 50_000
+LAST_POSITION: Final = 100
+"""Places from here on count as one: so far down little is looked at, and little is known of each."""
 
 
 class Blend(Protocol):
@@ -191,12 +193,21 @@ def grow(
 
 
 def dataset(examples: Examples) -> Any:
-    """Return the examples as LightGBM reads them; one may serve many trainings, whatever their settings."""
+    """Return the examples as LightGBM reads them; one may serve many trainings, whatever their settings.
+
+    What was shown further up is clicked more often, whatever it is. Where places are known LightGBM learns that part as
+    a number for each place, beside the trees, which are left with the rest: scores tell of no place.
+    """
     import lightgbm
 
     names = [name.replace("%", "_percent") for name in FEATURE_NAMES]
     return lightgbm.Dataset(
-        examples.features, examples.labels, group=examples.groups, feature_name=names, free_raw_data=False
+        examples.features,
+        examples.labels,
+        group=examples.groups,
+        position=np.minimum(examples.positions, LAST_POSITION) if examples.positions.any() else None,
+        feature_name=names,
+        free_raw_data=False,
     )
 
 

@@ -80,6 +80,8 @@ class Examples:
     features: Floats
     labels: npt.NDArray[np.int32]
     """0 = nothing followed; otherwise the rounded log2 of 1 + event weight, at least 1."""
+    positions: npt.NDArray[np.int32]
+    """At which place each row was shown, 1 first; 0 where none is known, as of what sources proposed."""
     groups: npt.NDArray[np.int64]
     """Rows of each query."""
     as_of: Times
@@ -98,6 +100,7 @@ class Examples:
         return Examples(
             features=self.features[rows],
             labels=self.labels[rows],
+            positions=self.positions[rows],
             groups=self.groups[queries],
             as_of=self.as_of[queries],
             negative_weight=self.negative_weight[queries],
@@ -111,6 +114,7 @@ class Examples:
         return cls(
             features=np.concatenate([part.features for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
+            positions=np.concatenate([part.positions for part in parts]),
             groups=np.concatenate([part.groups for part in parts]),
             as_of=np.concatenate([part.as_of for part in parts]),
             negative_weight=np.concatenate([part.negative_weight for part in parts]),
@@ -191,6 +195,7 @@ def make_examples(
     return Examples(
         features=np.concatenate([part[0] for part in parts]),
         labels=np.concatenate([part[1] for part in parts]),
+        positions=np.zeros(sum(len(part[1]) for part in parts), np.int32),
         groups=np.concatenate([part[2][1] for part in parts]),
         as_of=np.concatenate(as_of),
         negative_weight=_stand_for(np.concatenate([part[0] for part in drawn]), sum(part[1] for part in drawn)),

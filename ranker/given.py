@@ -18,6 +18,8 @@ from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES, Sources
 from ranker.timeline import Floats
 
+_REQUEST = [c.REQUEST_ID, c.USER_ID]
+
 
 @dataclass(frozen=True, kw_only=True)
 class GivenRequests:
@@ -86,7 +88,7 @@ def impression_examples(
     seen = impressions.filter(pl.col(c.CLICKED).is_not_null())
     if since is not None:
         seen = seen.filter(pl.col(c.OCCURRED_AT).dt.epoch("us") >= since)
-    both = (pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()).over(c.REQUEST_ID)
+    both = (pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()).over(_REQUEST)
     return _shown(sources, history, _sampled(seen.filter(both), max_requests, seed))
 
 
@@ -108,10 +110,13 @@ def _sampled(seen: pl.DataFrame, max_requests: int, seed: int) -> pl.DataFrame:
 
 
 def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:
+    # A request is asked at one moment, also where a log tells when each of its items came into sight.
+    seen = seen.with_columns(pl.col(c.OCCURRED_AT).min().over(_REQUEST))
     requests = GivenRequests.from_frame(seen, history, sources.catalogue)
     return Examples(
         features=given_features(sources, history, requests),
         labels=seen[c.CLICKED].to_numpy()[requests.order].astype(np.int32),
+        positions=seen[c.POSITION].fill_null(0).to_numpy()[requests.order].astype(np.int32),
         groups=np.unique(requests.query, return_counts=True)[1],
         as_of=requests.moments.as_of,
         negative_weight=np.ones(len(requests.moments), np.float32),

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from ranker.blend import FEW_PAIRS, MIN_TREES, BlendConfig, dataset, fit, grow
+from ranker.blend import FEW_PAIRS, LAST_POSITION, MIN_TREES, BlendConfig, dataset, fit, grow
+from ranker.examples import Examples
+from ranker.registry import FEATURE_NAMES
 from tests.ranker.test_gain import some_examples
 
 CONFIG = BlendConfig(trees=60, patience=15, min_rows=5, feature_share=0.2, leaves=7)
@@ -76,3 +79,45 @@ def test_few_pairs_of_given_items_are_learned_from_in_smaller_steps_to_the_same_
     assert many.learning_rate < config.learning_rate
     assert (few.trees, few.patience) == (many.trees * 4, many.patience * 4)
     assert few.leaves == many.leaves == config.given_leaves
+
+
+def shown_in_order(seed: int, n_requests: int = 1500, places: int = 8) -> tuple[Examples, npt.NDArray[np.float64]]:
+    """Lists ordered by a habit of who made them; a click wants a look at the place, and liking. Returns liking, too."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n_requests * places, len(FEATURE_NAMES))).astype(np.float32)
+    habit, taste = features[:, 0].reshape(n_requests, places), features[:, 1]
+    position = (-habit).argsort(axis=1).argsort(axis=1).ravel() + 1
+    liking = 1 / (1 + np.exp(1 - taste))
+    clicked = rng.random(len(liking)) < liking * position**-1.0
+    shown = Examples(
+        features=features,
+        labels=clicked.astype(np.int32),
+        positions=position.astype(np.int32),
+        groups=np.full(n_requests, places),
+        as_of=np.arange(n_requests),
+        negative_weight=np.ones(n_requests, np.float32),
+        retrieved=1.0,
+    )
+    return shown, liking
+
+
+def test_what_was_clicked_for_its_place_is_not_taken_for_liking():
+    train, _ = shown_in_order(1)
+    later, liking = shown_in_order(2)
+    config = replace(CONFIG, feature_share=1.0)
+    blind = replace(train, positions=np.zeros_like(train.positions))
+    seen, unseen = (grow(dataset(part), dataset(later), config)[0].score(later.features) for part in (train, blind))
+    habit = later.features[:, 0]
+    assert np.corrcoef(unseen, habit)[0, 1] > 0.5, "else places would teach nothing wrong here"
+    assert np.corrcoef(seen, habit)[0, 1] < np.corrcoef(unseen, habit)[0, 1] - 0.15
+    assert np.corrcoef(seen, liking)[0, 1] > np.corrcoef(unseen, liking)[0, 1] + 0.1
+
+
+def test_places_that_are_not_known_change_nothing():
+    train = some_examples(1)
+    assert dataset(train).position is None
+
+
+def test_places_far_down_count_as_one():
+    train = some_examples(1)
+    assert set(dataset(replace(train, positions=train.positions + 500)).position.tolist()) == {LAST_POSITION}

@@ -26,6 +26,7 @@ def examples(scores, labels, groups, negative_weight=None) -> Examples:
     return Examples(
         features=np.asarray(scores, np.float32)[:, None],
         labels=np.asarray(labels, np.int32),
+        positions=np.zeros(len(scores), np.int32),
         groups=np.asarray(groups),
         as_of=np.arange(len(groups)),
         negative_weight=np.ones(len(groups), np.float32) if negative_weight is None else negative_weight,

@@ -1,4 +1,5 @@
 import numpy as np
+import polars as pl
 
 from ingest.store import END_OF_TIME, Store
 from ranker.examples import Examples, all_later, known_items, labels_of, next_items
@@ -68,3 +69,29 @@ def test_of_many_shown_requests_a_seeded_sample_is_learned_from(ranker, shop):
     assert some.as_of.tolist() != other.as_of.tolist()
     assert set(some.as_of) <= set(whole.as_of)
     assert some.labels.sum() >= 7, "requests without a click teach nothing"
+
+
+def test_a_request_is_one_question_also_where_each_item_came_into_sight_at_its_own_time(ranker, shop):
+    with Store.open(shop.store_path, read_only=True) as store:
+        shown = store.impressions(before=END_OF_TIME)
+    scrolled = shown.with_columns(pl.col("occurred_at") + pl.duration(milliseconds=100 * (pl.col("position") - 1)))
+
+    def learned_from(impressions: pl.DataFrame) -> Examples:
+        sources, history = ranker.model.sources, ranker.history
+        return impression_examples(sources, history, impressions, since=None, max_requests=50, seed=0)
+
+    at_once, one_by_one = learned_from(shown), learned_from(scrolled)
+    assert one_by_one.groups.tolist() == at_once.groups.tolist()
+    assert one_by_one.as_of.tolist() == at_once.as_of.tolist()
+    np.testing.assert_array_equal(one_by_one.features, at_once.features)
+
+
+def test_examples_of_what_was_shown_know_the_places(ranker, shop):
+    with Store.open(shop.store_path, read_only=True) as store:
+        shown = store.impressions(before=END_OF_TIME).with_columns(
+            position=pl.when(pl.col("position") > 2).then(pl.col("position"))
+        )
+    learned = impression_examples(ranker.model.sources, ranker.history, shown, since=None, max_requests=50, seed=0)
+    whole = learned.positions[: learned.groups[0]]
+    assert sorted(whole.tolist()) == [0, 0, *range(3, learned.groups[0] + 1)]
+    assert learned.split(np.arange(len(learned.groups)) < 1)[0].positions.tolist() == whole.tolist()

@@ -40,6 +40,7 @@ def asked(*, known_taken: int, fresh_taken: bool) -> Examples:
     return Examples(
         features=features,
         labels=labels.astype(np.int32),
+        positions=np.zeros(len(features), np.int32),
         groups=np.full(N, 15),
         as_of=np.zeros(N, np.int64),
         negative_weight=np.ones(N, np.float32),

@@ -16,6 +16,7 @@ def some_examples(seed: int, n_queries: int = 120, rows: int = 12) -> Examples:
     return Examples(
         features=features,
         labels=labels,
+        positions=np.zeros(len(features), np.int32),
         groups=np.full(n_queries, rows),
         as_of=np.arange(n_queries),
         negative_weight=np.ones(n_queries, np.float32),

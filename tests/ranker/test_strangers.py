@@ -27,6 +27,7 @@ def asked(n: int, *, taken: int) -> Examples:
     return Examples(
         features=features,
         labels=(place == taken).astype(np.int32),
+        positions=np.zeros(len(features), np.int32),
         groups=np.full(n, 4),
         as_of=np.zeros(n, np.int64),
         negative_weight=np.ones(n, np.float32),

@@ -82,6 +82,7 @@ def asked(n: int, *, takes_new: int) -> Examples:
     return Examples(
         features=features,
         labels=(place == np.where(user < takes_new, 0, 1)).astype(np.int32) * 5,
+        positions=np.zeros(len(features), np.int32),
         groups=np.full(n, 3),
         as_of=np.zeros(n, np.int64),
         negative_weight=np.ones(n, np.float32),
