@@ -44,6 +44,8 @@ def main() -> None:
     with threadpool_limits(1):
         history = history_of(workspace, ranker)
         for source in SOURCES:
+            if source == "repeats" and not ranker.model.rules.repeats:
+                continue
             answers = recommend_many(alone(ranker.model, source), queries, K, history)
             write_answers(answers, given.out / f"{source}.parquet")
 

@@ -1,8 +1,8 @@
 """What would simpler systems recommend? The baselines that stand beside ours in every table.
 
 Each is fitted on what happened before the cutoff, and answers with the user's live history strictly before `as_of`.
-All keep the same hard rules: available, published, not taken before. A user without history gets the popular list, and
-so do the places that a system has nothing to say about.
+All keep the same hard rules as ours: available, published, not hidden and, without repeats, not taken before. A user
+without history gets the popular list, and so do the places that a system has nothing to say about.
 """
 
 import logging
@@ -25,6 +25,7 @@ from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
 from ranker.moments import Moments, Recent, microseconds
 from ranker.neighbours import NeighboursConfig, fit_together, history_weights
+from ranker.rules import RulesConfig, allowed_items
 from ranker.scores import interest_in_all
 from ranker.sources import Sources
 
@@ -69,6 +70,7 @@ class Ground:
     """The whole log; it is only ever asked about moments."""
     cutoff: datetime
     config: BaselinesConfig
+    rules: RulesConfig
 
 
 class Baseline:
@@ -114,10 +116,7 @@ class Baseline:
         history, catalogue = self.ground.history, self.ground.catalogue
         moments, recent = self._situation(queries)
         scores = self._scores(moments, recent)
-        published = catalogue.published_at <= moments.as_of[:, None]
-        scores = np.where(catalogue.available[None] & published, scores, -np.inf)
-        query, item, _ = history.taken(moments)
-        scores[query, item] = -np.inf
+        scores = np.where(allowed_items(history, moments, catalogue, self.ground.rules), scores, -np.inf)
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.argsort(-scores, axis=1)
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
         best = np.take_along_axis(best, order, axis=1)
@@ -161,6 +160,7 @@ def make_baselines(
     cutoff: datetime,
     config: BaselinesConfig | None = None,
     *,
+    rules: RulesConfig | None = None,
     progress: Progress = silent,
 ) -> dict[str, Baseline]:
     """Fit popular, item-item, text-only and behaviour-only on what happened before the cutoff, by name.
@@ -168,12 +168,11 @@ def make_baselines(
     `texts` follow the catalogue's rows. `interactions` is the whole log: what lies after the cutoff serves as live
     history alone.
     """
-    config = config or BaselinesConfig()
-    ground = Ground(
-        catalogue=catalogue, history=History.from_frames(catalogue, interactions), cutoff=cutoff, config=config
-    )
+    config, rules = config or BaselinesConfig(), rules or RulesConfig()
+    history = History.from_frames(catalogue, interactions)
+    ground = Ground(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
     known = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff)
-    share = choose_share(catalogue, known, config)
+    share = choose_share(catalogue, known, config, rules)
     log.info("chose popularity window share=%s", share)
     popular = _popular(ground, share)
     makers = {"item-item": _item_item, "text-only": _text_only(texts), "behaviour-only": _behaviour_only}
@@ -196,15 +195,18 @@ def text_interest(popular: Baseline, bundle: Path) -> Baseline:
     return Baseline(ground, popular.popular, scores)
 
 
-def choose_share(catalogue: Catalogue, known: pl.DataFrame, config: BaselinesConfig) -> float:
+def choose_share(
+    catalogue: Catalogue, known: pl.DataFrame, config: BaselinesConfig, rules: RulesConfig | None = None
+) -> float:
     """Choose the popularity window by NDCG@10 on the last tenth of what is known; 1.0 when that cannot be asked."""
     if known[c.OCCURRED_AT].n_unique() < 2:
         return 1.0
-    window = cutoff_window(known, choose_cutoff(known), max_queries=1000)
+    rules = rules or RulesConfig()
+    window = cutoff_window(known, choose_cutoff(known), repeats=rules.repeats, max_queries=1000)
     if window.queries.is_empty():
         return 1.0
     history = History.from_frames(catalogue, known)
-    ground = Ground(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config)
+    ground = Ground(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config, rules=rules)
     values = {}
     for share in config.shares:
         recommended = Baseline(ground, _popular(ground, share)).recommend(window.queries, 10)

@@ -146,7 +146,8 @@ def _compare(
     _check_sides(interactions, cutoff)
     texts = item_texts(catalogue.items, workspace.section("text", TextConfig))
     settings = workspace.section("baselines", BaselinesConfig)
-    baselines = make_baselines(catalogue, texts, interactions, cutoff, settings, progress=progress)
+    rules = ranker.model.rules
+    baselines = make_baselines(catalogue, texts, interactions, cutoff, settings, rules=rules, progress=progress)
     baselines[INTEREST] = text_interest(baselines["popular"], folder)
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
@@ -155,7 +156,9 @@ def _compare(
         "replay": partial(replay_window, asked=asked_at(interactions, impressions)),
     }
     for protocol in protocols:
-        window = lay[protocol](interactions, cutoff, max_queries=config.max_queries, seed=config.seed)
+        window = lay[protocol](
+            interactions, cutoff, repeats=rules.repeats, max_queries=config.max_queries, seed=config.seed
+        )
         queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
         answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):

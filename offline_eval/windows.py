@@ -1,7 +1,8 @@
 """Which questions may be asked of the past, and what was the right answer? The cutoff and the replay protocol.
 
 Windows are half-open: known is `occurred_at < cutoff`, tested is `cutoff <= occurred_at < until`. What a user had
-before the moment of a query is never part of its truth, and only interactions of positive weight are.
+before the moment of a query is part of its truth only where the rules allow repeats, and only interactions of positive
+weight ever are.
 """
 
 from dataclasses import dataclass
@@ -53,10 +54,13 @@ def cutoff_window(
     cutoff: datetime,
     until: datetime | None = None,
     *,
+    repeats: bool = False,
     max_queries: int = 5000,
     seed: int = 7,
 ) -> Window:
-    """Ask once a user, at the cutoff: the truth is every item new to the user in [cutoff, until).
+    """Ask once a user, at the cutoff: the truth is every item that the user took in [cutoff, until).
+
+    Without `repeats` only items new to the user count.
 
     >>> from datetime import datetime
     >>> log = pl.DataFrame(
@@ -74,7 +78,7 @@ def cutoff_window(
     [('a', True), ('b', False), ('c', False)]
     """
     truth = (
-        _new_items(interactions, cutoff, until)
+        _taken(interactions, cutoff, until, repeats=repeats)
         .select(c.USER_ID, c.ITEM_ID)
         .unique()
         .with_columns(pl.col(c.USER_ID).alias(c.QUERY_ID), pl.lit(cutoff, pl.Datetime("us")).alias(c.AS_OF))
@@ -88,10 +92,11 @@ def replay_window(
     until: datetime | None = None,
     *,
     asked: pl.Series | None = None,
+    repeats: bool = False,
     max_queries: int = 5000,
     seed: int = 7,
 ) -> Window:
-    """Ask at each later instant of a user: the truth is what the user took then and not before.
+    """Ask at each later instant of a user: the truth is what the user took then and, without `repeats`, not before.
 
     The model is frozen at the cutoff, the history is live: all that happened strictly before `as_of` may be used.
     `asked` is the moment of the question that each interaction answers, where that is an earlier one (`ranker.asked`);
@@ -113,9 +118,9 @@ def replay_window(
     ['y', 'z', 'w', 'x']
     """
     moments = interactions[c.OCCURRED_AT] if asked is None else asked
-    new = _new_items(interactions.with_columns(moments.alias(c.AS_OF)), cutoff, until)
+    taken = _taken(interactions.with_columns(moments.alias(c.AS_OF)), cutoff, until, repeats=repeats)
     truth = (
-        new.filter(pl.col("first") == pl.col(c.OCCURRED_AT), pl.col(c.AS_OF) >= cutoff)
+        taken.filter(repeats | (pl.col("first") == pl.col(c.OCCURRED_AT)), pl.col(c.AS_OF) >= cutoff)
         .select(c.USER_ID, c.ITEM_ID, c.AS_OF)
         .unique()
         .with_columns(pl.format("{}@{}", c.USER_ID, pl.col(c.AS_OF).dt.epoch("us")).alias(c.QUERY_ID))
@@ -123,12 +128,12 @@ def replay_window(
     return _window("replay", interactions, cutoff, truth, max_queries=max_queries, seed=seed)
 
 
-def _new_items(interactions: pl.DataFrame, cutoff: datetime, until: datetime | None) -> pl.DataFrame:
+def _taken(interactions: pl.DataFrame, cutoff: datetime, until: datetime | None, *, repeats: bool) -> pl.DataFrame:
     first = interactions.group_by(c.USER_ID, c.ITEM_ID).agg(first=pl.col(c.OCCURRED_AT).min())
     tested = interactions.filter((pl.col(c.OCCURRED_AT) >= cutoff) & (pl.col(c.WEIGHT) > 0))
     if until is not None:
         tested = tested.filter(pl.col(c.OCCURRED_AT) < until)
-    return tested.join(first.filter(pl.col("first") >= cutoff), on=[c.USER_ID, c.ITEM_ID])
+    return tested.join(first.filter(repeats | (pl.col("first") >= cutoff)), on=[c.USER_ID, c.ITEM_ID])
 
 
 def _window(

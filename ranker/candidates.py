@@ -37,6 +37,8 @@ class CandidatesConfig:
     """Nearest by collaborative factors."""
     category: int = 50
     """Popular in the user's categories."""
+    repeats: int = 50
+    """Of the user's own latest items, where the rules allow repeats: what counts most in their past."""
     trending: int = 60
     """Most taken in the latest 1 % of the log."""
     popular: int = 60
@@ -132,7 +134,7 @@ class _Look:
         """Return the `size` best places of a source or some more, in no order, and their scores."""
         if name in POPULAR_SHARES:
             return self._by_popularity(name, size)
-        if name in {"together", "following"}:
+        if name in {"together", "following", "repeats"}:
             return self._by_few(name, size)
         ways: dict[str, Callable[[int], tuple[Places, npt.NDArray[np.floating[Any]]]]] = {
             "interest": self._by_interest,
@@ -184,6 +186,9 @@ class _Look:
         rows, values = scores.indices[start:end], scores.data[start:end]
         kept = self.allowed[rows] & (values > 0)
         rows, values = rows[kept], values[kept]
+        if name == "repeats":
+            rows, place = np.unique(rows, return_inverse=True)  # an item has an entry for each time it was taken
+            values = np.bincount(place, values, len(rows)).astype(np.float32)
         in_order = np.argsort(rows)  # of equal scores the first items come first
         rows, values = rows[in_order], values[in_order]
         top = best(values, size)

@@ -13,7 +13,7 @@ from ranker.counter import Rows, Times
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
-from ranker.rules import allowed_items
+from ranker.rules import RulesConfig, allowed_items
 from ranker.sources import Sources
 from ranker.timeline import Floats
 
@@ -122,8 +122,8 @@ class Examples:
         )
 
 
-def next_items(history: History, since: int, until: int) -> Truth:
-    """Ask for each later interaction: what did the user take, not having taken it before?
+def next_items(history: History, since: int, until: int, *, repeats: bool = False) -> Truth:
+    """Ask for each later interaction: what did the user take, not having taken it before (or, with `repeats`, at all)?
 
     The question stands at its instant, or when the answer was given that it followed (`ranker/asked.py`).
     Nothing tells whether an item untouched until then was on offer at the instant, so such items are left out: counted
@@ -131,17 +131,17 @@ def next_items(history: History, since: int, until: int) -> Truth:
     """
     users, items, weights, times = history.events(before=until)
     asked = history.asked(before=until)
-    new = _first_time(users, items, times) & (asked >= since) & (weights > 0)
+    new = (repeats | _first_time(users, items, times)) & (asked >= since) & (weights > 0)
     return _as_truth(users[new], asked[new], items[new], weights[new], known_by=None)
 
 
-def all_later(history: History, moment: int, until: int) -> Truth:
-    """Ask at one moment: what new items did each user take in `moment <= time < until`?
+def all_later(history: History, moment: int, until: int, *, repeats: bool = False) -> Truth:
+    """Ask at one moment: what new items (with `repeats`: which at all) did each user take in `moment <= time < until`?
 
     Cold users are asked too, and about items that were first touched within the window.
     """
     users, items, weights, times = history.events(before=until)
-    new = _first_time(users, items, times) & (times >= moment) & (weights > 0)
+    new = (repeats | _first_time(users, items, times)) & (times >= moment) & (weights > 0)
     return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], known_by=until)
 
 
@@ -164,6 +164,7 @@ def make_examples(
     candidates: CandidatesConfig,
     config: ExamplesConfig,
     rng: np.random.Generator,
+    rules: RulesConfig | None = None,
 ) -> Examples:
     """Propose candidates for each query as service does, compute their features and label them with what followed.
 
@@ -176,7 +177,7 @@ def make_examples(
     parts, drawn, found = [], [], 0
     for block in blocks(len(truth.moments), n_items):
         situation = sources.situation(history, truth.moments.take(block))
-        allowed = allowed_items(history, situation.moments, sources.catalogue)
+        allowed = allowed_items(history, situation.moments, sources.catalogue, rules)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])
         pairs = propose(sources, situation, allowed, candidates)
         key = (pairs.query.astype(np.int64) + block.start) * n_items + pairs.item
@@ -246,10 +247,20 @@ def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_
 
 def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats, known_by: int | None) -> Truth:
     asked, number = np.unique(np.stack([users, as_of], axis=1), axis=0, return_inverse=True)
+    query = number.ravel().astype(np.int32)
+    once = _heaviest_once(query, items, weights)
     return Truth(
         moments=Moments(users=asked[:, 0].astype(np.int32), as_of=asked[:, 1]),
-        query=number.ravel().astype(np.int32),
-        item=items,
-        weight=weights,
+        query=query[once],
+        item=items[once],
+        weight=weights[once],
         known_by=asked[:, 1] if known_by is None else np.full(len(asked), known_by),
     )
+
+
+def _heaviest_once(query: Rows, items: Rows, weights: Floats) -> npt.NDArray[np.int64]:
+    """Choose one taking of each query and item, that of the greatest weight; in the order given."""
+    order = np.lexsort((-weights, items, query))
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(query[order]) != 0) | (np.diff(items[order]) != 0)
+    return np.sort(order[first])

@@ -67,10 +67,10 @@ def learn(
         return Learned(blend=Fusion(), measured={"learned": False, "why": "all interactions lie at one moment"})
     shares = (1 - LATER_SHARE, LATER_SHARE)
     between = window_bounds(history, t1, until, shares)
-    earlier, later = make_slices(sources, history, between, shares, candidates, examples, progress)
+    earlier, later = make_slices(sources, history, between, shares, candidates, examples, rules, progress)
     rng = np.random.default_rng(examples.seed)
-    taken = all_later(history, between[1], until)
-    found = recall_of_sources(sources, history, taken.sample(QUESTIONS, rng), candidates).as_json()
+    taken = all_later(history, between[1], until, repeats=rules.repeats)
+    found = recall_of_sources(sources, history, taken.sample(QUESTIONS, rng), candidates, rules).as_json()
     positives = [earlier.positives, later.positives]
     if min(positives) < MIN_POSITIVES:
         why = {"learned": False, "why": _too_few("positive examples", positives)}
@@ -82,13 +82,13 @@ def learn(
     def ask(truth: Truth) -> Examples | None:
         """Ask some of the questions, with all their candidates."""
         some = truth.sample(ASKED_WHOLE, rng)
-        return make_examples(sources, history, some, candidates, every, rng) if len(some.moments) else None
+        return make_examples(sources, history, some, candidates, every, rng, rules) if len(some.moments) else None
 
     # Each is asked when it is needed: with all their candidates, questions take a lot of memory.
     places = choose_places(fitted.before, ask(taken), rules)
     strangers = choose_order(fitted.before, ask(taken.of_strangers(history)))
-    soon = with_waiting(next_items(history, between[1], until), history, sources.catalogue)
-    untouched = choose_demotion(fitted.before, ask(soon))
+    soon = next_items(history, between[1], until, repeats=rules.repeats)
+    untouched = choose_demotion(fitted.before, ask(with_waiting(soon, history, sources.catalogue)))
     retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
     return Learned(
         blend=fitted.trees,

@@ -10,6 +10,7 @@ from ingest.progress import Progress, silent
 from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
 from ranker.history import History
+from ranker.rules import RulesConfig
 from ranker.sources import Sources
 
 
@@ -65,6 +66,7 @@ def make_slices(
     shares: Sequence[float],
     candidates: CandidatesConfig,
     config: ExamplesConfig,
+    rules: RulesConfig,
     progress: Progress = silent,
 ) -> list[Slice]:
     """Make the examples of each window between two neighbours of `between`; each may have its share of the queries."""
@@ -72,11 +74,12 @@ def make_slices(
     found = []
     for number, ((start, end), share) in enumerate(zip(pairwise(between), shares, strict=True)):
         made: list[Examples | None] = []
-        for half, truth in enumerate([next_items(history, start, end), all_later(history, start, end)]):
+        truths = [ask(history, start, end, repeats=rules.repeats) for ask in (next_items, all_later)]
+        for half, truth in enumerate(truths):
             progress("examples", number * 2 + half, len(shares) * 2)
             if len(truth.moments):
                 sample = truth.sample(max(1, int(config.max_queries * share)), rng)
-                made.append(make_examples(sources, history, sample, candidates, config, rng))
+                made.append(make_examples(sources, history, sample, candidates, config, rng, rules))
             else:
                 made.append(None)
         found.append(Slice(following=made[0], at_once=made[1]))

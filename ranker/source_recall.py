@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.examples import Truth, known_items
 from ranker.history import History
-from ranker.rules import allowed_items
+from ranker.rules import RulesConfig, allowed_items
 from ranker.scores import Scores, score_all
 from ranker.sources import PERSONAL, SOURCES, Sources
 
@@ -44,8 +44,12 @@ class SourceRecall:
         return {**rounded, "union": round(self.union, 4), "taken": self.taken, "adds_nothing": self.idle}
 
 
-def recall_of_sources(sources: Sources, history: History, truth: Truth, config: CandidatesConfig) -> SourceRecall:
+def recall_of_sources(
+    sources: Sources, history: History, truth: Truth, config: CandidatesConfig, rules: RulesConfig
+) -> SourceRecall:
     """Ask as service does and look where what followed stands in each source, and in which proposals.
+
+    Where rules allow no repeats, that source is left out.
 
     >>> SourceRecall(recall={"words": 0.3}, alone={"words": 0.0}, union=0.5, taken=10).idle
     ['words']
@@ -60,7 +64,7 @@ def recall_of_sources(sources: Sources, history: History, truth: Truth, config: 
         query, item = truth.query[inside] - block.start, truth.item[inside]
         situation = sources.situation(history, truth.moments.take(block))
         scores = score_all(sources, situation)
-        allowed = allowed_items(history, situation.moments, sources.catalogue)
+        allowed = allowed_items(history, situation.moments, sources.catalogue, rules)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])
         warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
         for column, name in enumerate(SOURCES):
@@ -76,9 +80,14 @@ def recall_of_sources(sources: Sources, history: History, truth: Truth, config: 
         union += int(hit.sum())
         alone += by[by.sum(axis=1) == 1].sum(axis=0)
     total = max(len(truth.item), 1)
+
+    def told(figures: npt.NDArray[np.float64]) -> dict[str, float]:
+        by_name = dict(zip(SOURCES, figures.tolist(), strict=True))
+        return {name: figure for name, figure in by_name.items() if rules.repeats or name != "repeats"}
+
     return SourceRecall(
-        recall=dict(zip(SOURCES, (found / total).tolist(), strict=True)),
-        alone=dict(zip(SOURCES, (alone / total).tolist(), strict=True)),
+        recall=told(found / total),
+        alone=told(alone / total),
         union=union / total,
         taken=len(truth.item),
     )

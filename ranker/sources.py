@@ -26,7 +26,7 @@ from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
 from ranker.timeline import POPULAR_SHARES, Floats
 
-PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category")
+PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "repeats")
 """Sources that need a history; they propose nothing to a user without one."""
 
 SOURCES: Final = (*PERSONAL, *POPULAR_SHARES, "fresh")

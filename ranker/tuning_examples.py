@@ -105,7 +105,9 @@ def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: P
             progress("fit sources", 1, 1)
             sources = fit_sources(ground, words, early_model(), behaviour, config)
         between = window_bounds(history, t1, cutoff, SHARES)
-        made = make_slices(sources, history, between, SHARES, config.candidates, config.examples, progress)
+        made = make_slices(
+            sources, history, between, SHARES, config.candidates, config.examples, config.rules, progress
+        )
         _check_enough([window.positives for window in made])
         found = {"recommend": _windows(made)}
         if not frames.impressions.is_empty():
@@ -163,6 +165,7 @@ def _fingerprint(frames: Frames, config: TrainConfig) -> str:
             asdict(config.neighbours),
             asdict(config.factors),
             config.rules.price_attribute,
+            config.rules.repeats,
         ],
         "frames": [_digest(frame) for frame in (frames.catalogue.items, frames.interactions, frames.impressions)],
     }

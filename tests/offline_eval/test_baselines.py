@@ -9,6 +9,7 @@ from offline_eval import metrics
 from offline_eval.baselines import Baseline, BaselinesConfig, choose_share, make_baselines
 from offline_eval.windows import choose_cutoff, cutoff_window, replay_window
 from ranker.catalogue import Catalogue
+from ranker.rules import RulesConfig
 
 CUTOFF = datetime(2024, 3, 1)
 HOUR = timedelta(hours=1)
@@ -94,6 +95,19 @@ def test_hard_rules_hold(name: str) -> None:
     baseline = baselines_of(items, small_log(), CUTOFF)[name]
     shown = set(lists(baseline.recommend(ask("a1"), 6))["a1"])
     assert shown == {"b1", "b2"}  # a1, a2 and p were taken, p is not available, q is not yet published
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_where_repeats_are_allowed_own_items_are_listed_but_not_hidden_ones(name: str) -> None:
+    items, hidden = small_items(), small_log()[:1].with_columns(item_id=pl.lit("a2"), weight=pl.lit(-1.0))
+    hidden = hidden.with_columns(user_id=pl.lit("a1"), occurred_at=pl.lit(CUTOFF - HOUR, pl.Datetime("us")))
+    log = pl.concat([small_log(), hidden])
+    catalogue = Catalogue.from_store(items, log)
+    rules = RulesConfig(repeats=True)
+    baseline = make_baselines(catalogue, item_texts(catalogue.items), log, CUTOFF, rules=rules)[name]
+    shown = set(lists(baseline.recommend(ask("a1"), 6))["a1"])
+    assert {"a1", "p", "b1"} < shown
+    assert "a2" not in shown
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -36,6 +36,20 @@ def test_an_item_taken_before_the_cutoff_is_never_truth(lay) -> None:
     assert window.truth[c.QUERY_ID].str.slice(0, 1).to_list() == ["b"]
 
 
+@pytest.mark.parametrize("lay", [cutoff_window, replay_window])
+def test_an_item_taken_again_is_truth_where_repeats_are_allowed(lay) -> None:
+    rows = log(
+        ("a", "x", CUTOFF - TICK), ("a", "x", CUTOFF), ("a", "x", CUTOFF), ("a", "y", CUTOFF), ("a", "y", CUTOFF + TICK)
+    )
+    asked = lay(rows, CUTOFF, repeats=True)
+    at_once = [("x", CUTOFF), ("y", CUTOFF)]
+    expected = at_once if lay is cutoff_window else [*at_once, ("y", CUTOFF + TICK)]
+    assert (
+        asked.truth.join(asked.queries, on=c.QUERY_ID).select(c.ITEM_ID, c.AS_OF).sort(c.AS_OF, c.ITEM_ID).rows()
+        == expected
+    )
+
+
 def test_warm_means_something_strictly_before_as_of() -> None:
     rows = log(("a", "x", CUTOFF - TICK), ("a", "y", CUTOFF), ("b", "x", CUTOFF), ("b", "y", CUTOFF + TICK))
     assert dict(cutoff_window(rows, CUTOFF).queries.select(c.USER_ID, "warm").iter_rows()) == {"a": True, "b": False}
