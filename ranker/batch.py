@@ -7,6 +7,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from ingest import columns as c
+from ingest.outbox import OnlineEvent, Outbox
 from ingest.progress import Progress, silent
 from ingest.pseudonyms import Pseudonyms
 from ingest.store import END_OF_TIME, Store
@@ -51,11 +52,21 @@ def _users(workspace: Workspace) -> Callable[[pl.Series], pl.Series]:
 
 
 def history_of(workspace: Workspace, ranker: Ranker) -> History:
-    """Read all that users did: what lies after a question's moment is never looked at.
+    """Read all that users did, also what came over HTTP and waits for the store.
 
-    What was shown after the bundle's cutoff a service learns with the next training, so it is left out.
+    What lies after a question's moment is never looked at. What was shown after the bundle's cutoff a service learns
+    with the next training, so it is left out.
     """
-    with Store.open(workspace.store_path, read_only=True) as store:
+    with Store.open(workspace.store_path, read_only=True) as store:  # meanwhile nobody takes what waits into it
         interactions = store.interactions(before=END_OF_TIME)
         impressions = store.impressions(before=ranker.cutoff)
-    return History.from_frames(ranker.catalogue, interactions, impressions)
+        waiting = _waiting(workspace)
+    history = History.from_frames(ranker.catalogue, interactions, impressions)
+    return ranker.history_with(waiting, history) if waiting else history
+
+
+def _waiting(workspace: Workspace) -> list[OnlineEvent]:
+    if not workspace.outbox_path.exists():
+        return []
+    with Outbox.open(workspace.outbox_path) as outbox:
+        return outbox.events_after(outbox.drained_seq())[0]
