@@ -226,8 +226,8 @@ COMMENT ON COLUMN evaluation_metrics.system IS 'Who answered: readrank or the na
 COMMENT ON COLUMN evaluation_metrics.metric IS 'ndcg, recall, mrr, hit_rate, coverage ...';
 COMMENT ON COLUMN evaluation_metrics.k IS 'How many places of the list count; NULL when the metric has none.';
 COMMENT ON COLUMN evaluation_metrics.value IS 'Mean over queries.';
-COMMENT ON COLUMN evaluation_metrics.low IS 'Lower end of the interval.';
-COMMENT ON COLUMN evaluation_metrics.high IS 'Upper end of the interval.';
+COMMENT ON COLUMN evaluation_metrics.low IS 'Lower end of the 95 % interval, users drawn; NULL when there is none.';
+COMMENT ON COLUMN evaluation_metrics.high IS 'Upper end of the 95 % interval, users drawn; NULL when there is none.';
 COMMENT ON COLUMN evaluation_metrics.n IS 'How many queries the mean is over.';
 
 CREATE TABLE IF NOT EXISTS quality_findings (

@@ -31,13 +31,13 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: int, k: int, ours: str) -> pl.DataFrame:
     """Score each system's answers (query_id, item_id, rank) to a window's queries; columns as `SCHEMA`.
 
-    Metrics are means over queries with 95 % bootstrap intervals; recall of cold items is over items. For the system
-    named `ours`, `ndcg over X` is the paired mean difference to system X, for every X and segment of users.
-    Segments without queries have no rows.
+    Metrics are means over queries with 95 % bootstrap intervals, for which users are drawn with all their queries;
+    recall of cold items is over items. For the system named `ours`, `ndcg over X` is the paired mean difference to
+    system X, for every X and segment of users. Segments without queries have no rows.
     """
     scored = {
         system: metrics.per_query(recommended, window.truth, k).join(
-            window.queries.select(c.QUERY_ID, "warm"), on=c.QUERY_ID, maintain_order="left"
+            window.queries.select(c.QUERY_ID, c.USER_ID, "warm"), on=c.QUERY_ID, maintain_order="left"
         )
         for system, recommended in answers.items()
     }
@@ -48,19 +48,23 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
         for system, frame in of_system.items():
             if frame.is_empty():
                 continue
-            found = mean_intervals(frame.select(metrics.PER_QUERY).to_numpy())
+            users = frame[c.USER_ID].to_numpy()
+            found = mean_intervals(frame.select(metrics.PER_QUERY).to_numpy(), by=users)
             rows += [
                 _row(window, segment, system, metric=name, k=k, interval=interval)
                 for name, interval in zip(metrics.PER_QUERY, found, strict=True)
             ]
             if system != ours and ours in of_system:
-                gain = paired_interval(of_system[ours]["ndcg"].to_numpy(), frame["ndcg"].to_numpy())
+                gain = paired_interval(of_system[ours]["ndcg"].to_numpy(), frame["ndcg"].to_numpy(), by=users)
                 rows.append(_row(window, segment, ours, metric=f"ndcg over {system}", k=k, interval=gain))
     cold = window.truth.filter("cold")
     for system, recommended in answers.items():
         if not cold.is_empty():
-            counts = metrics.found_items(recommended, cold, k)
-            of_items = mean_intervals(counts["found"].to_numpy(), of=counts["true"].to_numpy())[0]
+            counts = metrics.found_items(recommended, cold, k).join(
+                window.queries.select(c.QUERY_ID, c.USER_ID), on=c.QUERY_ID, maintain_order="left"
+            )
+            n_found, n_true, users = (counts[name].to_numpy() for name in ("found", "true", c.USER_ID))
+            of_items = mean_intervals(n_found, of=n_true, by=users)[0]
             rows.append(_row(window, "cold items", system, metric="recall", k=k, interval=of_items))
         share = metrics.coverage(recommended, n_items, k)
         covered = Interval(share, np.nan, np.nan, window.queries.height)
@@ -71,23 +75,25 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
 def compare_scores(window: Window, shown: pl.DataFrame, scored: Mapping[str, pl.DataFrame], ours: str) -> pl.DataFrame:
     """Score rankings of given items by AUC.
 
-    `shown` has request_id, item_id, clicked; each of `scored` request_id, item_id, score. Only requests with a click
-    and a skip count; columns as `SCHEMA`, segment `shown requests`, k null.
+    `shown` has request_id, user_id, item_id, clicked; each of `scored` request_id, item_id, score. Only requests with a
+    click and a skip count; intervals as in `compare_lists`; columns as `SCHEMA`, segment `shown requests`, k null.
     """
     rows = []
+    asked_by = shown.select(c.REQUEST_ID, c.USER_ID).unique(c.REQUEST_ID, keep="first", maintain_order=True)
     of_system = {
         system: metrics.auc(
             shown.join(given.unique([c.REQUEST_ID, c.ITEM_ID]), on=[c.REQUEST_ID, c.ITEM_ID], how="left")
-        )
+        ).join(asked_by, on=c.REQUEST_ID, maintain_order="left")
         for system, given in scored.items()
     }
     for system, frame in of_system.items():
         if frame.is_empty():
             continue
-        values = frame["auc"].to_numpy()
-        rows.append(_row(window, "shown requests", system, metric="auc", k=None, interval=mean_intervals(values)[0]))
+        values, users = frame["auc"].to_numpy(), frame[c.USER_ID].to_numpy()
+        interval = mean_intervals(values, by=users)[0]
+        rows.append(_row(window, "shown requests", system, metric="auc", k=None, interval=interval))
         if system != ours and ours in of_system:
-            gain = paired_interval(of_system[ours]["auc"].to_numpy(), values)
+            gain = paired_interval(of_system[ours]["auc"].to_numpy(), values, by=users)
             rows.append(_row(window, "shown requests", ours, metric=f"auc over {system}", k=None, interval=gain))
     return _frame(rows)
 

@@ -200,7 +200,7 @@ def _compare_shown(
     given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
     scored = {OURS: rank_many(ranker.model, given, live)}
     scored |= {name: baseline.rank(given) for name, baseline in baselines.items()}
-    return compare_scores(window, shown.select(c.REQUEST_ID, c.ITEM_ID, c.CLICKED), scored, OURS)
+    return compare_scores(window, shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.CLICKED), scored, OURS)
 
 
 @contextmanager
