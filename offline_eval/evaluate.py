@@ -25,6 +25,7 @@ from offline_eval.record import record
 from offline_eval.report import ReportFacts, write_report
 from offline_eval.windows import Protocol, Window, choose_cutoff, cutoff_window, replay_window
 from ranker.asked import asked_at
+from ranker.bundle import read_manifest
 from ranker.history import History
 from ranker.many import rank_many, recommend_many
 from ranker.rank import Ranker
@@ -80,8 +81,9 @@ def evaluate(
     """Train on what came before the cutoff, and compare with the baselines on what came at and after it.
 
     The model serves nobody and is gone afterwards; `bundle` names a trained one to be judged instead, at its own
-    cutoff. Writes `evaluations` and `evaluation_metrics` into the store, and HTML and JSON into `reports/`. Raises
-    EvaluationError when the log has nothing before, or nothing at and after, the cutoff.
+    cutoff; a refreshed one is refused, as its catalogue is later than its cutoff. Writes `evaluations` and
+    `evaluation_metrics` into the store, and HTML and JSON into `reports/`. Raises EvaluationError when the log has
+    nothing before, or nothing at and after, the cutoff.
     """
     started_at = utc_now()
     config = workspace.section("evaluation", EvaluationConfig)
@@ -209,6 +211,7 @@ def _trained(
 ) -> Iterator[Path]:
     """Give the folder of a bundle that knows nothing from the cutoff on; one trained for this is removed at the end."""
     if bundle is not None:
+        _check_not_refreshed(bundle)
         yield bundle
         return
     with Store.open(workspace.store_path) as store:
@@ -232,6 +235,15 @@ class _Aside(Workspace):
     def bundles_path(self) -> Path:
         """Where the trial model is written."""
         return self.bundles
+
+
+def _check_not_refreshed(folder: Path) -> None:
+    refreshed = read_manifest(folder).refreshed
+    if refreshed is not None:
+        raise EvaluationError(
+            f"{folder.name}: wanted a bundle as it was trained, got one whose catalogue, of its refresh, is later than "
+            f"its cutoff; evaluate {refreshed['source']}, from which it came, or leave --bundle away to train anew"
+        )
 
 
 def _check_sides(interactions: pl.DataFrame, cutoff: datetime) -> None:

@@ -17,6 +17,7 @@ from offline_eval.evaluate import INTEREST, OURS, Evaluation, check_protocols, e
 from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.windows import choose_cutoff
 from ranker.rank import Ranker
+from ranker.refresh import refresh
 from ranker.train import TrainConfig, train
 
 SETTINGS = """
@@ -114,11 +115,35 @@ def test_what_an_answer_led_to_is_asked_when_the_answer_was_given(evaluated: tup
     assert evaluation.facts.counts["replay"]["queries_before_cap"] == asked < instants
 
 
-def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(loaded: Workspace, tmp_path: Path) -> None:
+@pytest.fixture
+def trained(loaded: Workspace, tmp_path: Path) -> tuple[Workspace, datetime, Path]:
+    """The shop with a bundle; its cutoff and its folder."""
     shutil.copytree(loaded.root, tmp_path / "shop")
     workspace = Workspace.open(tmp_path / "shop")
     cutoff = datetime(2024, 10, 1)
-    folder = train(workspace, TrainConfig.of(workspace), until=cutoff).folder
+    return workspace, cutoff, train(workspace, TrainConfig.of(workspace), until=cutoff).folder
+
+
+def test_a_refreshed_bundle_is_refused_with_the_name_of_the_one_to_judge(
+    trained: tuple[Workspace, datetime, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workspace, _, source = trained
+    (tmp_path / "new.csv").write_text("item_id,title\nbrand-new,Red scarf\n")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / "new.csv"])
+    folder, changes = refresh(workspace, version=source.name)
+    assert changes.new == 1
+    assert readrank.run(["evaluate", "--bundle", folder.name, "--workspace", str(workspace.root)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"{folder.name}: wanted a bundle as it was trained" in said
+    assert f"evaluate {source.name}, from which it came" in said
+    with Store.open(workspace.store_path) as store:
+        assert store.connection.execute("SELECT count(*) FROM evaluations").fetchall() == [(0,)]
+
+
+def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(trained: tuple[Workspace, datetime, Path]) -> None:
+    workspace, cutoff, folder = trained
     evaluation = evaluate(workspace, bundle=folder, protocols=["cutoff"], k=5)
     assert evaluation.facts.cutoff == cutoff == Ranker.load(folder).cutoff
     assert set(evaluation.metrics["protocol"]) == {"cutoff"}
