@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def test_links_of_the_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if not target.startswith(("http:", "https:")):
             assert (path.parent / target).exists(), target
+
+
+def test_readme_names_the_pythons_that_it_installs_on():
+    """Above them llvmlite 0.44, of the compiled trees, has no wheels."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    least, beyond = (int(minor) for minor in re.fullmatch(r">=3\.(\d+),<3\.(\d+)", wanted).groups())
+    (named,) = re.findall(r"with Python (.+?) and a package registry", (ROOT / "README.md").read_text())
+    assert re.findall(r"3\.(\d+)", named) == [str(minor) for minor in range(least, beyond)]
 
 
 def test_options_of_the_readme_exist(capsys):
