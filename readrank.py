@@ -2,13 +2,13 @@
 
 import errno
 import importlib
+import io
 import json
 import logging
-import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -552,38 +552,34 @@ def demo(
         "demo-shop"
     ),
     events: Annotated[int, typer.Option(min=1000, help="About how many interactions to simulate.")] = 20_000,
+    as_json: JsonOption = False,
 ) -> None:
     """Walk the whole way once: simulate a shop, ingest, train, evaluate, serve, ask, stop."""
-    from datetime import UTC, datetime, timedelta
-
-    from api.try_out import answers_in_words
-    from ingest.errors import InputFileError
-    from offline_eval.simulate import SimulationConfig, simulate
+    from api.try_out import answer_lines, answers
+    from offline_eval.demo_log import write_demo_log
 
     shop = folder / "workspace"
-    if folder.exists() and any(folder.iterdir()) and not (folder / "log" / "truth").exists():
-        raise InputFileError(f"{folder}: wanted a new folder or an earlier demo's, it holds other files; name another")
-    shutil.rmtree(folder, ignore_errors=True)
     _say(f"1/5  simulate a shop of a year and its customers: about {events:,} interactions")
-    today = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     with _progress_bars() as progress:
-        config = SimulationConfig(n_events=events, start=today - timedelta(days=365))
-        log = simulate(config, folder / "log", progress=progress)
+        log = write_demo_log(folder, events, progress=progress)
     at = ["--workspace", str(shop)]
-    for title, arguments in (
-        ("2/5  make a workspace and ingest catalogue, interactions and impressions", ["init", str(shop)]),
-        ("", ["ingest", *map(str, log.files), *at]),
-        ("3/5  tune encoder and ranker on all but the last tenth, and compare there with baselines", ["evaluate", *at]),
-        ("4/5  train on everything, for the service", ["train", *at]),
+    told = {}
+    for title, command, arguments in (
+        ("2/5  make a workspace and ingest catalogue, interactions and impressions", "init", [str(shop)]),
+        ("", "ingest", [*map(str, log.files), *at]),
+        ("3/5  tune encoder and ranker on all but the last tenth, and compare there with baselines", "evaluate", at),
+        ("4/5  train on everything, for the service", "train", at),
     ):
         _say(title)
-        status = run(arguments)
-        if status != DONE:
-            raise SystemExit(status)
+        told[command] = _step([command, *arguments])
     _say("5/5  start the service and ask it for a customer it knows and for one it has never seen")
-    for line in answers_in_words(shop):
+    told["answers"] = answers(shop)
+    for line in answer_lines(told["answers"]):
         _say(line)
-    _say(f"\nThe shop stays in {shop}: look around with `readrank serve --workspace {shop}` and open its page.")
+    _print_result(
+        told,
+        f"\nThe shop stays in {shop}: look around with `readrank serve --workspace {shop}` and open its page.",
+    )
 
 
 def main() -> None:
@@ -595,9 +591,11 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status; mistakes become one line on stderr, never a traceback."""
     _options.workspace, _options.as_json = Path("."), False
     try:
-        app(list(arguments), prog_name="readrank")
+        ended = app(list(arguments), prog_name="readrank", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
+    except typer.TyperException as mistake:
+        return _complain(_usage(mistake), mistake.exit_code)
     except ReadrankError as mistake:
         return _complain(str(mistake), MISTAKE)
     except Exception as error:
@@ -607,7 +605,7 @@ def run(arguments: Sequence[str]) -> int:
             return _complain(f"the disk is full ({error}); free space and run it again", MISTAKE)
         hint = "" if "--debug" in arguments else " (readrank --debug ... shows where)"
         return _complain(f"unexpected {type(error).__name__}: {error}{hint}", FAILED)
-    return DONE
+    return ended if isinstance(ended, int) else DONE
 
 
 def _workspace() -> "Workspace":
@@ -641,6 +639,13 @@ def _print_result(machines: Any, people: str) -> None:
     print(json.dumps(machines, ensure_ascii=False, default=str) if _options.as_json else people)
 
 
+def _usage(mistake: typer.TyperException) -> str:
+    """Say what was wrong with a command line, and which help tells what may stand there."""
+    context = getattr(mistake, "ctx", None)
+    told = mistake.format_message().rstrip(".") or "wanted a command, got none"
+    return f"{told}; see `{context.command_path if context else 'readrank'} --help`"
+
+
 def _complain(message: str, status: int) -> int:
     print("readrank: " + " ".join(message.split()), file=sys.stderr)
     return status
@@ -658,8 +663,21 @@ def _apply_retention(space: "Workspace") -> "Retained":
     return retain(space, space.section("retention", RetentionConfig), utc_now())
 
 
+def _step(arguments: Sequence[str]) -> Any:
+    """Run a command as part of another; gives its result where that is for machines, else lets it print."""
+    if not _options.as_json:
+        said, status = "null", run(arguments)
+    else:
+        with redirect_stdout(io.StringIO()) as caught:
+            status = run(["--json", *arguments])
+        said = caught.getvalue()
+    if status != DONE:
+        raise typer.Exit(status)
+    return json.loads(said)
+
+
 def _say(line: str) -> None:
-    if line:
+    if line and not _options.as_json:
         print(line, flush=True)
 
 

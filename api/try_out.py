@@ -60,21 +60,35 @@ def ask(url: str, question: dict[str, Any] | None = None) -> Any:
         return json.load(answer)
 
 
-def answers_in_words(workspace: Path) -> Iterator[str]:
-    """Yield what the service answers to a user it knows and to one it has never seen, as lines; it runs meanwhile."""
+def answers(workspace: Path) -> list[dict[str, Any]]:
+    """Return what the service answers to a user it knows and to one it has never seen; it runs meanwhile.
+
+    Each has user_id, took (titles of the last ones, oldest first) and items: item_id, title, rank, score and reasons,
+    which name the title of the item they speak of under because_title.
+    """
     from ranker.bundle import live_folder
     from ranker.rank import Ranker
 
     ranker = Ranker.load(live_folder(workspace / "bundles"))
     known = max(ranker.history.user_ids[:200], key=lambda user: len(_titles_of(ranker, user)))
-    yield f"\n{known} took last: " + "; ".join(_titles_of(ranker, known)[-3:])
+    found = []
     with running_service(workspace) as url:
-        for title, user in ((f"recommended to {known}", known), ("recommended to somebody brand-new", "brand-new")):
+        for user in (known, "brand-new"):
             answer = ask(f"{url}/v1/recommendations", {"user_id": user, "k": 5, "explain": True})
-            yield f"\n{title}:"
-            for item in answer["items"]:
-                yield f"  {item['rank']}. {ranker.title(item['item_id'])}"
-                yield f"     {_spoken_reasons(ranker, item['reasons'])}"
+            items = [_with_titles(ranker, item) for item in answer["items"]]
+            found.append({"user_id": user, "took": _titles_of(ranker, user)[-3:], "items": items})
+    return found
+
+
+def answer_lines(found: list[dict[str, Any]]) -> Iterator[str]:
+    """Put what `answers` returns into lines for a person."""
+    known, stranger = found
+    yield f"\n{known['user_id']} took last: " + "; ".join(known["took"])
+    for title, answer in ((known["user_id"], known), ("somebody brand-new", stranger)):
+        yield f"\nrecommended to {title}:"
+        for item in answer["items"]:
+            yield f"  {item['rank']}. {item['title']}"
+            yield f"     {_spoken_reasons(item['reasons'])}"
     yield "\nservice stopped"
 
 
@@ -82,10 +96,18 @@ def _titles_of(ranker: "Ranker", user: str) -> list[str]:
     return [ranker.title(item_id) for item_id in ranker.last_items(user, 10)]
 
 
-def _spoken_reasons(ranker: "Ranker", reasons: list[dict[str, Any]]) -> str:
+def _with_titles(ranker: "Ranker", item: dict[str, Any]) -> dict[str, Any]:
+    reasons = [
+        {**reason, "because_title": ranker.title(reason["because"])} if reason.get("because") else reason
+        for reason in item["reasons"]
+    ]
+    return {**item, "title": ranker.title(item["item_id"]), "reasons": reasons}
+
+
+def _spoken_reasons(reasons: list[dict[str, Any]]) -> str:
     spoken = [
         f"{reason['family']} {reason['weight']:+.2f}"
-        + (f" (because of {ranker.title(reason['because'])})" if reason.get("because") else "")
+        + (f" (because of {reason['because_title']})" if "because_title" in reason else "")
         for reason in reasons
     ]
     return "why: " + ", ".join(spoken)

@@ -75,6 +75,13 @@ def test_every_command_helps(capsys):
         assert "Usage" in capsys.readouterr().out
 
 
+def test_every_command_answers_machines(capsys):
+    for command in readrank.app.registered_commands:
+        name = command.name or command.callback.__name__.replace("_", "-")
+        assert readrank.run([name, "--help"]) == 0
+        assert "--json" in capsys.readouterr().out, name
+
+
 def test_init_makes_settings_that_every_section_reads(workspace):
     sections = tomllib.loads((workspace / "readrank.toml").read_text())
     assert set(sections) == set(readrank.SECTIONS)
@@ -191,6 +198,59 @@ def test_train_takes_encoders_from_a_folder_of_both_and_nothing_beside_them(work
 def test_usage_mistakes_exit_with_two(capsys):
     assert readrank.run(["ingest"]) == 2
     assert readrank.run(["no-such-command"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ingest"], "name files to load, or pass --replay-rejected without any; see `readrank ingest --help`"),
+        (["no-such-command"], "No such command 'no-such-command'; see `readrank --help`"),
+        (["promote"], "Missing argument 'VERSION'; see `readrank promote --help`"),
+        (["train", "--untill", "2024-05-01"], "--untill"),
+        (["serve", "--port", "a"], "Invalid value for '--port'"),
+        (["train", "--encoders", "x", "--encoder", "static"], "wanted alone, got --encoder"),
+    ],
+)
+def test_usage_mistakes_are_one_line_that_says_where_to_read_on(workspace, arguments, said, capsys):
+    at = ["-w", str(workspace)] if arguments[0] == "train" else []
+    assert readrank.run([*arguments, *at]) == 2
+    assert said in (line := complaint(capsys))
+    assert line.startswith("readrank: ")
+    assert " --help`" in line
+
+
+def test_no_command_shows_them_all_and_says_what_is_wanted(capsys):
+    assert readrank.run([]) == 2
+    shown = capsys.readouterr()
+    assert "ingest" in shown.out
+    assert shown.err == "readrank: wanted a command, got none; see `readrank --help`\n"
+
+
+def test_demo_answers_machines_in_one_document(tmp_path, capsys, monkeypatch):
+    """What its steps do is tested with each: here a step says which it is."""
+    run, steps = readrank.run, []
+
+    def step(arguments):
+        steps.append(arguments)
+        sys.stdout.write(json.dumps(arguments[1]))
+        return 0
+
+    monkeypatch.setattr(readrank, "run", step)
+    monkeypatch.setattr("api.try_out.answers", lambda shop: [{"user_id": "u", "took": [], "items": []}] * 2)
+    assert run(["demo", str(tmp_path / "shop"), "--events", "1000", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {name: told[name] for name in list(told)[:-1]} == {
+        name: name for name in ("init", "ingest", "evaluate", "train")
+    }
+    assert [answer["user_id"] for answer in told["answers"]] == ["u", "u"]
+    assert all(arguments[0] == "--json" for arguments in steps)
+
+
+def test_demo_ends_with_the_status_of_the_step_that_failed(tmp_path, capsys, monkeypatch):
+    run = readrank.run
+    monkeypatch.setattr(readrank, "run", lambda arguments: 2)
+    assert run(["demo", str(tmp_path / "shop"), "--events", "1000"]) == 2
+    assert "2/5" in capsys.readouterr().out
 
 
 def test_ingest_replays_rejected_rows_and_tells_what_is_unusual(tmp_path, capsys):

@@ -1,8 +1,11 @@
-from api.try_out import answers_in_words
+from api.try_out import answer_lines, answers
 
 
 def test_answers_are_put_into_words_for_a_known_and_an_unknown_user(workspace):
-    lines = [line.strip() for line in answers_in_words(workspace.root)]
+    found = answers(workspace.root)
+    assert [answer["user_id"] for answer in found][1:] == ["brand-new"]
+    assert [[item["rank"] for item in answer["items"]] for answer in found] == [[1, 2, 3, 4, 5]] * 2
+    lines = [line.strip() for line in answer_lines(found)]
     known, _, titles = lines[0].partition(" took last: ")
     assert known.startswith("u")
     assert titles
