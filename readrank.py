@@ -460,6 +460,15 @@ def promote(
 
 
 @app.command()
+def rollback(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Let the bundle serve that served before, at once; twice returns to where one was."""
+    from ranker import bundle
+
+    version, replaced = bundle.rollback(_workspace().bundles_path)
+    _print_result({"live": version, "replaced": replaced}, f"{version} serves now, instead of {replaced}")
+
+
+@app.command()
 def forget(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user's id, as it stands in the logs.")],
     verify: Annotated[

@@ -149,6 +149,22 @@ def promote(bundles: Path, version_name: str) -> None:
     _point(bundles, LIVE, version_name)
 
 
+def rollback(bundles: Path) -> tuple[str, str]:
+    """Let the bundle serve that served before, in one atomic step; gives its version and that of the one it replaces.
+
+    The one replaced becomes the way back: rolling back twice returns to where one was. Raises BundleError, and changes
+    nothing, when no other bundle has served, or the one that has is gone or no longer whole.
+    """
+    serving, version_name = live_folder(bundles).name, named(bundles, PREVIOUS)
+    if version_name is None or version_name == serving:
+        raise BundleError(
+            f"{bundles}: wanted a bundle that served before {serving}, found none; "
+            "`readrank promote VERSION` lets any other serve"
+        )
+    promote(bundles, version_name)
+    return version_name, serving
+
+
 def live_folder(bundles: Path) -> Path:
     """Return the folder of the bundle that serves."""
     try:

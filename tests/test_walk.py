@@ -1,6 +1,7 @@
 """The whole walk through the command line on a tiny shop: every command does its work and says what it did."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -93,6 +94,28 @@ def test_a_second_training_promotes_and_promote_goes_back(walked, capsys):
     assert live.read_text().strip() == second != first
     run_json(capsys, "promote", first, "-w", str(shop))
     assert live.read_text().strip() == first
+
+
+def test_rollback_goes_back_and_twice_returns(walked, capsys):
+    shop, _ = walked
+    live = shop / "bundles" / "live"
+    first = live.read_text().strip()
+    second = run_json(capsys, "train", "-w", str(shop))["bundle"]
+    assert run_json(capsys, "rollback", "-w", str(shop)) == {"live": first, "replaced": second}
+    assert live.read_text().strip() == first
+    assert run_json(capsys, "rollback", "-w", str(shop)) == {"live": second, "replaced": first}
+    assert readrank.run(["rollback", "-w", str(shop)]) == 0
+    assert capsys.readouterr().out == f"{first} serves now, instead of {second}\n"
+
+
+def test_rollback_without_an_earlier_bundle_is_one_sentence(walked, tmp_path, capsys):
+    version = (walked[0] / "bundles" / "live").read_text().strip()
+    shutil.copytree(walked[0], tmp_path / "shop")
+    (tmp_path / "shop" / "bundles" / "previous").unlink(missing_ok=True)
+    said = complaint(capsys, "rollback", "-w", str(tmp_path / "shop"))
+    assert f"wanted a bundle that served before {version}, found none" in said
+    readrank.run(["init", str(tmp_path / "empty")])
+    assert "run `readrank train` first" in complaint(capsys, "rollback", "-w", str(tmp_path / "empty"))
 
 
 def test_tune_compares_with_the_defaults_and_training_finds_what_it_left(walked, capsys):

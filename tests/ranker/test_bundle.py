@@ -80,6 +80,49 @@ def test_promote_refuses_what_is_not_whole_and_keeps_what_serves(copied):
     assert (copied / bundle.LIVE).read_text() == before
 
 
+@pytest.fixture
+def two(copied):
+    """A second bundle, promoted: the first is the way back."""
+    first = bundle.live_folder(copied)
+    shutil.copytree(first, copied / "second")
+    bundle.promote(copied, "second")
+    return copied, first.name
+
+
+def test_rollback_goes_back_and_twice_returns(two):
+    bundles, first = two
+    assert bundle.rollback(bundles) == (first, "second")
+    assert bundle.live_folder(bundles).name == first
+    assert bundle.rollback(bundles) == ("second", first)
+    assert bundle.live_folder(bundles).name == "second"
+
+
+def test_rollback_refuses_what_is_not_whole_and_keeps_what_serves(two):
+    bundles, first = two
+    (bundles / first / "items.parquet").unlink()
+    with pytest.raises(BundleError, match=r"wanted items\.parquet, found nothing"):
+        bundle.rollback(bundles)
+    assert bundle.live_folder(bundles).name == "second"
+    assert (bundles / bundle.PREVIOUS).read_text() == first + "\n"
+
+
+def test_rollback_leaves_a_damaged_bundle(two):
+    bundles, first = two
+    (bundles / "second" / "items.parquet").unlink()
+    assert bundle.rollback(bundles) == (first, "second")
+
+
+def test_rollback_without_an_earlier_one_says_what_to_do(copied):
+    serving = bundle.live_folder(copied).name
+    # Killed between its two steps, a promotion has named the one that still serves.
+    for pointer in (None, serving):
+        if pointer:
+            (copied / bundle.PREVIOUS).write_text(pointer + "\n")
+        with pytest.raises(BundleError, match=rf"served before {serving}, found none; `readrank promote VERSION`"):
+            bundle.rollback(copied)
+        assert bundle.live_folder(copied).name == serving
+
+
 def test_no_bundle_says_what_to_run(tmp_path):
     with pytest.raises(BundleError, match="run `readrank train` first"):
         bundle.live_folder(tmp_path)
