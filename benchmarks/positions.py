@@ -77,6 +77,7 @@ def judged(
 ) -> pl.DataFrame:
     """Return order, ndcg@10, low, high: of each order by itself, and of the difference; `shown` lies by request."""
     groups = np.unique(shown[c.REQUEST_ID].to_numpy(), return_counts=True)[1]
+    users = shown.unique(c.REQUEST_ID, keep="first", maintain_order=True)[c.USER_ID].to_numpy()
     orders = {
         "as shown": -shown[c.POSITION].to_numpy().astype(np.float64),
         "with places": rank_many(with_places.model, shown, history)[c.SCORE].to_numpy(),
@@ -85,7 +86,7 @@ def judged(
     found = {name: ndcg_of_queries(likings, score, groups) for name, score in orders.items()}
     found["nothing"] = np.zeros(len(groups))
     pairs = [("as shown", "nothing"), ("without", "nothing"), ("with places", "nothing"), ("with places", "without")]
-    rows = [(ours, theirs, paired_interval(found[ours], found[theirs])) for ours, theirs in pairs]
+    rows = [(ours, theirs, paired_interval(found[ours], found[theirs], by=users)) for ours, theirs in pairs]
     return pl.DataFrame(
         [(ours, theirs, *(round(each, 4) for each in (of.value, of.low, of.high)), of.n) for ours, theirs, of in rows],
         schema=["order", "minus", "ndcg@10", "low", "high", "n"],
