@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from ingest.progress import Progress
-    from ingest.retention import Retained
     from ingest.workspace import Workspace
 
 SECTIONS = {
@@ -141,56 +140,31 @@ def ingest(
     A folder means the files in it and below, a pattern such as "logs/**/*.jsonl.gz" the files that it fits.
     What came over HTTP meanwhile goes into the store as well, and what retention lets go is removed.
     """
-    from ingest.checks import ChecksConfig, KindsConfig
-    from ingest.load import load_files
-    from ingest.mapping import ColumnsConfig
-    from ingest.outbox import Outbox
-    from ingest.pseudonyms import Pseudonyms
     from ingest.publish import publishing
-    from ingest.quality import QualityConfig
-    from ingest.replay import replay_rejected
-    from ingest.spoken import load_lines, retention_lines
-    from ingest.store import Store
+    from ingest.spoken import drain_lines, load_lines, retention_lines
+    from ingest.take_in import take_in
 
     if bool(files) == replay:
         raise typer.BadParameter("name files to load, or pass --replay-rejected without any")
     if replay and preset:
         raise typer.BadParameter("--preset says how to read files; rejected rows are read already: leave it away")
     space = _workspace()
-    checks = space.section("checks", ChecksConfig)
-    if time_format:
-        checks = replace(checks, time_format=time_format)
-    kinds = space.section("kinds", KindsConfig)
-    pseudonyms = Pseudonyms.of_workspace(space)
     with publishing(space):
-        with Store.open(space.store_path) as store, _progress_bars() as progress:
-            if replay:
-                reports = replay_rejected(store, checks=checks, kinds=kinds, progress=progress)
-            else:
-                reports = load_files(
-                    store,
-                    files or [],
-                    preset=preset,
-                    columns=space.section("columns", ColumnsConfig),
-                    checks=checks,
-                    kinds=kinds,
-                    quality=space.section("quality", QualityConfig),
-                    users=pseudonyms.column if pseudonyms else None,
-                    progress=progress,
-                )
-            results, lines = [asdict(report) for report in reports], [*load_lines(reports)]
-            if space.outbox_path.exists():
-                with Outbox.open(space.outbox_path) as outbox:
-                    drained = outbox.drain(store)
-                results.append({"path": str(space.outbox_path), "drained": asdict(drained)})
-                lines.append(
-                    f"{space.outbox_path}: drained {drained.events:,} events (+ {drained.duplicates:,} duplicate), "
-                    f"{drained.requests:,} requests, {drained.impressions:,} impressions"
-                )
-        retained = _apply_retention(space)
-        if retained:
-            results.append({"path": str(space.root), "retention": asdict(retained)})
-        _print_result(results, "\n".join([*lines, *retention_lines(retained)]))
+        with _progress_bars() as progress:
+            taken = take_in(
+                space, files or [], rejected=replay, preset=preset, time_format=time_format, progress=progress
+            )
+        results = [asdict(report) for report in taken.reports]
+        if taken.drained is not None:
+            results.append({"path": str(space.outbox_path), "drained": asdict(taken.drained)})
+        if taken.retained:
+            results.append({"path": str(space.root), "retention": asdict(taken.retained)})
+        lines = [
+            *load_lines(taken.reports),
+            *drain_lines(space.outbox_path, taken.drained),
+            *retention_lines(taken.retained),
+        ]
+        _print_result(results, "\n".join(lines))
 
 
 @app.command()
@@ -264,18 +238,16 @@ def train(
                 encoders=encoders,
                 progress=progress,
             )
-        if promote:
-            bundle.promote(space.bundles_path, trained.folder.name)
-        retained = _apply_retention(space)
+        live, retained = bundle.settle(space, trained.folder.name, serve=promote)
         _print_result(
             {
                 "bundle": trained.folder.name,
-                "live": promote,
+                "live": live,
                 "measured": trained.measured,
                 "tuned": trained.tuned and asdict(trained.tuned),
                 "retention": asdict(retained),
             },
-            "\n".join([*training_lines(trained, promote), *retention_lines(retained)]),
+            "\n".join([*training_lines(trained, live), *retention_lines(retained)]),
         )
 
 
@@ -334,7 +306,6 @@ def refresh(
     Only new and changed texts are encoded, by the bundle's own encoder. Its models and its history of what people did
     stay as they are until the next training. Writes a new bundle, or none when nothing has changed.
     """
-    from ingest.bundle_folders import LIVE, named
     from ingest.publish import publishing
     from ingest.spoken import retention_lines
     from ranker import bundle
@@ -345,10 +316,7 @@ def refresh(
     with publishing(space):
         with _progress_bars() as progress:
             folder, changes = refresh_bundle(space, version=version, progress=progress)
-        if promote:
-            bundle.promote(space.bundles_path, folder.name)
-        live = named(space.bundles_path, LIVE) == folder.name
-        retained = _apply_retention(space)
+        live, retained = bundle.settle(space, folder.name, serve=promote)
         _print_result(
             {
                 "bundle": folder.name,
@@ -663,13 +631,6 @@ def _complain(message: str, status: int) -> int:
 def _is_disk_full(error: BaseException) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT)
     return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in str(error)
-
-
-def _apply_retention(space: "Workspace") -> "Retained":
-    from ingest.moments import utc_now
-    from ingest.retention import RetentionConfig, retain
-
-    return retain(space, space.section("retention", RetentionConfig), utc_now())
 
 
 def _step(arguments: Sequence[str]) -> Any:

@@ -1,6 +1,7 @@
 """What does a person read after a load, a removal or a search for what is left of somebody?"""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.mentions import HOW_IT_DECIDES
@@ -8,6 +9,7 @@ from ingest.mentions import HOW_IT_DECIDES
 if TYPE_CHECKING:
     from ingest.erase import Forgotten
     from ingest.load_reading import LoadReport
+    from ingest.outbox import Drained
     from ingest.retention import Retained
     from ingest.verify_erasure import Searched
 
@@ -29,6 +31,15 @@ def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
             yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
         if report.without_text:
             yield f"  {report.without_text:,} items have neither title, description nor categories"
+
+
+def drain_lines(path: Path, drained: "Drained | None") -> Iterator[str]:
+    """Tell what came over HTTP meanwhile."""
+    if drained is not None:
+        yield (
+            f"{path}: drained {drained.events:,} events (+ {drained.duplicates:,} duplicate), "
+            f"{drained.requests:,} requests, {drained.impressions:,} impressions"
+        )
 
 
 def retention_lines(retained: "Retained") -> Iterator[str]:

@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
+
+if TYPE_CHECKING:
+    from ingest.retention import Retained
 
 FORMAT: Final = 3
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
@@ -147,6 +150,18 @@ def promote(bundles: Path, version_name: str) -> None:
     if before and before != version_name:
         _point(bundles, PREVIOUS, before)
     _point(bundles, LIVE, version_name)
+
+
+def settle(workspace: Workspace, version_name: str, *, serve: bool) -> "tuple[bool, Retained]":
+    """Let a new bundle serve if it shall, then remove what retention lets go; gives whether it serves, and what went.
+
+    In this order, so that retention knows which bundle serves and which is the way back.
+    """
+    from ingest.retention import apply_retention
+
+    if serve:
+        promote(workspace.bundles_path, version_name)
+    return named(workspace.bundles_path, LIVE) == version_name, apply_retention(workspace)
 
 
 def rollback(bundles: Path) -> tuple[str, str]:

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.errors import BundleError
 from ranker.rank import Ranker
@@ -121,6 +122,26 @@ def test_rollback_without_an_earlier_one_says_what_to_do(copied):
         with pytest.raises(BundleError, match=rf"served before {serving}, found none; `readrank promote VERSION`"):
             bundle.rollback(copied)
         assert bundle.live_folder(copied).name == serving
+
+
+def test_a_new_bundle_serves_before_the_old_ones_go(two, tmp_path):
+    """So it is the third from last that goes, not the way back."""
+    bundles, first = two
+    workspace = Workspace.create(tmp_path / "shop", "[retention]\nbundles_days = 0\nkeep_bundles = 0\n")
+    shutil.copytree(bundles, workspace.bundles_path, dirs_exist_ok=True)
+    shutil.copytree(bundles / first, workspace.bundles_path / "third")
+    live, retained = bundle.settle(workspace, "third", serve=True)
+    assert (live, retained.bundles) == (True, (first,))
+    assert bundle.rollback(workspace.bundles_path) == ("second", "third")
+
+
+def test_a_new_bundle_that_shall_not_serve_stays_aside(two, tmp_path):
+    bundles, first = two
+    workspace = Workspace.create(tmp_path / "shop", "")
+    shutil.copytree(bundles, workspace.bundles_path, dirs_exist_ok=True)
+    live, retained = bundle.settle(workspace, first, serve=False)
+    assert (live, retained.bundles) == (False, ())
+    assert bundle.live_folder(workspace.bundles_path).name == "second"
 
 
 def test_no_bundle_says_what_to_run(tmp_path):

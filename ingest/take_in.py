@@ -1,0 +1,73 @@
+"""How does a workspace take in what happened? Files or rejected rows, then what came over HTTP; then the old may go."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ingest import load, replay
+from ingest.checks import ChecksConfig, KindsConfig
+from ingest.load_reading import LoadReport
+from ingest.mapping import ColumnsConfig
+from ingest.outbox import Drained, Outbox
+from ingest.progress import Progress, silent
+from ingest.pseudonyms import Pseudonyms
+from ingest.quality import QualityConfig
+from ingest.retention import Retained, apply_retention
+from ingest.store import Store
+from ingest.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenIn:
+    """What became of everything that was taken in, and what went."""
+
+    reports: list[LoadReport]
+    """One for each file, or for each load that rejected rows are of."""
+    drained: Drained | None
+    """What came over HTTP; None where no service has run."""
+    retained: Retained
+
+
+def take_in(
+    workspace: Workspace,
+    files: Sequence[Path] = (),
+    *,
+    rejected: bool = False,
+    preset: str | None = None,
+    time_format: str | None = None,
+    progress: Progress = silent,
+) -> TakenIn:
+    """Load files, or with `rejected` check rejected rows again; drain the outbox; apply retention.
+
+    All is done as the workspace's settings say, but for `time_format`, which goes before that under `[checks]`. What
+    was loaded stays when draining or retention fails. Nothing is published: see `ingest.publish.publishing`.
+    """
+    checks = workspace.section("checks", ChecksConfig)
+    if time_format:
+        checks = replace(checks, time_format=time_format)
+    kinds = workspace.section("kinds", KindsConfig)
+    pseudonyms = Pseudonyms.of_workspace(workspace)
+    with Store.open(workspace.store_path) as store:
+        if rejected:
+            reports = replay.replay_rejected(store, checks=checks, kinds=kinds, progress=progress)
+        else:
+            reports = load.load_files(
+                store,
+                files,
+                preset=preset,
+                columns=workspace.section("columns", ColumnsConfig),
+                checks=checks,
+                kinds=kinds,
+                quality=workspace.section("quality", QualityConfig),
+                users=pseudonyms.column if pseudonyms else None,
+                progress=progress,
+            )
+        drained = _drained(workspace, store)
+    return TakenIn(reports=reports, drained=drained, retained=apply_retention(workspace))
+
+
+def _drained(workspace: Workspace, store: Store) -> Drained | None:
+    if not workspace.outbox_path.exists():
+        return None
+    with Outbox.open(workspace.outbox_path) as outbox:
+        return outbox.drain(store)
