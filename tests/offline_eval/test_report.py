@@ -13,7 +13,7 @@ from offline_eval import metrics
 from offline_eval.baselines import make_baselines
 from offline_eval.compare import SCHEMA, compare_lists, compare_scores
 from offline_eval.record import record
-from offline_eval.report import ReportFacts, pivot, write_report
+from offline_eval.report import ReportFacts, pivot, printed, render, write_report
 from offline_eval.simulate import Simulation
 from offline_eval.windows import Window, choose_cutoff, cutoff_window, replay_window
 from ranker.catalogue import Catalogue
@@ -117,6 +117,15 @@ def test_page_is_well_formed_self_contained_and_escaped(compared, facts: ReportF
     told = json.loads(data.read_text())
     assert len(told["metrics"]) == compared[2].height
     assert told["cutoff"] == facts.cutoff.isoformat(sep=" ")
+
+
+def test_page_and_table_stand_without_the_bounds_that_one_user_cannot_give(compared, facts: ReportFacts) -> None:
+    rows = compared[2].with_columns(low=pl.lit(None, pl.Float64), high=pl.lit(None, pl.Float64))
+    assert _Balance.of(html := render(facts, rows)) == []
+    gain = value(rows, protocol="cutoff", segment="all", system=OURS, metric="ndcg over popular")
+    assert f"ndcg over popular {gain:+.4f} ·" in html
+    _, sections = printed(rows.filter(protocol="cutoff"), OURS)
+    assert not any("[" in cell for lines in sections for line in lines for cell in line)
 
 
 class _Balance(HTMLParser):
