@@ -16,6 +16,8 @@ from ingest.errors import OutboxError
 from ingest.moments import naive_utc
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from ingest.store import Store
 
 _EPOCH = datetime(1970, 1, 1)
@@ -68,7 +70,7 @@ CREATE TABLE IF NOT EXISTS erasures_begun (
     rows_by_place TEXT NOT NULL
 );
 """
-_REQUEST_COLUMNS = (
+REQUEST_COLUMNS = (
     c.REQUEST_ID,
     c.USER_ID,
     c.OCCURRED_AT,
@@ -191,13 +193,13 @@ class Outbox:
         """Keep one answer for the next drain: a row of `requests` and its rows of `impressions`."""
         with self._writing(self._answers) as cursor:
             cursor.execute(
-                f"INSERT OR IGNORE INTO requests ({', '.join(_REQUEST_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [_stored(name, request.get(name)) for name in _REQUEST_COLUMNS],
+                f"INSERT OR IGNORE INTO requests ({', '.join(REQUEST_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [_stored(name, request.get(name)) for name in REQUEST_COLUMNS],
             )
             cursor.executemany(
-                f"INSERT OR IGNORE INTO impressions ({', '.join(_IMPRESSION_COLUMNS)}) "
-                f"VALUES ({', '.join('?' * len(_IMPRESSION_COLUMNS))})",
-                [[_stored(name, row.get(name)) for name in _IMPRESSION_COLUMNS] for row in impressions],
+                f"INSERT OR IGNORE INTO impressions ({', '.join(IMPRESSION_COLUMNS)}) "
+                f"VALUES ({', '.join('?' * len(IMPRESSION_COLUMNS))})",
+                [[_stored(name, row.get(name)) for name in IMPRESSION_COLUMNS] for row in impressions],
             )
 
     def drained_seq(self) -> int:
@@ -230,26 +232,15 @@ class Outbox:
                 {"before": _to_microseconds(before), "up_to": up_to},
             ).rowcount
 
-    def answers(self, limit: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
-        """Return the oldest logged requests, their impressions, and the number of the last request."""
+    def answers(self, limit: int) -> "tuple[pl.DataFrame, pl.DataFrame, int]":
+        """Return the oldest logged requests, their impressions, and the number of the last request, 0 when none waits.
+
+        Whole answers, one at least; they end with the one that brings them to `limit` rows of both.
+        """
+        from ingest.waiting_answers import oldest_answers
+
         with self._lock, translated(self.path):
-            requests = self._answers.execute("SELECT * FROM requests ORDER BY seq LIMIT ?", (limit,)).fetchall()
-            if not requests:
-                return [], [], 0
-            last = int(requests[-1][0])
-            shown = self._answers.execute(
-                f"""
-                SELECT {", ".join(_IMPRESSION_COLUMNS)}
-                FROM impressions
-                WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)
-                """,
-                (last,),
-            ).fetchall()
-        return (
-            [_read(_REQUEST_COLUMNS, row[1:]) for row in requests],
-            [_read(_IMPRESSION_COLUMNS, row) for row in shown],
-            last,
-        )
+            return oldest_answers(self._answers, limit)
 
     def events_drained(self, seq: int) -> None:
         """Note that events up to number `seq` are in the store."""
@@ -296,7 +287,7 @@ _EVENTS = """
 SELECT seq, event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id
 FROM events
 """
-_IMPRESSION_COLUMNS = (
+IMPRESSION_COLUMNS = (
     c.REQUEST_ID,
     c.USER_ID,
     c.ITEM_ID,
@@ -347,16 +338,6 @@ def _stored(name: str, value: Any) -> Any:
     if name in {c.SOURCES, c.REASONS}:
         return json.dumps(list(value))
     return value
-
-
-def _read(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    values = dict(zip(names, row, strict=True))
-    values[c.OCCURRED_AT] = _EPOCH + timedelta(microseconds=values[c.OCCURRED_AT])
-    if values.get(c.SOURCES) is not None:
-        values[c.SOURCES] = json.loads(values[c.SOURCES])
-    if values.get(c.FEATURES) is not None:
-        values[c.FEATURES] = array("f", values[c.FEATURES]).tolist()
-    return values
 
 
 def _to_microseconds(moment: datetime) -> int:

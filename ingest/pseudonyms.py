@@ -150,7 +150,7 @@ def _users_already(workspace: Workspace) -> Path | None:
         return workspace.bundles_path
     if workspace.outbox_path.exists():
         with Outbox.open(workspace.outbox_path) as outbox:
-            if outbox.events_after(0, limit=1)[0] or outbox.answers(1)[0]:
+            if outbox.events_after(0, limit=1)[0] or outbox.answers(1)[2]:
                 return workspace.outbox_path
     if workspace.store_path.exists():
         with Store.open(workspace.store_path, read_only=True) as store:

@@ -106,12 +106,12 @@ def test_drain_loses_and_doubles_nothing_while_events_go_on_arriving(tmp_path, o
             stored = held(job["store"])
             # What the outbox calls drained is in the store, and no answer is in neither of the two.
             drained = {event.event_id for event in outbox.events_after(0, outbox.drained_seq())[0]}
-            waiting = {request["request_id"] for request in outbox.answers(10**6)[0]}
+            waiting = set(outbox.answers(10**6)[0]["request_id"])
             assert drained <= set(stored[0])
             assert waiting | set(stored[1]) == {f"r{number}" for number in range(n_answers)}
         assert not victims.run("drain", **job).killed
     assert held(job["store"]) == all_of(n_events, n_answers)
-    assert outbox.answers(1)[0] == []
+    assert outbox.answers(1)[2] == 0
     assert outbox.drained_seq() == n_events
 
 
@@ -127,7 +127,8 @@ def test_drain_that_dies_between_the_two_databases_is_made_good(tmp_path, outbox
         ended = victims.run("drain", die_at=die_at, **job)
         assert (ended.killed, ended.phase) == (True, die_at)
         stored = held(job["store"])
-        assert len(stored[0]) + len(stored[1]) == (20 if die_at == "committed" else 0)
+        first_portion = 20 if moved == "events" else 7  # seven answers of three rows each are the first to reach 20
+        assert len(stored[0]) + len(stored[1]) == (first_portion if die_at == "committed" else 0)
         assert outbox.drained_seq() == 0
         victims.run("drain", **job)
     assert held(job["store"]) == all_of(n_events, n_answers)

@@ -2,6 +2,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tracemalloc
 from contextlib import closing
 from datetime import datetime, timedelta
 from math import isnan, nan
@@ -151,6 +152,38 @@ def test_drain_is_exactly_once_when_it_dies_between_the_two_databases(outbox, st
             (SELECT count(*) FROM impressions)
     """
     assert store.connection.sql(counts).fetchall() == [(3, 1, 2)]
+
+
+@pytest.mark.parametrize(("limit", "n_answers"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3), (100, 3)])
+def test_answers_come_whole_and_end_with_the_one_that_reaches_the_limit(outbox, limit, n_answers):
+    for number in range(3):
+        outbox.log_answer(*answer(f"r{number}"))  # three rows each: the request and two impressions
+    requests, impressions, last = outbox.answers(limit)
+    assert requests["request_id"].to_list() == [f"r{number}" for number in range(n_answers)]
+    assert sorted(impressions["request_id"]) == sorted(requests["request_id"].to_list() * 2)
+    outbox.answers_drained(last)
+    assert outbox.answers(100)[0].height == 3 - n_answers
+
+
+def test_drain_holds_few_impressions_at_once_however_many_an_answer_has(outbox, store, monkeypatch):
+    monkeypatch.setattr("ingest.drain.ANSWERS_AT_ONCE", 500)
+    n_answers, n_features, n_shown = 20, 100, 400
+    request, (shown, _) = answer("")
+    shown |= {"features": [0.5 + number for number in range(n_features)], "reasons": None}
+    for number in range(n_answers):
+        name = {"request_id": f"r{number}"}
+        outbox.log_answer(request | name, [shown | name | {"item_id": f"i{at}"} for at in range(n_shown)])
+    tracemalloc.start()
+    try:
+        assert outbox.drain(store) == Drained(
+            events=0, duplicates=0, requests=n_answers, impressions=n_answers * n_shown
+        )
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Less than the features of all answers take in the outbox; as Python's floats those of two would take more.
+    assert peak < n_answers * n_shown * n_features * 4
+    assert store.connection.sql("SELECT DISTINCT features FROM impressions").fetchall() == [(shown["features"],)]
 
 
 def test_drain_knows_events_that_a_log_brought_already(outbox, store, load):
