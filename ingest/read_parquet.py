@@ -6,7 +6,8 @@ from typing import BinaryIO
 
 import polars as pl
 
-from ingest.batches import Batch, named, none_broken
+from ingest.batches import Batch, named
+from ingest.binary_columns import told_apart
 from ingest.errors import InputFileError
 from ingest.mapping import ColumnsConfig, layout
 
@@ -15,7 +16,10 @@ ROWS_PER_BATCH = 245_760
 
 
 def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[Batch]:
-    """Yield the rows of an open Parquet file that has a name; `line` is the row number, from 1."""
+    """Yield the rows of an open Parquet file that has a name; `line` is the row number, from 1.
+
+    Binary columns are text without the mark that says so; a row in which one of ours is not UTF-8 is no row.
+    """
     unreadable = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
     try:
         rows_of_file = pl.scan_parquet(file.name, glob=False)
@@ -33,9 +37,11 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
             raise InputFileError(_not_parquet(path, error)) from error
         if frame is None:
             return
-        rows, present = named(frame, table, pl.int_range(done + 1, done + frame.height + 1, eager=True))
+        lines = pl.int_range(done + 1, done + frame.height + 1, eager=True)
         done += frame.height
-        yield Batch(table.table, present, rows, none_broken(), size * done // max(total, 1))
+        readable, lines, broken = told_apart(frame, table, lines)
+        rows, present = named(readable, table, lines)
+        yield Batch(table.table, present, rows, broken, size * done // max(total, 1))
 
 
 def _not_parquet(path: Path, error: BaseException) -> str:

@@ -4,7 +4,9 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("module", ["ingest.mapping", "ingest.quality", "ingest.times", "ingest.values"])
+@pytest.mark.parametrize(
+    "module", ["ingest.binary_columns", "ingest.mapping", "ingest.quality", "ingest.times", "ingest.values"]
+)
 def test_examples_in_docstrings_hold(module):
     result = doctest.testmod(importlib.import_module(module))
     assert result.attempted > 0
