@@ -32,8 +32,9 @@ class RetentionConfig:
     """Days after an erasure in which bundles trained with that person go, whatever keep_bundles says, unless one
     still serves: train, so that another one does."""
     outbox_days: float | None = 30
-    """Days after which an event leaves online.sqlite, once it is in the store and every bundle covers it;
-    a service needs it there for a bundle trained --until an earlier moment."""
+    """Days after which an event leaves online.sqlite, once it is in the store and covered by the bundle that serves,
+    by the one before it and by all newer ones. Covered is what arrived before the training and happened before its
+    cutoff. A still older bundle, promoted again, serves without the live events of between that are gone."""
 
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
@@ -64,7 +65,8 @@ def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Reta
     """Remove what is older than its days: `moment < now - days` goes, the instant itself stays.
 
     Deleted rows are out of every query at once; their bytes stay in the store's file until DuckDB uses the place again.
-    The outbox keeps what a bundle may still ask for: what happened from its cutoff on, or arrived after it was trained.
+    The outbox keeps what a bundle that may come to serve will ask for: what happened from its cutoff on, or arrived
+    after it was trained.
     """
     with Store.open(workspace.store_path) as store:
         removed = _remove_bundles(workspace, config, erased_bundles(store), now)
@@ -161,13 +163,26 @@ def _remove_rows(store: Store, config: RetentionConfig, now: datetime) -> dict[s
 
 
 def _purge(workspace: Workspace, config: RetentionConfig, now: datetime) -> int:
-    """Forget drained events that every bundle knows: arrived before its training and happened before its cutoff."""
+    """Forget drained events that are known to each bundle that may come to serve.
+
+    It knows what arrived before its training and happened before its cutoff.
+    """
     if config.outbox_days is None or not workspace.outbox_path.exists():
         return 0
     before, up_to = now - timedelta(days=config.outbox_days), None
-    bundles = bundle_folders(workspace.bundles_path)
+    bundles = _may_serve(bundle_folders(workspace.bundles_path))
     if bundles:
         before = min(before, *(bundle.cutoff for bundle in bundles))
         up_to = min(bundle.outbox_seq for bundle in bundles)
     with Outbox.open(workspace.outbox_path) as outbox:
         return outbox.purge(before, up_to)
+
+
+def _may_serve(bundles: Sequence[BundleFolder]) -> list[BundleFolder]:
+    """Choose, of bundles oldest first, the one that serves, the one before it and all newer ones; all while none does.
+
+    Whoever promotes an older one steps back past the way back. If its needs counted, the first bundle ever trained
+    would hold every event for good.
+    """
+    live = next((number for number, bundle in enumerate(bundles) if bundle.live), 0)
+    return [bundle for number, bundle in enumerate(bundles) if number >= live or bundle.previous]

@@ -179,6 +179,31 @@ def test_events_leave_the_outbox_when_old_and_drained_and_covered_by_every_bundl
     assert left() == ["e1", "e9"], "the instant itself and what is not in the store stay"
 
 
+def test_only_bundles_that_may_come_to_serve_hold_events_back(space):
+    with Outbox.open(space.outbox_path) as outbox, Store.open(space.store_path) as store:
+        outbox.append([event(number, INSTANT - 2 * TICK) for number in range(1, 6)])
+        outbox.drain(store)
+
+    def left(live, previous):
+        (space.bundles_path / "live").write_text(live)
+        (space.bundles_path / "previous").write_text(previous)
+        retain(space, replace(NOTHING, outbox_days=10), NOW)
+        with Outbox.open(space.outbox_path) as outbox:
+            return [int(e.event_id[1:]) for e in outbox.events_after(0)[0]]
+
+    # Bundle n knows the events up to n; the first was trained before there were any.
+    for number in range(6):
+        bundle(space, number, created=datetime(2024, 1, number + 1), outbox_seq=number)
+    assert left("b0", "") == [1, 2, 3, 4, 5], "newer ones serve sooner or later, but this one does now"
+    assert left("b2", "b1") == [2, 3, 4, 5], "the way back holds its events, the first bundle none"
+    # Trained again without what happened from then on, and not promoted yet.
+    bundle(space, 6, created=datetime(2024, 1, 7), cutoff=INSTANT - 2 * TICK, outbox_seq=5)
+    assert left("b5", "b4") == [2, 3, 4, 5]
+    bundle(space, 7, created=datetime(2024, 1, 8), outbox_seq=5)
+    assert left("b7", "b4") == [5]
+    assert left("b7", "b5") == []
+
+
 def test_ingest_applies_it_and_tells(tmp_path, capsys):
     settings = commented_toml({"retention": RetentionConfig}).replace("# interactions_days =", "interactions_days = 1")
     space = Workspace.create(tmp_path / "shop", settings)
