@@ -44,7 +44,11 @@ def _encodable(value: str) -> str:
 
 ENCODABLE = AfterValidator(_encodable)
 Id = Annotated[
-    str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID), BeforeValidator(_id_text), ENCODABLE
+    str,
+    # Blanks around an id are stripped as `ingest.values.as_id` strips those in files: all doors must know it as one.
+    StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_ID),
+    BeforeValidator(_id_text),
+    ENCODABLE,
 ]
 Label = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=MAX_ID), ENCODABLE]
 Title = Annotated[str, StringConstraints(strict=True, max_length=MAX_TITLE), ENCODABLE]

@@ -8,7 +8,7 @@ import polars as pl
 from ingest import columns as c
 from ingest.mapping import Table
 from ingest.times import NAIVE_UTC, parse_times
-from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, is_absent, is_plain
+from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain
 
 REJECTED_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
 
@@ -189,15 +189,17 @@ class _Judge:
         self.rules.append((code, broken, column, detail))
 
     def id(self, name: str, max_length: int, *, required: bool = True) -> None:
-        """Rules of an id: there, not blank, not too long, without control characters."""
+        """Strip an id of blanks around it, and rule: there, not too long, without control characters."""
         value = pl.col(name)
         ids = self.parsed[name]
-        if is_plain(ids) and not (ids.str.len_bytes() > max_length).any():
-            if required and ids.null_count():
-                self.rule(f"missing_{name}", value.is_null(), name, "is missing")
+        plain = is_plain(ids)
+        if not plain:
+            ids = bare(ids)
+            self.parsed = self.parsed.with_columns(ids)
+        if required and ids.null_count():
+            self.rule(f"missing_{name}", value.is_null(), name, "is missing")
+        if plain and not (ids.str.len_bytes() > max_length).any():
             return
-        if required:
-            self.rule(f"missing_{name}", value.is_null() | (value.str.strip_chars() == ""), name, "is missing")
         too_long = (value.str.len_bytes() > max_length) & (value.str.len_chars() > max_length)
         self.rule("long_id", too_long, name, f"has more than {max_length} characters")
         self.rule("control_character", value.str.contains(r"[\x00-\x1f\x7f]"), name, "holds a control character")

@@ -24,7 +24,7 @@ from ingest.quarantine import Quarantine
 from ingest.readings import Reading
 from ingest.stage import Stage
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, memory
-from ingest.values import as_text
+from ingest.values import as_id
 
 if TYPE_CHECKING:
     import duckdb
@@ -175,7 +175,7 @@ def _merge(
 def _with_pseudonyms(rows: pl.DataFrame, users: Users | None) -> pl.DataFrame:
     if users is None or c.USER_ID not in rows.columns:
         return rows
-    return rows.with_columns(users(as_text(rows[c.USER_ID])).alias(c.USER_ID))
+    return rows.with_columns(users(as_id(rows[c.USER_ID])).alias(c.USER_ID))
 
 
 def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:

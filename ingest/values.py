@@ -9,11 +9,15 @@ _FALSE = ("false", "f", "no", "n", "0", "0.0")
 
 
 def as_text(values: pl.Series) -> pl.Series:
-    """Turn a column into strings; empty strings become null, whole floats lose their `.0`."""
+    """Turn a column into strings; empty strings become null, as do floats that are no finite number.
+
+    A whole float loses its `.0`, whatever stands in the rows beside it: they only share a batch by chance.
+
+    >>> as_text(pl.Series([1.0, 2.5, 1e300, float("nan"), None])).to_list()
+    ['1', '2.5', '1e+300', None, None]
+    """
     if values.dtype.is_float():
-        whole = values.cast(pl.Int64, strict=False)
-        if (whole.cast(pl.Float64) == values).all():
-            values = whole
+        return _digits(values)
     if values.dtype.is_nested():
         text = values.to_frame("v").select(pl.struct("v").struct.json_encode()).to_series().alias(values.name)
     else:
@@ -21,6 +25,25 @@ def as_text(values: pl.Series) -> pl.Series:
     if (text == "").any():
         text = text.set(text == "", None)
     return text
+
+
+def as_id(values: pl.Series) -> pl.Series:
+    """Turn a column into ids: text without blanks around, null where nothing is left.
+
+    >>> as_id(pl.Series([" i1", "a b ", "  ", "i1"])).to_list()
+    ['i1', 'a b', None, 'i1']
+    """
+    ids = as_text(values)
+    return ids if is_plain(ids) else bare(ids)
+
+
+def bare(texts: pl.Series) -> pl.Series:
+    """Strip a String column of the white space around its texts; null where nothing is left.
+
+    Costs some: where `is_plain` is true there is nothing to strip. `api.schemas.Id` does the same to a single id.
+    """
+    stripped = texts.str.strip_chars()
+    return stripped.set(stripped == "", None)
 
 
 def is_absent(values: pl.Series) -> pl.Series:
@@ -41,8 +64,10 @@ def as_kind(values: pl.Series) -> pl.Series:
     ['view', 'purchase', 'click']
     """
     kinds = as_text(values)
-    if not is_plain(kinds) or (_octets(kinds) - np.uint8(ord("A")) < 26).any():
-        kinds = kinds.str.strip_chars().str.to_lowercase()
+    if not is_plain(kinds):
+        kinds = bare(kinds).str.to_lowercase()
+    elif (_octets(kinds) - np.uint8(ord("A")) < 26).any():
+        kinds = kinds.str.to_lowercase()
     return kinds.fill_null("click") if kinds.null_count() else kinds
 
 
@@ -54,6 +79,16 @@ def is_plain(texts: pl.Series) -> bool:
     """
     octets = _octets(texts)
     return octets.size == 0 or bool(octets.min() > 32 and octets.max() < 127)
+
+
+def _digits(values: pl.Series) -> pl.Series:
+    """Write floats as text, whole ones as whole numbers."""
+    whole = values.cast(pl.Int64, strict=False)
+    is_whole = whole.cast(pl.Float64) == values
+    if is_whole.all() and whole.null_count() == values.null_count():
+        return whole.cast(pl.String)
+    text = values.set(~values.is_finite(), None).cast(pl.String)
+    return whole.cast(pl.String).zip_with(is_whole.fill_null(False), text)
 
 
 def _octets(texts: pl.Series) -> NDArray[np.uint8]:

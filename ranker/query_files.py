@@ -7,9 +7,13 @@ from pathlib import Path
 import polars as pl
 
 from ingest import columns as c
+from ingest.binary_columns import as_utf8
 from ingest.times import parse_times
+from ingest.values import as_id, as_text
 from ranker.errors import QueryFileError
 
+_STORED = (c.USER_ID, c.ITEM_ID)
+"""Ids that must read as `ingest` has stored them; others come back with the answer as they were."""
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
 
 
@@ -55,7 +59,7 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
         raise QueryFileError(f"{path}: wanted a file, found none; check the path")
     try:
         if path.suffix == ".parquet":
-            frame = pl.read_parquet(path)
+            frame = as_utf8(pl.read_parquet(path))
         elif path.suffix == ".csv":
             frame = pl.read_csv(path, infer_schema=False)
         elif path.suffix in FORMATS:
@@ -72,7 +76,7 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
             f"rename or add {', '.join(missing)}"
         )
     ids = [name for name in wanted if name != c.OCCURRED_AT]
-    frame = frame.with_columns(pl.col(ids).cast(pl.String))
+    frame = frame.with_columns((as_id if name in _STORED else as_text)(frame[name]) for name in ids)
     empty = [name for name in ids if frame[name].null_count()]
     if empty:
         raise QueryFileError(f"{path}: wanted '{empty[0]}' in every row, got rows without; fill them in")

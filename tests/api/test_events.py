@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from api.events import Desk, naive_utc
+from api.schemas import RankingsIn, RecommendationsIn
 from ingest.checks import ChecksConfig, KindsConfig
 
 ARRIVED = datetime(2024, 3, 1, 12, 0)
@@ -90,6 +91,15 @@ def test_desk_rejects_one_event_and_keeps_the_others(desk, event, code):
     assert [(r.index, r.reason_code) for r in rejected] == [(1, code)]
     assert len(rejected[0].detail) < 300
     assert rejected[0].detail.encode()
+
+
+def test_blanks_around_ids_are_no_part_of_them(desk):
+    ids = ("user_id", "item_id", "event_id", "request_id", "session_id")
+    event = accept(desk, **{name: f" {name} 1\u00a0" for name in ids})
+    assert [getattr(event, name) for name in ids] == [f"{name} 1" for name in ids]
+    asked = RecommendationsIn(user_id=" u ", exclude=["i1 "], session=["\ti2"], compare=[" a", "b "])
+    assert (asked.user_id, asked.exclude, asked.session, asked.compare) == ("u", ["i1"], ["i2"], ["a", "b"])
+    assert RankingsIn(user_id=" u ", items=[{"item_id": " i"}]).items[0].item_id == "i"
 
 
 def test_ids_of_any_script_are_accepted(desk):

@@ -156,6 +156,31 @@ def test_load_rejects_rows_of_a_typed_file_whose_time_is_missing(store, load):
     assert store.interactions(before=END_OF_TIME)["weight"].to_list() == [2.0]  # that of a click
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_load_knows_an_id_by_what_stands_between_its_blanks(store, load, form):
+    ids = {name: ["1", "2 b", "ü"] for name in ("user_id", "item_id", "event_id", "request_id", "session_id")}
+    bare = pl.DataFrame({**ids, "occurred_at": ["2024-01-01"] * 3, "clicked": ["no"] * 3})
+    blank = bare.with_columns(pl.concat_str(pl.lit(" "), pl.col(*ids), pl.lit(" \u00a0")))
+    write = {"csv": lambda frame: frame.write_csv(), "jsonl": as_jsonl, "parquet": as_parquet}[form]
+    events, shown = pl.exclude("clicked"), pl.exclude("event_id", "session_id")
+    assert load("bare.csv", bare.select(events).write_csv()).rows_loaded == 3
+    assert load(f"blank.{form}", write(blank.select(events))).rows_duplicate == 3
+    assert load("bare-shown.csv", bare.select(shown).write_csv()).rows_loaded == 3
+    assert load(f"blank-shown.{form}", write(blank.select(shown))).rows_duplicate == 3
+    assert load(f"items.{form}", write(blank.select("item_id", title="user_id"))).rows_loaded == 3
+    assert store.items(before=END_OF_TIME)["item_id"].to_list() == ["1", "2 b", "ü"]
+    report = load(f"none.{form}", write(bare.select(events).with_columns(user_id=pl.Series(["u", " \t", "v"]))))
+    assert report.reasons == {"missing_user_id": 1}
+
+
+def test_load_reads_a_number_as_the_same_id_whatever_stands_beside_it(store, load):
+    ids = [1.0, 2.5, None, float("nan"), 17.0]
+    frame = pl.DataFrame({"user_id": ids, "item_id": ["i"] * 5, "occurred_at": ["2024-01-01"] * 5})
+    assert load("log.parquet", as_parquet(frame)).reasons == {"missing_user_id": 2}
+    assert store.interactions(before=END_OF_TIME)["user_id"].to_list() == ["1", "2.5", "17"]
+    assert load("whole.parquet", as_parquet(frame[4:])).rows_duplicate == 1
+
+
 def test_load_keeps_ids_with_quotes_emoji_and_512_characters(store, load):
     ids = ['say "hi"', "🦊🎈", "a,b", "it's", "x" * 512, "é" * 512]
     frame = pl.DataFrame({"user_id": ids, "item_id": ids, "occurred_at": ["2024-01-01"] * len(ids)})

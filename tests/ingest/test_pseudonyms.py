@@ -16,7 +16,7 @@ ON = "[privacy]\npseudonyms = true\n"
 USER = "somebody@example.org"
 LOG = f"""user_id,item_id,occurred_at,kind
 {USER},i1,2024-01-01,view
-{USER},i2,2024-01-02,view
+ {USER} ,i2,2024-01-02,view
 other@example.org,i2,2024-01-02,view
 other@example.org,i3,never,view
 {USER},i3,never,view

@@ -21,6 +21,21 @@ def test_queries_need_no_as_of(tmp_path):
     assert read_queries(tmp_path / "q.parquet").row(0) == ("1", "7")
 
 
+def test_ids_read_as_ingest_has_stored_them(tmp_path):
+    asked = {"request_id": [" r1 "] * 4, "user_id": [7.0, 2.5, 1e6, 8.0], "item_id": [b"i1", b" i2", b"i3 ", b"i 4"]}
+    pl.DataFrame({**asked, "occurred_at": [NOON] * 4}).write_parquet(tmp_path / "r.parquet")
+    frame = read_requests(tmp_path / "r.parquet")
+    assert frame["user_id"].to_list() == ["7", "2.5", "1000000", "8"]
+    assert frame["item_id"].to_list() == ["i1", "i2", "i3", "i 4"]
+    assert frame["request_id"].unique().to_list() == [" r1 "], "it goes back to whoever asked"
+
+
+def test_an_id_that_is_no_text_gets_one_sentence(tmp_path):
+    pl.DataFrame({"query_id": ["q1"], "user_id": [b"\xff"]}).write_parquet(tmp_path / "q.parquet")
+    with pytest.raises(QueryFileError, match="wanted 'user_id' in every row"):
+        read_queries(tmp_path / "q.parquet")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
