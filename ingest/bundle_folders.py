@@ -25,6 +25,7 @@ class BundleFolder:
     created_at: datetime
     cutoff: datetime
     outbox_seq: int
+    feature_names: list[str] | None
     live: bool
     """Whether it serves."""
     previous: bool
@@ -50,6 +51,7 @@ def bundle_folders(bundles: Path) -> list[BundleFolder]:
                 created_at=datetime.fromisoformat(said["created_at"]),
                 cutoff=datetime.fromisoformat(said["cutoff"]),
                 outbox_seq=int(said["outbox_seq"]),
+                feature_names=said.get("feature_names"),
                 live=folder.name == live,
                 previous=folder.name == previous,
             )

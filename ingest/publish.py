@@ -12,6 +12,7 @@ from pathlib import Path
 from ingest.copy_apart import copy_apart
 from ingest.errors import StoreError
 from ingest.store import Store
+from ingest.tell_bundles import tell_bundles
 from ingest.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 def publish(workspace: Workspace) -> Path:
     """Replace `analytics.duckdb` by a copy of the store as it is now; readers of the old copy keep it until they close.
 
+    Which bundle serves is written into the store first: promoting one does not.
     StoreError: there is no store yet, a job is writing it, or the disk is full; the old copy stays in each case.
     """
     import duckdb
@@ -33,6 +35,7 @@ def publish(workspace: Workspace) -> Path:
         for unfinished in target.parent.glob(f".{target.name}.*.new"):
             unfinished.unlink()
         try:
+            tell_bundles(store, workspace.bundles_path)
             store.connection.execute("CHECKPOINT")  # all into the one file that is copied
             copy_apart(workspace.store_path, temporary)
             # A log that a client left beside the old copy would make the new one unreadable for everybody.

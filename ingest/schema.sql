@@ -181,7 +181,7 @@ COMMENT ON TABLE bundles IS 'Every model trained, or refreshed with a changed ca
 COMMENT ON COLUMN bundles.version IS 'Name of the folder under bundles/.';
 COMMENT ON COLUMN bundles.cutoff IS 'Nothing from this moment on was used in training, naive UTC.';
 COMMENT ON COLUMN bundles.created_at IS 'When it was written, naive UTC.';
-COMMENT ON COLUMN bundles.status IS 'trained, refreshed (an earlier model over a newer catalogue), live, refused or retired.';
+COMMENT ON COLUMN bundles.status IS 'trained or refreshed (an earlier model over a newer catalogue) and never served; live; served until another did; retired: removed. As of the last publishing.';
 COMMENT ON COLUMN bundles.feature_names IS 'Names of the values in impressions.features, in order.';
 
 CREATE TABLE IF NOT EXISTS evaluations (

@@ -190,16 +190,17 @@ def live_folder(bundles: Path) -> Path:
 
 
 def record(workspace: Workspace, folder: Path, status: str) -> None:
-    """Tell analysts of a new bundle: a row of the store's table `bundles`."""
+    """Tell analysts of a new bundle: a row of the store's table `bundles`. Publishing tells which one serves."""
     manifest = read_manifest(folder)
     with Store.open(workspace.store_path) as store, store.transaction() as connection:
         connection.execute(
-            "INSERT INTO bundles (version, cutoff, created_at, status) VALUES (?, ?, ?, ?)",
+            "INSERT INTO bundles (version, cutoff, created_at, status, feature_names) VALUES (?, ?, ?, ?, ?)",
             [
                 manifest.version,
                 datetime.fromisoformat(manifest.cutoff),
                 datetime.fromisoformat(manifest.created_at),
                 status,
+                manifest.feature_names,
             ],
         )
 

@@ -41,6 +41,12 @@ ANSWERS = {
     "Which sources propose what is clicked?": [("words", 1, 1 / 1), ("popular", 2, 1 / 2), ("explore", 1, 0 / 1)],
     "How good is a place given away?": [(1, 0, 1 / 0.8 / 1, None), (2, 1, None, 0 / 1)],
     "Why were items shown?": [("popularity", 2, (0.5 + 0.1) / 2), ("text interest", 1, 0.7)],
+    "What did the model know of the items of an answer?": [
+        (1, "interest", 2.5),
+        (1, "count_all", 1.0),
+        (2, "interest", 2.5),
+        (2, "count_all", 2.0),
+    ],
     "Is the model that was judged last better than each baseline?": [
         ("all", "ndcg over popular", 0.3 - 0.2, 0.05, 0.15, True),
         ("cold users", "ndcg over popular", 0.2 - 0.2, -0.05, 0.05, False),
@@ -81,11 +87,16 @@ def filled(store, load):
     ):
         store.connection.execute(
             """
-            INSERT INTO impressions (request_id, user_id, item_id, position, sources, occurred_at, propensity, reasons)
-            VALUES ('r1', 'u2', ?, ?, ?, ?, ?, ?)
+            INSERT INTO impressions (
+                request_id, user_id, item_id, position, sources, occurred_at, propensity, reasons, features
+            )
+            VALUES ('r1', 'u2', ?, ?, ?, ?, ?, ?, ?)
             """,
-            [item_id, position, sources, moment, propensity, json.dumps(reasons)],
+            [item_id, position, sources, moment, propensity, json.dumps(reasons), [2.5, position]],
         )
+    store.connection.execute(
+        "INSERT INTO bundles VALUES ('b1', $1, $1, 'live', ['interest', 'count_all'])", [moment - timedelta(days=1)]
+    )
     judge(store, "run1", moment, [("all", -0.1, -0.2, 0.0)])
     judge(store, "run2", moment + timedelta(days=1), [("cold users", 0.0, -0.05, 0.05), ("all", 0.3 - 0.2, 0.05, 0.15)])
     return store

@@ -125,6 +125,10 @@ def test_manifest_tells_where_it_came_from(changed):
     assert (manifest.cutoff, manifest.outbox_seq) == (str(old.cutoff), old.outbox_seq)
     with Store.open(workspace.store_path, read_only=True) as store:
         told = store.connection.execute("SELECT version, status FROM bundles ORDER BY created_at").fetchall()
+        names = store.connection.execute(
+            "SELECT feature_names FROM bundles WHERE version = ?", [folder.name]
+        ).fetchall()
+    assert names == [(list(FEATURE_NAMES),)]
     assert {(old.version, "trained"), (folder.name, "refreshed")} <= set(told)
 
 

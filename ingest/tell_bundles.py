@@ -1,0 +1,33 @@
+"""What do analysts hear of bundles after they were made? Which serves now, and what the numbers of its answers mean."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest.bundle_folders import LIVE, bundle_folders, named
+
+if TYPE_CHECKING:
+    from ingest.store import Store
+
+
+def tell_bundles(store: "Store", bundles: Path) -> None:
+    """Bring the table `bundles` up to what the folder says; writes nothing when it is.
+
+    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing.
+    Earlier versions of readrank left `feature_names` empty: those of bundles that are still there are filled in.
+    """
+    nameless = "SELECT version FROM bundles WHERE feature_names IS NULL"
+    with store.transaction() as connection:
+        connection.execute(
+            """
+            UPDATE bundles SET status = CASE WHEN status = 'live' THEN 'served' ELSE 'live' END
+            WHERE (status = 'live') <> (version IS NOT DISTINCT FROM $live)
+            """,
+            {"live": named(bundles, LIVE)},
+        )
+        wanted = {version for (version,) in connection.execute(nameless).fetchall()}
+        for bundle in bundle_folders(bundles) if wanted else ():
+            if bundle.version in wanted:
+                connection.execute(
+                    "UPDATE bundles SET feature_names = $names WHERE version = $version",
+                    {"names": bundle.feature_names, "version": bundle.version},
+                )
