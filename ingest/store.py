@@ -144,14 +144,17 @@ class Store:
 
         `clicked` is the log's own word where it has one, else whether an interaction of positive weight names the same
         request and item; `clicked_at` is when the first such one came, if later than the impression, else the moment of
-        the impression. A click that came at or after `before` is none yet: false and null.
-        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), clicked_at (Datetime us), position
-        (Int32), propensity (Float64).
+        the impression. A click that came at or after `before` is none yet: false and null. `outcome_weight` is the
+        greatest weight of such interactions before `before`; null without any.
+        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), clicked_at (Datetime us), outcome_weight
+        (Float64), position (Int32), propensity (Float64).
         """
         return self._frame(
             """
             WITH outcomes AS (
-                SELECT request_id, item_id, min(occurred_at) AS taken_at
+                SELECT
+                    request_id, item_id, min(occurred_at) AS taken_at,
+                    max(weight) FILTER (occurred_at < $before) AS weight
                 FROM interactions
                 WHERE request_id IS NOT NULL AND weight > 0
                 GROUP BY request_id, item_id
@@ -160,7 +163,8 @@ class Store:
                 SELECT
                     shown.* EXCLUDE (clicked),
                     coalesce(shown.clicked, outcome.item_id IS NOT NULL) AS followed,
-                    greatest(shown.occurred_at, outcome.taken_at) AS followed_at  -- NULLs are left out
+                    greatest(shown.occurred_at, outcome.taken_at) AS followed_at,  -- NULLs are left out
+                    outcome.weight AS outcome_weight
                 FROM impressions AS shown
                 LEFT JOIN outcomes AS outcome
                     ON outcome.request_id = shown.request_id AND outcome.item_id = shown.item_id
@@ -170,7 +174,7 @@ class Store:
                 request_id, user_id, item_id, occurred_at,
                 followed AND followed_at < $before AS clicked,
                 CASE WHEN followed AND followed_at < $before THEN followed_at END AS clicked_at,
-                position, propensity
+                outcome_weight, position, propensity
             FROM told
             ORDER BY occurred_at, request_id, position, item_id
             """,

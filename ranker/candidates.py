@@ -36,7 +36,7 @@ class CandidatesConfig:
     factors: int = 100
     """Nearest by collaborative factors."""
     category: int = 50
-    """Popular in the user's categories."""
+    """Popular and trending in the user's categories."""
     repeats: int = 50
     """Of the user's own latest items, where the rules allow repeats: what counts most in their past."""
     trending: int = 60

@@ -26,7 +26,7 @@ def compute(situation: Situation, items: ItemSet, candidates: Candidates, source
     query, place = candidates.query, candidates.item
     rows = items.rows[place]
     columns: dict[str, npt.NDArray[Any]] = {**_products(situation, items, candidates, sources)}
-    columns["category"] = columns["category_share"] * _log_popular(situation, query, rows)
+    columns["category"] = columns["category_share"] * _in_vogue(situation, query, rows)
     columns["interest_gap"] = columns["interest"] - situation.typical[query]
     columns |= likeness(situation, items, candidates)
     columns |= _ranks(candidates)
@@ -85,12 +85,12 @@ def _facet_share(situation: Situation, sources: Sources, query: int, rows: Rows)
     return np.where((rows >= 0) & (held > 0), shares / np.maximum(held, 1), np.nan)
 
 
-def _log_popular(situation: Situation, query: Rows, rows: Rows) -> Floats:
+def _in_vogue(situation: Situation, query: Rows, rows: Rows) -> Floats:
     hours, hour = situation.hours
     out = np.zeros(len(rows), np.float32)
     for number, each in enumerate(hours):
         of_hour = np.flatnonzero((hour[query] == number) & (rows >= 0))
-        out[of_hour] = each.log_popular[rows[of_hour]]
+        out[of_hour] = each.log_in_vogue[rows[of_hour]]
     return out
 
 

@@ -10,7 +10,7 @@ from ingest import columns as c
 from ranker.candidates import Candidates, blocks
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows
-from ranker.examples import Examples
+from ranker.examples import Examples, labels_of
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
@@ -81,6 +81,8 @@ def impression_examples(
 ) -> Examples:
     """Turn what a log says was shown at or after `since` into examples: clicked or not, for requests that have both.
 
+    Of what was clicked, labels grow with the weight of what followed, as they do of what was proposed.
+
     Of more than `max_requests` a seeded sample is taken. `since` (microseconds) is the moment before which `sources`
     were fitted: of what was shown earlier they know the outcome, and the blend would learn to believe them too much.
     None takes all.
@@ -115,10 +117,16 @@ def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:
     requests = GivenRequests.from_frame(seen, history, sources.catalogue)
     return Examples(
         features=given_features(sources, history, requests),
-        labels=seen[c.CLICKED].to_numpy()[requests.order].astype(np.int32),
+        labels=_labels(seen)[requests.order],
         positions=seen[c.POSITION].fill_null(0).to_numpy()[requests.order].astype(np.int32),
         groups=np.unique(requests.query, return_counts=True)[1],
         as_of=requests.moments.as_of,
         negative_weight=np.ones(len(requests.moments), np.float32),
         retrieved=1.0,
     )
+
+
+def _labels(seen: pl.DataFrame) -> npt.NDArray[np.int32]:
+    """Return 0 for a skip; for a click, of which a log may not say what it was, at least 1."""
+    weight = seen.select(pl.when(c.CLICKED).then(pl.col(c.OUTCOME_WEIGHT).fill_null(1.0)).otherwise(0.0)).to_series()
+    return labels_of(weight.to_numpy())

@@ -102,7 +102,9 @@ FEATURES: Final = (
     _collaborative("following", "weights of what follows the user's past, decayed"),
     _collaborative("following_last", "weight of what follows the user's last item"),
     _collaborative("factors", "dot product of collaborative factors"),
-    _affinity("category", "the user's share in the item's categories x log popularity", "none", as_of=LOG),
+    _affinity(
+        "category", "the user's share in the item's categories x logs of popularity and trend", "none", as_of=LOG
+    ),
     _affinity("category_share", "the user's decayed share in the item's categories", speaks_for=True),
     _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand"),
     *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),

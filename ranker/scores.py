@@ -37,7 +37,7 @@ class Scores:
     factors_off: Floats
     """By how much they may be off [q]."""
     category: Floats
-    """Popularity in the user's categories [q, n_items]."""
+    """What is popular and trending in the user's categories [q, n_items]."""
     words: Floats
     """Words of the past, those alone that weigh most [q, n_items]."""
     few: dict[str, sparse.csr_matrix]
@@ -78,7 +78,7 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
     items = sources.everything
     hours, hour = situation.hours
     share = (items.categories @ situation.taste.toarray().T).T / items.roots_of_categories
-    popular = hours[0].log_popular if len(hours) == 1 else np.stack([each.log_popular for each in hours])[hour]
+    in_vogue = hours[0].log_in_vogue if len(hours) == 1 else np.stack([each.log_in_vogue for each in hours])[hour]
     interest, interest_off = _about_interest(sources, situation)
     factors, factors_off = _about(sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.single)
     return Scores(
@@ -86,7 +86,7 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         interest_off=interest_off,
         factors=factors,
         factors_off=factors_off,
-        category=share * popular,
+        category=share * in_vogue,
         words=_about_words(sources, situation),
         few={"together": situation.together, "following": situation.following, "repeats": situation.past},
         hours=hours,

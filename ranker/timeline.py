@@ -41,6 +41,11 @@ class Hour:
         return np.log1p(self.counts["popular"])
 
     @cached_property
+    def log_in_vogue(self) -> Floats:
+        """Sum of the logs of 1 + how often each item was taken in `popular` and in `trending` [n_items]."""
+        return self.log_popular + np.log1p(self.counts["trending"])
+
+    @cached_property
     def fresh(self) -> npt.NDArray[np.bool_]:
         """True where hardly anyone has touched an item [n_items]."""
         return np.asarray(self.counts["evergreen"] < FRESH_BELOW)

@@ -124,6 +124,19 @@ def test_a_click_counts_from_when_it_came(store):
     }
 
 
+def test_an_outcome_weighs_what_the_strongest_that_followed_weighs_and_nothing_later(store):
+    shown = CUTOFF - timedelta(hours=1)
+    for item_id, clicked in (("bought", None), ("bought later", True), ("hidden", None), ("told", True)):
+        add_impression(store, "r", item_id, shown, clicked=clicked)
+    add_event(store, "1", CUTOFF - 2 * INSTANT, item_id="bought", request_id="r", weight=2.0)
+    add_event(store, "2", CUTOFF - INSTANT, item_id="bought", request_id="r", weight=10.0)
+    add_event(store, "3", CUTOFF - INSTANT, item_id="bought later", request_id="r", weight=2.0)
+    add_event(store, "4", CUTOFF, item_id="bought later", request_id="r", weight=10.0)
+    add_event(store, "5", CUTOFF - INSTANT, item_id="hidden", request_id="r", weight=-1.0)
+    outcomes = dict(store.impressions(before=CUTOFF).select("item_id", "outcome_weight").iter_rows())
+    assert outcomes == {"bought": 10.0, "bought later": 2.0, "hidden": None, "told": None}
+
+
 def test_a_failed_transaction_leaves_nothing(store):
     def fail():
         with store.transaction():

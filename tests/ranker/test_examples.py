@@ -95,3 +95,16 @@ def test_examples_of_what_was_shown_know_the_places(ranker, shop):
     whole = learned.positions[: learned.groups[0]]
     assert sorted(whole.tolist()) == [0, 0, *range(3, learned.groups[0] + 1)]
     assert learned.split(np.arange(len(learned.groups)) < 1)[0].positions.tolist() == whole.tolist()
+
+
+def test_of_what_was_clicked_labels_grow_with_what_followed(ranker, shop):
+    with Store.open(shop.store_path, read_only=True) as store:
+        shown = store.impressions(before=END_OF_TIME)
+    one = shown.filter(pl.col("request_id") == shown.filter("clicked")["request_id"][0]).sort("item_id")
+    outcomes = [(True, 10.0), (True, None), (False, 10.0)]
+    told = one[: len(outcomes)].with_columns(
+        clicked=pl.Series([clicked for clicked, _ in outcomes]),
+        outcome_weight=pl.Series([weight for _, weight in outcomes], dtype=pl.Float64),
+    )
+    learned = impression_examples(ranker.model.sources, ranker.history, told, since=None, max_requests=9, seed=0)
+    assert learned.labels.tolist() == [3, 1, 0]
