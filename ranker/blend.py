@@ -25,7 +25,7 @@ class BlendConfig:
     trees: int = 500
     """Trees at most."""
     patience: int = 40
-    """Trees without a better NDCG@10 on the later window before training stops."""
+    """Trees without a better NDCG@10 on the later window before training stops; 0 grows all of them."""
     learning_rate: float = 0.05
     """Shrinkage of each tree."""
     leaves: int = 31
@@ -42,6 +42,8 @@ class BlendConfig:
     """Pairs below this rank teach nothing."""
     given_leaves: int = 7
     """Leaves of a tree of the blend for given items, which has fewer and noisier examples."""
+    given_trees: int = 800
+    """Trees of the blend for given items where it has few examples: a few later requests cannot tell when to stop."""
     monotone: bool = False
     """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
     which has few examples, is always held to that."""
@@ -57,16 +59,18 @@ class BlendConfig:
         """Return how the blend for given items is trained on so many pairs: slowly, each tree on half of everything.
 
         What was shown is often little to learn from: of two trees alike, another sample may make quite different ones.
-        With few pairs many small steps leave less to chance; with many they would only make a slower model.
+        With few pairs many small steps leave less to chance, and a later window of few requests would end them by
+        chance, so all are taken; with many they would only make a slower model.
         """
-        pace = GIVEN_PACE if pairs >= FEW_PAIRS else GIVEN_PACE_OF_FEW
+        few = pairs < FEW_PAIRS
+        pace = GIVEN_PACE_OF_FEW if few else GIVEN_PACE
         return replace(
             self,
             leaves=self.given_leaves,
             monotone=True,
             learning_rate=self.learning_rate * pace,
-            patience=round(self.patience / pace),
-            trees=round(self.trees * GIVEN_PACE / pace),
+            patience=0 if few else round(self.patience / pace),
+            trees=self.given_trees if few else self.trees,
             feature_share=min(self.feature_share, 0.5),
             row_share=min(self.row_share, 0.5),
         )
@@ -150,8 +154,8 @@ class Fitted:
 def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
     """Learn LambdaRank (Burges, From RankNet to LambdaRank to LambdaMART, 2010), then refit on all with the best size.
 
-    The number of trees is chosen by NDCG@10 on the later window; both sets together train the final model, because the
-    latest examples are the most like what is served next.
+    The number of trees is chosen by NDCG@10 on the later window, where there is patience; both sets together train the
+    final model, because the latest examples are the most like what is served next.
     """
     import lightgbm
 
@@ -171,6 +175,8 @@ def grow(
 ) -> tuple[Trees, float]:
     """Learn from the data set `data` until `later` has not gained for a while; return the model and its NDCG@10 there.
 
+    Without patience it has all its trees.
+
     `watch` is told the number of trees and the NDCG@10 after each tree, and may raise to end it all.
     """
     import lightgbm
@@ -184,11 +190,13 @@ def grow(
         data,
         config.trees,
         valid_sets=[later],
-        callbacks=[lightgbm.early_stopping(config.patience, verbose=False), tell],
+        callbacks=[tell, *([lightgbm.early_stopping(config.patience, verbose=False)] if config.patience else [])],
         keep_training_booster=True,  # otherwise trees after the best would be gone, and of MIN_TREES some are
     )
     ndcg = float(booster.best_score["valid_0"]["ndcg@10"])
-    booster.best_iteration = max(booster.best_iteration, min(MIN_TREES, config.trees))
+    booster.best_iteration = (
+        max(booster.best_iteration, min(MIN_TREES, config.trees)) if config.patience else config.trees
+    )
     return Trees(booster), ndcg
 
 
