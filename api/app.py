@@ -65,6 +65,7 @@ def create_app(
         decisions.start()
         live.start()
         yield
+        service.stop()
         decisions.stop()
         live.stop()
         for opened in (outbox, reading, logging_to):

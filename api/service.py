@@ -1,16 +1,15 @@
 """What does a user get, also when something behind it is broken or late?"""
 
+import asyncio
 import logging
 import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
-
-import anyio
-from anyio import CapacityLimiter, to_thread
 
 from api.decisions import Decision, DecisionLog
 from api.errors import NoBundleError
@@ -21,6 +20,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+SIMPLE_THREADS = 2
+"""Simple answers computed at once."""
 POPULAR_KNOWN = 1_000
 """How many popular items order a degraded ranking; the rest keep the order in which they were given."""
 
@@ -41,15 +42,22 @@ class Service:
     The full model runs in a thread, by default one at a time: the work is bound by the CPU, so a second thread would
     only take turns with the first under the interpreter lock and make both late, while processes do run beside each
     other. The event loop stays free to accept events, to answer health checks and to notice that the budget is spent.
+
+    A thread cannot be ended from outside: one that is late computes on, and its place stays taken until it is done.
+    Whoever waits for the place meanwhile and spends the budget so is never begun.
     """
 
     def __init__(self, live: Live, decisions: DecisionLog, *, budget_s: float, threads: int = 1):
         self._live = live
         self._decisions = decisions
         self._budget_s = budget_s
-        self._threads = threads
-        self._full: CapacityLimiter | None = None
-        self._simple: CapacityLimiter | None = None
+        self._full = ThreadPoolExecutor(threads, "full-answer")
+        self._simple = ThreadPoolExecutor(SIMPLE_THREADS, "simple-answer")
+
+    def stop(self) -> None:
+        """Let the threads end; what is still being computed is not waited for."""
+        for threads in (self._full, self._simple):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     async def recommend(self, query: Query) -> Served:
         """Choose items for a user."""
@@ -86,9 +94,6 @@ class Service:
         last: Answer,
     ) -> Served:
         started = time.perf_counter()
-        if self._full is None or self._simple is None:
-            # Limiters belong to the running event loop, which does not exist yet when the service is made.
-            self._full, self._simple = CapacityLimiter(self._threads), CapacityLimiter(2)
         made = await self._within(self._budget_s, partial(self._made, full), self._full, query)
         if made is None:
             made = await self._within(self._budget_s, partial(self._made, simple), self._simple, query)
@@ -108,17 +113,22 @@ class Service:
         moment = self._live.now()
         return moment, make(moment)
 
-    async def _within(self, seconds: float, work: Callable[[], T], limiter: CapacityLimiter, query: Query) -> T | None:
+    async def _within(
+        self, seconds: float, work: Callable[[], T], threads: ThreadPoolExecutor, query: Query
+    ) -> T | None:
         """Run `work` in a thread; None when it fails or takes longer, which is logged."""
-        with anyio.move_on_after(seconds):
-            try:
-                return await to_thread.run_sync(work, limiter=limiter, abandon_on_cancel=True)
-            except NoBundleError:
-                raise
-            except Exception:
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                # Work that has not begun when the time is up is cancelled with its future.
+                return await asyncio.wrap_future(threads.submit(work))
+        except NoBundleError:
+            raise
+        except Exception:
+            if limit.expired():
+                log.error("answer late, a simpler one is given k=%d budget_s=%.3f", query.k, seconds)
+            else:
                 log.exception("answer failed, a simpler one is given k=%d", query.k)
-                return None
-        log.error("answer late, a simpler one is given k=%d budget_s=%.3f", query.k, seconds)
         return None
 
 
