@@ -26,8 +26,8 @@ from ranker.user_events import UserEvents
 class History:
     """Interactions by user and by item, and impressions by item, each sorted by time.
 
-    Popularity counts only interactions of positive weight; a user's own past keeps all of them. `live` is a second one,
-    small, of what happened after this one was built.
+    Popularity counts only interactions of positive weight; a user's own past keeps all of them. `lives` are others,
+    small, of what was told after this one was built: layers that lie on it, each told after those before it.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class History:
         shown: AsOfCounter,
         clicked: AsOfCounter,
         timeline: Timeline,
-        live: "History | None" = None,
+        lives: tuple["History", ...] = (),
         running: RunningCounts | None = None,
     ):
         self._users = users
@@ -47,10 +47,9 @@ class History:
         self._shown = shown
         self._clicked = clicked
         self._timeline = timeline
-        self._live = live
+        self._lives = lives
         self._running = running or RunningCounts(timeline.times, timeline.items)
-        self._live_events: tuple[list[str], Rows, Times, Floats] | None = None
-        self._root: History | None = None
+        self._under: History | None = None
         self._first_touches: Times | None = None
         self._first_times: Times | None = None
 
@@ -102,22 +101,33 @@ class History:
 
         Item rows of -1 (not in the catalogue) are left out. Replaces events added before: hand in all of them.
         """
-        users = dict.fromkeys(user_ids)
-        fresh = {user: len(self._users) + row for row, user in enumerate(u for u in users if u not in self._users)}
-        items, times, weights = (
-            np.asarray(items, np.int32),
-            np.asarray(times, np.int64),
-            np.asarray(weights, np.float32),
-        )
+        root = self
+        while root._under is not None:
+            root = root._under
+        return root.and_then(user_ids, items, times, weights)
+
+    def and_then(
+        self, user_ids: Sequence[str], items: Rows, times: Sequence[int] | Times, weights: Sequence[float] | Floats
+    ) -> "History":
+        """Return this history with more events on top of the live ones it has, which are not built again.
+
+        The answers are those of all live events added at once; what it costs depends on the new events alone. Each
+        layer makes questions a little dearer, so a few of them are enough.
+        """
+        n_users = len(self._users) + sum(len(live._users) for live in self._lives)
+        users = {user: self._row(user) for user in user_ids}
+        fresh = {user: n_users + row for row, user in enumerate(u for u, row in users.items() if row is None)}
+        users.update(fresh)
+        items = np.asarray(items, np.int32)
         known = items >= 0
-        rows = np.fromiter((self._users.get(u, fresh.get(u, -1)) for u in user_ids), np.int64, len(user_ids))
+        rows = np.fromiter((users[user] for user in user_ids), np.int64, len(user_ids))
         empty = AsOfCounter.from_events(np.empty(0, np.int64), np.empty(0, np.int64))
         live = History._from_arrays(
             fresh,
             rows[known],
             items[known],
-            times[known],
-            weights[known],
+            np.asarray(times, np.int64)[known],
+            np.asarray(weights, np.float32)[known],
             empty,
             empty,
         )
@@ -128,24 +138,11 @@ class History:
             self._shown,
             self._clicked,
             self._timeline.with_live(live._timeline),
-            live,
+            (*self._lives, live),
             self._running,
         )
-        later._live_events = (list(user_ids), items, times, weights)
-        later._root = self._root or self
+        later._under = self
         return later
-
-    def and_then(self, user_ids: Sequence[str], items: Rows, times: Times, weights: Floats) -> "History":
-        """Return this history with more events on top of the live ones it has."""
-        if self._live_events is None:
-            return self.with_events(user_ids, items, times, weights)
-        before = self._live_events
-        return self.with_events(
-            [*before[0], *user_ids],
-            np.concatenate([before[1], items]),
-            np.concatenate([before[2], times]),
-            np.concatenate([before[3], weights]),
-        )
 
     @property
     def user_ids(self) -> list[str]:
@@ -154,18 +151,25 @@ class History:
 
     def user_rows(self, user_ids: Sequence[str]) -> Rows:
         """Return the row of each user; a user without history gets a row that no event has."""
-        late = self._live._users if self._live else {}
         nobody = np.iinfo(np.int32).max
-        return np.fromiter((self._users.get(u, late.get(u, nobody)) for u in user_ids), np.int32, len(user_ids))
+        rows = (self._row(user) for user in user_ids)
+        return np.fromiter((nobody if row is None else row for row in rows), np.int32, len(user_ids))
+
+    def _row(self, user: str) -> int | None:
+        """Return a user's row; None for one without history."""
+        for layer in (self, *self._lives):
+            if (row := layer._users.get(user)) is not None:
+                return row
+        return None
 
     def recent(self, moments: Moments, length: int) -> Recent:
         """Return what was positive among each query's last `length` interactions strictly before its moment."""
         items, weights, times = self._by_user.last(moments, length)
-        if self._live is not None:
-            live_items, live_weights, live_times = self._live._by_user.last(moments, length)
-            items = np.concatenate([items, live_items], axis=1)
-            weights = np.concatenate([weights, live_weights], axis=1)
-            times = np.concatenate([times, live_times], axis=1)
+        if self._lives:
+            late = [live._by_user.last(moments, length) for live in self._lives]
+            items = np.concatenate([items, *(found[0] for found in late)], axis=1)
+            weights = np.concatenate([weights, *(found[1] for found in late)], axis=1)
+            times = np.concatenate([times, *(found[2] for found in late)], axis=1)
             order = np.argsort(np.where(items >= 0, times, -1), axis=1, kind="stable")[:, -length:]
             items = np.take_along_axis(items, order, axis=1)
             weights = np.take_along_axis(weights, order, axis=1)
@@ -177,18 +181,14 @@ class History:
 
     def user_counts(self, moments: Moments) -> Times:
         """Count all interactions of each query's user before its moment."""
-        counts = self._by_user.count(moments)
-        return counts if self._live is None else counts + self._live.user_counts(moments)
+        return sum((live._by_user.count(moments) for live in self._lives), start=self._by_user.count(moments))
 
     def taken(self, moments: Moments) -> tuple[Times, Rows, Floats]:
         """Return everything each user did before the moment, as flat arrays: query number, item row, weight."""
-        query, items, weights = self._by_user.before(moments)
-        if self._live is None:
-            return query, items, weights
-        live_query, live_items, live_weights = self._live.taken(moments)
-        query = np.concatenate([query, live_query])
-        items = np.concatenate([items, live_items])
-        weights = np.concatenate([weights, live_weights])
+        if not self._lives:
+            return self._by_user.before(moments)
+        layers = [layer._by_user.before(moments) for layer in (self, *self._lives)]
+        query, items, weights = (np.concatenate(part) for part in zip(*layers, strict=True))
         order = np.argsort(query, kind="stable")
         return query[order], items[order], weights[order]
 
@@ -197,7 +197,7 @@ class History:
     ) -> npt.NDArray[np.int64]:
         """Count interactions of items in `since <= time < before`; arrays broadcast."""
         counts = self._by_item.count(items, before=before, since=since)
-        return counts if self._live is None else counts + self._live.item_counts(items, before=before, since=since)
+        return sum((live._by_item.count(items, before=before, since=since) for live in self._lives), start=counts)
 
     def item_counts_at(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Times:
         """Count interactions of items before each of several moments [n_moments, n_items]; one, or one an item.
@@ -205,7 +205,7 @@ class History:
         Moments of a place in the sequence should lie near those that it had before: `RunningCounts`.
         """
         counts = self._counts_now(items, moments) if len(moments[0]) == 1 else self._by_item.count_at(items, moments)
-        return counts if self._live is None else counts + self._live._by_item.count_at(items, moments)
+        return sum((live._by_item.count_at(items, moments) for live in self._lives), start=counts)
 
     def _counts_now(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Times:
         running = self._running.before([int(before[0]) for before in moments], items)
@@ -219,8 +219,8 @@ class History:
     def item_ages(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Floats, Floats]:
         """Seconds since each item's first and last interaction before the moment; NaN for a cold item."""
         first, last = self._by_item.ages(items, before=before)
-        if self._live is not None:
-            live_first, live_last = self._live.item_ages(items, before=before)
+        for live in self._lives:
+            live_first, live_last = live._by_item.ages(items, before=before)
             first, last = np.fmax(first, live_first), np.fmin(last, live_last)
         return first, last
 
@@ -238,14 +238,10 @@ class History:
         An item is untouched at a moment when this lies at or after it.
         """
         if self._first_touches is None:
-            if self._root is not None and self._live_events is not None:
-                first = self._root.first_touches(n_items).copy()
-                _, items, times, _ = self._live_events
-            else:
-                first = self.first_times(n_items).copy()  # also those of users who have lost their past
-                items, times = self._by_user.items, self._by_user.times
-            known = items >= 0
-            np.minimum.at(first, items[known], times[known])
+            # The first times are also those of users who have lost their past.
+            first = (self._under.first_touches(n_items) if self._under else self.first_times(n_items)).copy()
+            newest = (self, *self._lives)[-1]._by_user
+            np.minimum.at(first, newest.items, newest.times)
             self._first_touches = first
         return self._first_touches
 

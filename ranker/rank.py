@@ -97,9 +97,9 @@ class Ranker:
         recent = self.history.recent(moments, length)
         return [self.catalogue.ids[row] for row in recent.items[recent.mask].tolist()]
 
-    def history_with(self, events: Sequence[OnlineEvent], history: History | None = None) -> History:
-        """Return a history, else the bundle's, with events accepted since; hand in all of them each time."""
-        return (history or self.history).with_events(
+    def history_with(self, events: Sequence[OnlineEvent], under: History | None = None) -> History:
+        """Return a history, else the bundle's, with the events accepted since that it does not hold yet."""
+        return (under or self.history).and_then(
             [event.user_id for event in events],
             self.catalogue.rows(event.item_id for event in events),
             np.fromiter((microseconds(event.occurred_at) for event in events), np.int64, len(events)),

@@ -56,36 +56,40 @@ class Hour:
 
 
 class Timeline:
-    """Interactions of positive weight in order of time; `live` is a small second one of what came after.
+    """Interactions of positive weight in order of time; `live` is a small one, told later, that lies on `under`.
 
-    Hours that were counted are kept in `hourly`, which a timeline shares with those made of it by adding live events.
+    `times` and `items` are those of the lowest layer. Hours that were counted are kept in `hourly`, which a timeline
+    shares with those made of it by adding live events.
     """
 
     def __init__(
         self,
         times: Times,
         items: Rows,
-        live: "Timeline | None" = None,
+        layers: "tuple[Timeline, Timeline] | None" = None,
         hourly: "dict[tuple[int, int], Hour] | None" = None,
     ):
         self.times = times
         self.items = items
-        self._live = live
-        self._live_places = (
-            None if live is None else np.searchsorted(times, live.times, side="right") + np.arange(len(live.times))
-        )
+        self._layers = layers
+        self._live_places = None if layers is None else _places(*layers)
         self._hourly: dict[tuple[int, int], Hour] = {} if hourly is None else hourly
         self._hour_seen = -1, 0
         self._counted: tuple[int, Times] | None = None
 
     def with_live(self, live: "Timeline") -> "Timeline":
-        """Return this timeline with later events on top, in place of those it may have."""
-        return Timeline(self.times, self.items, live, self._hourly)
+        """Return this timeline with events on top that were told later."""
+        return Timeline(self.times, self.items, (self, live), self._hourly)
+
+    def __len__(self) -> int:
+        return len(self.times) if self._layers is None else sum(map(len, self._layers))
 
     def count(self, before: Times) -> Times:
         """Count all interactions before each moment."""
-        counts = np.searchsorted(self.times, before, side="left")
-        return counts if self._live is None else counts + self._live.count(before)
+        if self._layers is None:
+            return np.searchsorted(self.times, before, side="left")
+        under, live = self._layers
+        return under.count(before) + live.count(before)
 
     def since_share(self, share: float | npt.NDArray[np.float64], before: Times) -> Times:
         """Return since which moment the latest `share` of all interactions before each moment lie; both broadcast.
@@ -122,34 +126,38 @@ class Timeline:
 
     def _time_at(self, positions: Times) -> Times:
         """Return the times at these places of the whole log in order of time, at most those of its last; 0 without."""
-        own, live = self.times, self._live.times if self._live is not None else self.times[:0]
-        if not len(own) + len(live):
+        if not len(self):
             return np.zeros(np.shape(positions), np.int64)
-        positions = np.minimum(positions, len(own) + len(live) - 1)
-        if self._live_places is None or not len(live):
-            return np.asarray(own[positions], np.int64)
+        positions = np.minimum(positions, len(self) - 1)
+        if self._layers is None or self._live_places is None:
+            return np.asarray(self.times[positions], np.int64)
+        under, live = self._layers
+        if not len(live):
+            return under._time_at(positions)
         earlier = np.searchsorted(self._live_places, positions)
         at = np.minimum(earlier, len(live) - 1)
-        if not len(own):
-            return np.asarray(live[at], np.int64)
-        times = own[np.clip(positions - earlier, 0, len(own) - 1)]
-        return np.where(self._live_places[at] == positions, live[at], times)
+        return np.where(self._live_places[at] == positions, live.times[at], under._time_at(positions - earlier))
 
     def _live_before(self, hour: int) -> int:
         """Return a number that tells apart what live events there are before an hour; 0 for none."""
-        if self._live is None:
+        if self._layers is None:
             return 0
         if self._hour_seen[0] != hour:
-            n_before = int(np.searchsorted(self._live.times, hour))
-            events = (self._live.times[:n_before].tobytes(), self._live.items[:n_before].tobytes())
-            self._hour_seen = hour, hash(events) if n_before else 0
+            under, live = self._layers
+            n_before = int(np.searchsorted(live.times, hour))
+            told = under._live_before(hour)
+            if n_before:
+                told = hash((told, live.times[:n_before].tobytes(), live.items[:n_before].tobytes()))
+            self._hour_seen = hour, told
         return self._hour_seen[1]
 
     def _counts(self, n_items: int, since: int, before: int) -> Times:
         """Count every item's interactions in `since <= time < before`, from the log in order."""
+        if self._layers is not None:
+            under, live = self._layers
+            return under._counts(n_items, since, before) + live._counts(n_items, since, before)
         start, end = np.searchsorted(self.times, [since, before])
-        counts = self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
-        return counts if self._live is None else counts + self._live._counts(n_items, since, before)
+        return self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
 
     def _counts_to(self, n_items: int, end: int) -> Times:
         """Count all up to a place in the log, from the place counted last: neighbouring hours lie close together."""
@@ -161,6 +169,11 @@ class Timeline:
 
     def _counts_within(self, n_items: int, start: int, end: int) -> Times:
         return np.bincount(self.items[start:end], minlength=n_items)
+
+
+def _places(under: Timeline, live: Timeline) -> Times:
+    """Return the places of the live events in the whole log in order of time; of one instant they are the last."""
+    return under.count(live.times + 1) + np.arange(len(live.times))
 
 
 def _most(counts: Floats) -> npt.NDArray[np.int64]:

@@ -1,0 +1,108 @@
+"""Live events put on in layers, each on those before it, answer like all of them added at once."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ranker.history import History
+from ranker.moments import Moments, microseconds
+from ranker.query import Query
+from ranker.timeline import HOUR
+from tests.ranker.conftest import catalogue, log
+
+ITEMS = catalogue("a", "b", "z")
+USERS = ["ann", "bob", "eve", "fay"]
+ROWS = np.array([0, 1, 2])
+
+event = st.tuples(st.sampled_from(USERS), st.integers(-1, 2), st.integers(0, 30), st.sampled_from([1.0, 2.0, -1.0]))
+
+
+def told(history: History, add: str, events: list[tuple[str, int, int, float]]) -> History:
+    users, items, hours, weights = ([event[n] for event in events] for n in range(4))
+    return getattr(history, add)(
+        users, np.array(items, np.int32), np.array(hours, np.int64) * HOUR, np.array(weights, np.float32)
+    )
+
+
+def everything(history: History, hour: int) -> list[list]:
+    """All that a history can be asked about one hour."""
+    as_of = np.full(len(USERS), hour * HOUR)
+    moments, before = Moments(users=history.user_rows(USERS), as_of=as_of), as_of[:1]
+    recent = history.recent(moments, 4)
+    shares = np.array([0.01, 0.2, 0.5, 1.0])
+    hours, _ = history.hours(3, before)
+    answers = [
+        *(recent.items, recent.weights, recent.ages),
+        sorted(zip(*(part.tolist() for part in history.taken(moments)), strict=True)),  # in no order that is promised
+        history.user_counts(moments),
+        history.item_counts(ROWS, before=before),
+        history.item_counts(ROWS, before=before, since=before - 5 * HOUR),
+        history.item_counts_at(ROWS, [before, before - HOUR]),
+        *history.item_ages(ROWS, before=before),
+        history.first_touches(3),
+        history.log_counts(as_of),
+        history.since_share(shares, np.repeat(before, 4)),
+        *hours[0].counts.values(),
+    ]
+    return [np.nan_to_num(np.asarray(answer), nan=-1).tolist() for answer in answers]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    past=st.lists(st.tuples(st.sampled_from(USERS[:2]), st.sampled_from("abz"), st.integers(0, 1)), max_size=6),
+    layers=st.lists(st.lists(event, max_size=8), min_size=2, max_size=3),
+)
+def test_layers_answer_like_all_events_at_once(past, layers):
+    bundle = History.from_frames(ITEMS, log(*past) if past else log(("ann", "a", 0))[:0])
+    layered = bundle
+    for layer in layers:
+        layered = told(layered, "and_then", layer)
+    together = told(bundle, "with_events", [event for layer in layers for event in layer])
+    assert layered.user_rows([*USERS, "nobody"]).tolist() == together.user_rows([*USERS, "nobody"]).tolist()
+    for hour in (0, 7, 24, 31):
+        assert everything(layered, hour) == everything(together, hour)
+
+
+def test_with_events_replaces_all_layers():
+    bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
+    layered = told(told(bundle, "and_then", [("bob", 1, 1, 1.0)]), "and_then", [("eve", 1, 1, 1.0)])
+    replaced = told(layered, "with_events", [("fay", 2, 1, 1.0)])
+    assert replaced.item_counts(ROWS, before=np.array([40 * HOUR])).tolist() == [1, 0, 1]
+
+
+def test_a_session_does_not_build_live_events_again(ranker, monkeypatch):
+    """What was built of live events is shared with the question that adds its session to it."""
+    user, items = ranker.history.user_ids[3], ranker.catalogue.ids[:40]
+    at = microseconds(ranker.cutoff)
+    live = ranker.history.with_events([user] * 40, ROWS.repeat(14)[:40], [at] * 40, [1.0] * 40)
+    built = []
+    build = History._from_arrays.__func__
+
+    def counted(cls, users, rows, *arrays, **more):
+        built.append(len(rows))
+        return build(cls, users, rows, *arrays, **more)
+
+    monkeypatch.setattr(History, "_from_arrays", classmethod(counted))
+    query = Query(user_id=user, as_of=ranker.cutoff, k=5, session=tuple(items[:2]))
+    assert ranker.recommend(query, live).items
+    assert built == [2]
+
+
+@pytest.mark.parametrize("looked_at", [(), (1, 2, 1)])
+def test_answers_are_the_same_from_layers_as_from_all_at_once(ranker, looked_at):
+    users = ranker.history.user_ids[:4]
+    at = microseconds(ranker.cutoff)
+    events = [(users[n % 4], n % 20, at + n, 1.0 + n % 3) for n in range(30)]
+
+    def on(history, some):
+        return history.and_then(*(list(column) for column in zip(*some, strict=True)))
+
+    layered = on(on(ranker.history, events[:20]), events[20:])
+    session = tuple(ranker.catalogue.ids[row] for row in looked_at)
+    query = Query(user_id=users[1], as_of=ranker.cutoff.replace(year=2100), k=20, session=session)
+    one, other = (ranker.recommend(query, history) for history in (layered, on(ranker.history, events)))
+    assert one.items
+    for left, right in zip(one.items, other.items, strict=True):
+        assert (left.item_id, left.score) == (right.item_id, right.score)
+        np.testing.assert_array_equal(left.features, right.features)
