@@ -14,8 +14,9 @@ from api.decisions import DecisionLog
 from api.errors import NotWrittenError, UnknownItemError
 from api.events import Desk, EventsIn, utc_now
 from api.limits import BodyLimit
-from api.live import Live, Recommender, load_ranker
+from api.live import Live
 from api.problems import PROBLEMS, add_problems
+from api.recommender import Recommender, load_ranker
 from api.schemas import (
     AnswerOut,
     EventsOut,
@@ -56,7 +57,13 @@ def create_app(
     desk = Desk(workspace.section("checks", ChecksConfig), workspace.section("kinds", KindsConfig), name_user)
     # A connection each: reading before an answer must not wait while another thread waits for the disk.
     outbox, reading, logging_to = (Outbox.open(workspace.outbox_path) for _ in range(3))
-    live = Live(workspace.bundles_path, reading, load=load, check_every_s=settings.reload_seconds)
+    live = Live(
+        workspace.bundles_path,
+        reading,
+        load=load,
+        check_every_s=settings.reload_seconds,
+        patience_s=settings.budget_ms / 2e3,
+    )
     decisions = DecisionLog(logging_to, length=settings.log_queue)
     service = Service(live, decisions, budget_s=settings.budget_ms / 1e3, threads=settings.threads)
 

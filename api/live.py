@@ -1,87 +1,22 @@
-"""Which model serves at this moment, and what has happened since it was trained?"""
+"""Which model serves at this moment, and how does another take its place?"""
 
 import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Final
 
-from api.errors import NoBundleError
+from api.errors import NoBundleError, ServiceError
+from api.live_history import Events, LiveHistory, Moment
+from api.recommender import Recommender, load_ranker, warm_up
 from ingest.errors import ReadrankError
-from ingest.outbox import OnlineEvent
-from ranker.query import Answer, GivenItem, Query
-
-if TYPE_CHECKING:
-    from ranker.history import History
 
 log = logging.getLogger(__name__)
 
-MOST_WAIT_S = 0.5
-"""An accepted event must change the next recommendation within a second: history is never older than this."""
-
-
-class Recommender(Protocol):
-    """What the service needs of a loaded bundle: `ranker.rank.Ranker` as seen from here."""
-
-    version: str
-    outbox_seq: int
-
-    @property
-    def cutoff(self) -> datetime:
-        """All that was learned happened before it."""
-
-    @property
-    def history(self) -> "History":
-        """Return everything before the cutoff."""
-
-    def history_with(self, events: Sequence[OnlineEvent]) -> "History":
-        """Return the bundle's history and the events since."""
-
-    def recommend(self, query: Query, history: "History | None" = None) -> Answer:
-        """Choose and order items of the whole catalogue."""
-
-    def rank(self, query: Query, items: Sequence[GivenItem], history: "History | None" = None) -> Answer:
-        """Order the given items."""
-
-    def popular(self, query: Query, history: "History | None" = None) -> Answer:
-        """Answer without the models, hard rules kept."""
-
-    def item(self, item_id: str) -> dict[str, Any] | None:
-        """Return what the catalogue says of an item."""
-
-
-class Events(Protocol):
-    """Where accepted events can be read again: `ingest.outbox.Outbox`."""
-
-    def events_after(self, seq: int) -> tuple[list[OnlineEvent], int]:
-        """Return the events accepted after `seq`, and the last number given."""
-
-    def erasures(self) -> int:
-        """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One model with one history: what a single answer is made from."""
-
-    ranker: Recommender
-    history: "History"
-    stale: bool
-    """True when accepted events could not be read: the history may miss some."""
-
-
-def load_ranker(folder: Path) -> Recommender:
-    """Load a bundle; LightGBM and NumPy are imported here, not with the service's own modules."""
-    from threadpoolctl import threadpool_limits
-
-    from ranker.rank import Ranker
-
-    threadpool_limits(1)  # workers share the cores: threads of BLAS that wait for each other by spinning only cost
-    return Ranker.load(folder)
+MOST_PAUSE_S: Final = 300.0
+"""A bundle that did not load is tried again after a second, two, four and so on, at last every five minutes."""
 
 
 class Live:
@@ -98,24 +33,21 @@ class Live:
         *,
         load: Callable[[Path], Recommender] = load_ranker,
         check_every_s: float = 1.0,
+        patience_s: float = 0.25,
     ):
+        """Ask at most `check_every_s` for a bundle; an answer waits `patience_s` where events are read anew."""
         self._bundles = bundles
         self._source = events
         self._load = load
         self._check_every_s = check_every_s
-        self._lock = threading.Lock()
+        self._patience_s = patience_s
         self._loading = threading.Lock()
-        self._moment: Moment | None = None
-        self._tried: Path | None = None
+        self._serving: tuple[Path, LiveHistory] | None = None
         self._checked = float("-inf")
-        self._events: list[OnlineEvent] = []
-        self._waiting: list[OnlineEvent] = []
-        self._seq = 0
-        self._erasures = 0
-        self._built = float("-inf")
-        self._cost = 0.0
-        self._bundle_problem: str | None = None
-        self._outbox_problem: str | None = None
+        self._tried: Path | None = None
+        self._pause_s = 0.0
+        self._again = float("-inf")
+        self._problem: str | None = None
 
     def start(self) -> None:
         """Load the bundle now; a problem is kept for `problems` instead of raised."""
@@ -130,69 +62,37 @@ class Live:
     def now(self) -> Moment:
         """Return model and history as they are; NoBundleError when there has never been a model that loads."""
         self._look_for_bundle()
-        with self._lock:
-            if self._moment is None:
-                raise NoBundleError(self._bundle_problem or f"{self._bundles}: holds no bundle")
-            self._poll()
-            return self._moment
+        if self._serving is None:
+            raise NoBundleError(self._problem or f"{self._bundles}: holds no bundle")
+        return self._serving[1].now()
 
     def peek(self) -> Moment | None:
-        """Return model and history as the last answer saw them."""
-        return self._moment
+        """Return model and history as the last answer saw them, without any waiting."""
+        return self._serving[1].moment if self._serving else None
 
     @property
     def n_events(self) -> int:
         """How many live events count."""
-        return len(self._events)
+        return self._serving[1].n_events if self._serving else 0
 
     @property
     def problems(self) -> list[str]:
         """What is wrong, one sentence each; answers may be possible all the same."""
-        return [problem for problem in (self._bundle_problem, self._outbox_problem) if problem]
-
-    def _poll(self) -> None:
-        """Read new events and add them; holding the lock."""
-        assert self._moment is not None
-        ranker, history, stale = self._moment.ranker, self._moment.history, False
-        try:
-            if self._source.erasures() != self._erasures:
-                # Somebody was forgotten: what we hold may be theirs, what the outbox still has is not.
-                self._begin(ranker)
-                return
-            fresh, self._seq = self._source.events_after(self._seq)
-            self._waiting += fresh
-            if self._waiting and self._due():
-                started = time.monotonic()
-                history = ranker.history_with([*self._events, *self._waiting])
-                self._events += self._waiting
-                self._waiting = []
-                self._built = time.monotonic()
-                self._cost = self._built - started
-            self._outbox_problem = None
-        except Exception as error:
-            # Whatever broke, the history we hold still answers; the next answer tries again.
-            stale = True
-            self._note_outbox(error)
-        if history is not self._moment.history or stale != self._moment.stale:
-            self._moment = Moment(ranker, history, stale)
-
-    def _due(self) -> bool:
-        """Whether to rebuild now: at once while that is cheap, less often as live events grow costly."""
-        return time.monotonic() - self._built >= min(MOST_WAIT_S, 10 * self._cost)
-
-    def _note_outbox(self, error: Exception) -> None:
-        said = str(error) if isinstance(error, ReadrankError) else f"live events cannot be used: {error!r}"
-        if said != self._outbox_problem:
-            log.error("outbox unreadable problem=%s", said, exc_info=not isinstance(error, ReadrankError))
-        self._outbox_problem = said
+        return [problem for problem in (self._problem, self._serving and self._serving[1].problem) if problem]
 
     def _look_for_bundle(self) -> None:
         """Start loading when `bundles/live` names another bundle; the answer at hand does not wait for it."""
-        if time.monotonic() - self._checked < self._check_every_s:
+        now = time.monotonic()
+        if now - self._checked < self._check_every_s:
             return
-        self._checked = time.monotonic()
+        self._checked = now
         folder = self._live_folder()
-        if folder is not None and folder != self._tried and not self._loading.locked():
+        if folder is None or self._loading.locked():
+            return
+        if self._serving and folder == self._serving[0]:
+            # Whatever kept another from taking its place: nobody wants that one now.
+            self._problem = self._tried = None
+        elif folder != self._tried or now >= self._again:
             threading.Thread(target=self._reload, args=(folder,), name="bundle-loader", daemon=True).start()
 
     def _live_folder(self) -> Path | None:
@@ -201,63 +101,33 @@ class Live:
         try:
             return live_folder(self._bundles)
         except ReadrankError as error:
-            self._bundle_problem = str(error)
+            self._problem = str(error)
             return None
 
     def _reload(self, folder: Path) -> None:
-        with self._loading:
+        if not self._loading.acquire(blocking=False):
+            return
+        try:
+            started = time.monotonic()
+            ranker = self._load(folder)
+            warm_up(ranker)
+            history = LiveHistory(ranker, self._source, patience_s=self._patience_s)
+            if history.problem and self._serving:
+                # The model that serves knows live events; this one would know none.
+                raise ServiceError(f"{folder}: serves as soon as accepted events can be read: {history.problem}")
+            self._serving = folder, history
+            self._problem, self._pause_s = None, 0.0
+            log.info("bundle serves version=%s seconds=%.2f", ranker.version, time.monotonic() - started)
+        except Exception as error:
+            foreseen = isinstance(error, ReadrankError)
+            said = str(error) if foreseen else f"{folder}: does not load: {error!r}"
+            log.error("bundle refused version=%s problem=%s", folder.name, said, exc_info=not foreseen)
+            self._problem = said
+            self._pause_s = min(max(1.0, 2 * self._pause_s), MOST_PAUSE_S) if folder == self._tried else 1.0
+            self._again = time.monotonic() + self._pause_s
+        finally:
             self._tried = folder
-            try:
-                started = time.monotonic()
-                ranker = self._load(folder)
-                _warm_up(ranker)
-                with self._lock:
-                    self._begin(ranker)
-                self._bundle_problem = None
-                log.info("bundle serves version=%s seconds=%.2f", ranker.version, time.monotonic() - started)
-            except Exception as error:
-                foreseen = isinstance(error, ReadrankError)
-                said = str(error) if foreseen else f"{folder}: does not load: {error!r}"
-                log.error("bundle refused version=%s problem=%s", folder.name, said, exc_info=not foreseen)
-                self._bundle_problem = said
+            self._loading.release()
         # The model lives long: sparing the collector its millions of objects spares answers its pauses.
         gc.collect()
         gc.freeze()
-
-    def _begin(self, ranker: Recommender) -> None:
-        """Let `ranker` serve, with the events that its own history lacks; holding the lock."""
-        events: list[OnlineEvent] = []
-        seq = ranker.outbox_seq
-        try:
-            self._erasures = self._source.erasures()
-            events, seq = uncovered(self._source, ranker)
-            history = ranker.history_with(events) if events else ranker.history
-            self._moment = Moment(ranker, history, stale=False)
-        except Exception as error:
-            self._note_outbox(error)
-            self._moment = Moment(ranker, ranker.history, stale=True)
-        self._events, self._waiting, self._seq = events, [], seq
-
-
-def uncovered(source: Events, ranker: Recommender) -> tuple[list[OnlineEvent], int]:
-    """Return the accepted events that a bundle does not know, and the number of the last event.
-
-    A bundle knows events up to its `outbox_seq` that occurred before its cutoff. The outbox keeps them for a while, and
-    counting them again would double them.
-    """
-    everything, last = source.events_after(0)
-    fresh, seq = source.events_after(ranker.outbox_seq)
-    fresh_ids = {event.event_id for event in fresh}
-    known = [event for event in everything if event.occurred_at >= ranker.cutoff and event.event_id not in fresh_ids]
-    # In an outbox begun anew the numbers start again below `outbox_seq`: go on from what it really holds.
-    return [*known, *fresh], seq if fresh else last
-
-
-def _warm_up(ranker: Recommender) -> None:
-    """Answer once for nobody, so that no user waits for what libraries set up at their first call."""
-    query = Query(user_id="", as_of=ranker.cutoff, k=10, explain=True)
-    try:
-        answer = ranker.recommend(query)
-        ranker.rank(query, [GivenItem(item_id=item.item_id) for item in answer.items])
-    except Exception:
-        log.exception("warm-up failed version=%s", ranker.version)

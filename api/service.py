@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from api.decisions import Decision, DecisionLog
 from api.errors import NoBundleError
-from api.live import Live, Moment
+from api.live import Live
+from api.live_history import Moment
 from ranker.query import Answer, GivenItem, Query, RankedItem
 
 log = logging.getLogger(__name__)
@@ -94,11 +95,11 @@ class Service:
         last: Answer,
     ) -> Served:
         started = time.perf_counter()
-        made = await self._within(self._budget_s, partial(self._made, full), self._full, query)
+        made = await self._within(self._budget_s, partial(_made, self._live.now, full), self._full, query)
         if made is None:
-            made = await self._within(self._budget_s, partial(self._made, simple), self._simple, query)
+            made = await self._within(self._budget_s, partial(_made, self._held, simple), self._simple, query)
         if made is None:
-            made = self._live.peek() or self._live.now(), last
+            made = self._held(), last
         moment, answer = made
         served = Served(
             request_id=str(query.request_id),
@@ -109,9 +110,9 @@ class Service:
         self._decisions.put(_decision(served, query, endpoint, k, started))
         return served
 
-    def _made(self, make: Callable[[Moment], Answer]) -> tuple[Moment, Answer]:
-        moment = self._live.now()
-        return moment, make(moment)
+    def _held(self) -> Moment:
+        """Return the moment that there is: a simple answer waits for nothing that may have made the full one late."""
+        return self._live.peek() or self._live.now()
 
     async def _within(
         self, seconds: float, work: Callable[[], T], threads: ThreadPoolExecutor, query: Query
@@ -130,6 +131,11 @@ class Service:
             else:
                 log.exception("answer failed, a simpler one is given k=%d", query.k)
         return None
+
+
+def _made(moment_of: Callable[[], Moment], make: Callable[[Moment], Answer]) -> tuple[Moment, Answer]:
+    moment = moment_of()
+    return moment, make(moment)
 
 
 def _named(query: Query) -> Query:

@@ -145,10 +145,8 @@ class Timeline:
         if self._hour_seen[0] != hour:
             under, live = self._layers
             n_before = int(np.searchsorted(live.times, hour))
-            told = under._live_before(hour)
-            if n_before:
-                told = hash((told, live.times[:n_before].tobytes(), live.items[:n_before].tobytes()))
-            self._hour_seen = hour, told
+            told = under._live_before(hour) + _sum_of_hashes(live.times[:n_before], live.items[:n_before])
+            self._hour_seen = hour, told % 2**64
         return self._hour_seen[1]
 
     def _counts(self, n_items: int, since: int, before: int) -> Times:
@@ -174,6 +172,17 @@ class Timeline:
 def _places(under: Timeline, live: Timeline) -> Times:
     """Return the places of the live events in the whole log in order of time; of one instant they are the last."""
     return under.count(live.times + 1) + np.arange(len(live.times))
+
+
+def _sum_of_hashes(times: Times, items: Rows) -> int:
+    """Return a number that tells sets of events apart, however they lie in layers; 0 for none.
+
+    Each is hashed by SplitMix64 (Steele, Lea and Flood 2014).
+    """
+    mixed = times.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + items.astype(np.uint64)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return int((mixed ^ (mixed >> np.uint64(31))).sum(dtype=np.uint64))
 
 
 def _most(counts: Floats) -> npt.NDArray[np.int64]:

@@ -1,13 +1,19 @@
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
+from api.events import utc_now
+from api.live import Live
 from api.settings import ServiceSettings
+from ingest.outbox import OnlineEvent, Outbox
 from ingest.workspace import Workspace
+from ranker.query import Query
 from ranker.rank import Ranker
 
 
@@ -44,3 +50,35 @@ def client(make_client) -> TestClient:
 def user(ranker: Ranker) -> str:
     """A user of the log with a past."""
     return ranker.history.user_ids[3]
+
+
+@pytest.fixture
+def outbox(workspace):
+    with Outbox.open(workspace.outbox_path) as outbox:
+        yield outbox
+
+
+@pytest.fixture
+def live(workspace, outbox, ranker):
+    live = Live(workspace.bundles_path, outbox, load=lambda folder: ranker, check_every_s=0)
+    live.start()
+    yield live
+    live.stop()
+
+
+def event(number, item, *, user="u", at=None, weight=2.0):
+    return OnlineEvent(
+        event_id=f"e{number}", user_id=user, item_id=item, kind="click", weight=weight, occurred_at=at or utc_now()
+    )
+
+
+def shown(moment, user="u", k=30):
+    query = Query(user_id=user, as_of=utc_now() + timedelta(microseconds=1), k=k)
+    return [item.item_id for item in moment.ranker.recommend(query, moment.history).items]
+
+
+def until(condition, seconds=30.0):
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()

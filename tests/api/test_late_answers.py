@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from api.live import Moment
+from api.live_history import Moment
 from api.service import Service
 from ranker.query import Answer, Query, RankedItem
 

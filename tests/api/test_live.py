@@ -1,48 +1,10 @@
-import shutil
 import time
 from datetime import datetime, timedelta
 
-import pytest
-
-from api.errors import NoBundleError
-from api.events import utc_now
-from api.live import Live, uncovered
+from api.live_history import uncovered
 from ingest.errors import OutboxError
-from ingest.outbox import OnlineEvent, Outbox
-from ranker.bundle import promote
-from ranker.query import Query
-
-
-@pytest.fixture
-def outbox(workspace):
-    with Outbox.open(workspace.outbox_path) as outbox:
-        yield outbox
-
-
-@pytest.fixture
-def live(workspace, outbox, ranker):
-    live = Live(workspace.bundles_path, outbox, load=lambda folder: ranker, check_every_s=0)
-    live.start()
-    yield live
-    live.stop()
-
-
-def event(number, item, *, user="u", at=None, weight=2.0):
-    return OnlineEvent(
-        event_id=f"e{number}", user_id=user, item_id=item, kind="click", weight=weight, occurred_at=at or utc_now()
-    )
-
-
-def shown(moment, user="u", k=30):
-    query = Query(user_id=user, as_of=utc_now() + timedelta(microseconds=1), k=k)
-    return [item.item_id for item in moment.ranker.recommend(query, moment.history).items]
-
-
-def until(condition, seconds=10.0):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
+from ingest.outbox import Outbox
+from tests.api.conftest import event, shown
 
 
 def test_live_knows_an_event_of_another_process_at_once(live, workspace):
@@ -61,9 +23,9 @@ def test_live_delays_costly_rebuilds_but_less_than_a_second(live, outbox, ranker
     clock = [time.monotonic()]
     monkeypatch.setattr("api.live.time.monotonic", lambda: clock[0])
 
-    def slow(self, events):
+    def slow(self, *events):
         clock[0] += 0.2
-        return build(self, events)
+        return build(self, *events)
 
     monkeypatch.setattr(type(ranker), "history_with", slow)
     outbox.append([event(1, first[0])])
@@ -98,7 +60,7 @@ def test_live_answers_while_the_outbox_cannot_be_read(live, outbox, monkeypatch)
     outbox.append([event(1, first[0])])
     live.now()
 
-    def unreadable(seq):
+    def unreadable(*ignored):
         raise OutboxError("online.sqlite: wanted an SQLite database, got a damaged file")
 
     monkeypatch.setattr(outbox, "events_after", unreadable)
@@ -112,69 +74,6 @@ def test_live_answers_while_the_outbox_cannot_be_read(live, outbox, monkeypatch)
     assert not moment.stale
     assert not {first[0], first[1]} & set(shown(moment))
     assert live.problems == []
-
-
-def test_live_takes_a_new_bundle_and_keeps_serving_meanwhile(workspace, outbox, ranker):
-    live = Live(workspace.bundles_path, outbox, check_every_s=0)
-    live.start()
-    old = live.now().ranker
-    assert old.version == ranker.version
-    outbox.append([event(1, shown(live.now())[0])])
-    shutil.copytree(workspace.bundles_path / old.version, workspace.bundles_path / "second")
-    promote(workspace.bundles_path, "second")
-    assert live.now().ranker is old
-    assert until(lambda: live.now().ranker is not old)
-    assert live.n_events == 1, "live events count in the new bundle too"
-    live.stop()
-
-
-def test_live_keeps_the_old_bundle_when_the_new_one_is_damaged(live, workspace, outbox, ranker):
-    live = Live(workspace.bundles_path, outbox, check_every_s=0)
-    live.start()
-    old = live.now().ranker
-    shutil.copytree(workspace.bundles_path / old.version, workspace.bundles_path / "second")
-    (workspace.bundles_path / "second" / "items.parquet").write_bytes(b"PAR1")
-    (workspace.bundles_path / "live").write_text("second\n")
-    live.now()
-    assert until(lambda: live.problems)
-    assert live.problems == [
-        f"{workspace.bundles_path / 'second'}: items.parquet is not what was written; "
-        "the bundle is damaged: train again or roll back"
-    ]
-    assert live.now().ranker is old
-    promote(workspace.bundles_path, old.version)
-    live.now()
-    assert until(lambda: not live.problems)
-    live.stop()
-
-
-def test_live_waits_for_the_first_bundle(workspace, outbox, ranker):
-    (workspace.bundles_path / "live").unlink()
-    live = Live(workspace.bundles_path, outbox, load=lambda folder: ranker, check_every_s=0)
-    live.start()
-    with pytest.raises(NoBundleError, match="readrank train"):
-        live.now()
-    promote(workspace.bundles_path, ranker.version)
-    assert until(lambda: not _missing(live))
-    assert live.problems == []
-    live.stop()
-
-
-def _missing(live):
-    try:
-        live.now()
-    except NoBundleError:
-        return True
-    return False
-
-
-def test_live_looks_for_bundles_no_more_often_than_asked(workspace, outbox, ranker, monkeypatch):
-    live = Live(workspace.bundles_path, outbox, load=lambda folder: ranker, check_every_s=3600)
-    live.start()
-    (workspace.bundles_path / "live").write_text("nowhere\n")
-    live.now()
-    assert live.problems == []
-    live.stop()
 
 
 def test_an_event_from_before_the_cutoff_counts_too(live, outbox):

@@ -64,6 +64,16 @@ def test_layers_answer_like_all_events_at_once(past, layers):
         assert everything(layered, hour) == everything(together, hour)
 
 
+def test_layers_share_the_hours_counted_for_all_events_at_once():
+    bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
+    events = [("bob", 1, 1, 1.0), ("eve", 0, 2, 1.0), ("eve", 1, 9, 1.0)]
+    before = np.array([5 * HOUR])
+    together = told(bundle, "with_events", events)
+    layered = told(told(bundle, "and_then", events[1:]), "and_then", events[:1])
+    assert layered.hours(3, before)[0][0] is together.hours(3, before)[0][0]
+    assert bundle.hours(3, before)[0][0] is not together.hours(3, before)[0][0]
+
+
 def test_with_events_replaces_all_layers():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
     layered = told(told(bundle, "and_then", [("bob", 1, 1, 1.0)]), "and_then", [("eve", 1, 1, 1.0)])
