@@ -83,7 +83,6 @@ def create_app(
         version="1",
         summary="Recommendations that read: what suits a user, from what people do and what items say.",
         lifespan=lifespan,
-        strict_content_type=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(BodyLimit, longest=settings.max_body_bytes)

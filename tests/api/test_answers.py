@@ -172,10 +172,14 @@ def test_requests_that_do_not_fit_get_one_sentence(client):
 
 def test_a_body_too_long_is_refused(make_client):
     client = make_client(max_body_bytes=2_000)
-    fits = b'{"user_id": "u"}'
-    assert client.post("/v1/recommendations", content=fits + b" " * (2_000 - len(fits))).status_code == 200
-    assert client.post("/v1/recommendations", content=fits + b" " * (2_001 - len(fits))).status_code == 413
-    in_chunks = client.post("/v1/recommendations", content=iter([fits, b" " * 2_000]))
+    fits, as_json = b'{"user_id": "u"}', {"content-type": "application/json"}
+
+    def post(content):
+        return client.post("/v1/recommendations", content=content, headers=as_json)
+
+    assert post(fits + b" " * (2_000 - len(fits))).status_code == 200
+    assert post(fits + b" " * (2_001 - len(fits))).status_code == 413
+    in_chunks = post(iter([fits, b" " * 2_000]))
     assert in_chunks.status_code == 413
     assert "wanted a shorter one" in in_chunks.json()["detail"]
 
