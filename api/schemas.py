@@ -26,6 +26,8 @@ MAX_GIVEN = 2_000
 MAX_EVENTS = 1_000
 MAX_LIST = 10_000
 """Most ids in `exclude`."""
+MAX_MISTYPED = 64
+"""Longest name in characters that is compared with the fields there are: what it takes grows with the name."""
 
 
 def _id_text(value: object) -> object:
@@ -79,7 +81,8 @@ class Request(BaseModel):
             return values
         for name in values:
             if name not in cls.model_fields:
-                close = difflib.get_close_matches(str(name), cls.model_fields, n=1)
+                near = len(str(name)) <= MAX_MISTYPED
+                close = difflib.get_close_matches(str(name), cls.model_fields, n=1) if near else []
                 raise PydanticCustomError(
                     "unknown_field",
                     "nothing reads the field '{name}'; {hint}",

@@ -41,5 +41,18 @@ def test_sentence_stays_short_whatever_came():
     assert len(sentence(caught.value.errors())) < 200
 
 
+def test_a_long_name_of_a_field_is_compared_with_none(monkeypatch):
+    """A body may be one name of megabytes, and comparing it took seconds in which nobody else was answered."""
+    compared = []
+    monkeypatch.setattr("api.schemas.difflib.get_close_matches", lambda name, *fields, **n: compared.append(name) or [])
+    for length in (64, 65, 1_000_000):
+        with pytest.raises(ValidationError) as caught:
+            RecommendationsIn.model_validate({"user_id": "u", "x" * length: 1})
+        said = sentence(caught.value.errors())
+        assert "allowed are user_id, k, exclude" in said
+        assert len(said) < 400
+    assert compared == ["x" * 64]
+
+
 def test_ids_take_whole_numbers_for_their_text():
     assert RecommendationsIn.model_validate({"user_id": 17}).user_id == "17"
