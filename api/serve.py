@@ -12,7 +12,7 @@ from api.settings import from_environment, hand_to_workers
 from ingest.outbox import Outbox
 from ingest.pseudonyms import Pseudonyms
 from ingest.workspace import Workspace
-from ranker.bundle import live_folder, read_manifest
+from ranker.bundle import checked_manifest, live_folder
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,12 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, then return; `announce` is told the URL once the port is ours.
 
-    What can be known wrong beforehand ends it before any worker starts: no workspace, no whole bundle (BundleError), a
-    damaged outbox (OutboxError), no key for pseudonyms (SettingsError), a port in use (PortInUseError). The socket is
-    bound here and handed on, so that nobody takes the port in between.
+    What can be known wrong beforehand ends it before any worker starts: no workspace, no bundle that can serve
+    (BundleError), a damaged outbox (OutboxError), no key for pseudonyms (SettingsError), a port in use
+    (PortInUseError). The socket is bound here and handed on, so that nobody takes the port in between.
     """
     workspace = Workspace.open(workspace_path)
-    read_manifest(live_folder(workspace.bundles_path))
+    checked_manifest(live_folder(workspace.bundles_path))
     Pseudonyms.of_workspace(workspace)
     Outbox.open(workspace.outbox_path).close()
     from_environment()

@@ -141,11 +141,11 @@ def checked_manifest(folder: Path) -> Manifest:
 
 
 def promote(bundles: Path, version_name: str) -> None:
-    """Name the bundle that serves, in one atomic step; it must exist and be whole.
+    """Name the bundle that serves, in one atomic step; it must exist, be whole and know the features that there are.
 
     The one that served before stays named in `previous`: it is the way back, and retention spares it.
     """
-    read_manifest(bundles / version_name)
+    checked_manifest(bundles / version_name)
     before = named(bundles, LIVE)
     if before and before != version_name:
         _point(bundles, PREVIOUS, before)

@@ -158,6 +158,13 @@ def test_a_damaged_bundle_is_one_sentence(start, workspace, ranker):
     assert "ranker.txt is not what was written" in complaint(start, "--port", "0")
 
 
+def test_a_bundle_of_another_version_is_one_sentence(start, workspace, ranker):
+    manifest = workspace.bundles_path / ranker.version / "manifest.json"
+    stored = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**stored, "feature_names": stored["feature_names"][1:]}))
+    assert "got others; train again with this version" in complaint(start, "--port", "0")
+
+
 def test_a_damaged_outbox_is_one_sentence(start, workspace):
     workspace.outbox_path.write_bytes(b"not a database " * 100)
     assert "wanted an SQLite database" in complaint(start, "--port", "0")

@@ -55,11 +55,15 @@ def test_bundle_of_another_kind_says_so(copied, text, sentence):
         Ranker.load(folder)
 
 
-def test_bundle_with_other_features_does_not_load(copied):
-    folder = bundle.live_folder(copied)
+def with_other_features(folder):
     stored = json.loads((folder / bundle.MANIFEST).read_text())
     stored["feature_names"] = stored["feature_names"][1:]
     (folder / bundle.MANIFEST).write_text(json.dumps(stored))
+
+
+def test_bundle_with_other_features_does_not_load(copied):
+    folder = bundle.live_folder(copied)
+    with_other_features(folder)
     with pytest.raises(BundleError, match="train again with this version"):
         Ranker.load(folder)
 
@@ -142,6 +146,16 @@ def test_a_new_bundle_that_shall_not_serve_stays_aside(two, tmp_path):
     live, retained = bundle.settle(workspace, first, serve=False)
     assert (live, retained.bundles) == (False, ())
     assert bundle.live_folder(workspace.bundles_path).name == "second"
+
+
+def test_promote_refuses_what_no_service_would_load(copied):
+    shutil.copytree(bundle.live_folder(copied), copied / "older")
+    with_other_features(copied / "older")
+    before = (copied / bundle.LIVE).read_text()
+    with pytest.raises(BundleError, match="train again with this version"):
+        bundle.promote(copied, "older")
+    assert (copied / bundle.LIVE).read_text() == before
+    assert not (copied / bundle.PREVIOUS).exists()
 
 
 def test_no_bundle_says_what_to_run(tmp_path):
