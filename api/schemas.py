@@ -116,7 +116,7 @@ class RecommendationsIn(Request):
     diversity: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     """How much the items shall differ from each other: 0 not at all, 1 above all; left out: as the settings say."""
     explain: StrictBool = False
-    """Whether each item comes with its reasons."""
+    """Whether items come with their reasons: those of the first 50 places."""
     compare: Two | None = None
     """Two items of which the answer says why the first stands above the second; they need not be shown."""
 
@@ -177,7 +177,7 @@ class RankingsIn(Request):
     session: Annotated[list[Id], Field(max_length=1_000)] = []
     """Items looked at in this session, oldest first, sent as events or not."""
     explain: StrictBool = False
-    """Whether each item comes with its reasons."""
+    """Whether items come with their reasons: those of the first 50 places."""
     compare: Two | None = None
     """Two of the items, of which the answer says why the first stands above the second."""
 
@@ -280,6 +280,7 @@ class RankedItemOut(BaseModel):
     """How likely a user who takes something new next takes this one, or, of given items, how likely it is clicked when
     shown; never falls as the score rises. None where the bundle has learned no such thing, and in degraded answers."""
     reasons: Sequence[ReasonOut]
+    """The strongest first; none where `explain` was not asked, and after the first 50 places."""
 
 
 class AnswerOut(BaseModel):

@@ -12,6 +12,8 @@ from ranker.sources import Sources
 from ranker.timeline import Floats
 
 PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "affinity"})
+EXPLAINED = 50
+"""Places of an answer that are explained at most, from the first: TreeSHAP takes more than a millisecond for each."""
 REASONS = 3
 """Families told of an item at most."""
 STRONGEST = 3

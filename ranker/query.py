@@ -31,7 +31,7 @@ class Query:
     diversity: float | None = None
     """How much the items shall differ, 0 to 1; None: as the settings say."""
     explain: bool = False
-    """Whether each item comes with its reasons."""
+    """Whether items come with their reasons: those of the first places, `EXPLAINED` in `ranker.explain`."""
     compare: tuple[str, str] | None = None
     """Two items of which it shall be said why the first stands above the second, or below."""
     request_id: str | None = None

@@ -20,7 +20,7 @@ from ranker.calibrate import Calibration
 from ranker.calibrate import load as load_calibrations
 from ranker.candidates import Candidates, every_pair
 from ranker.catalogue import Catalogue
-from ranker.explain import compare, reasons
+from ranker.explain import EXPLAINED, compare, reasons
 from ranker.features import compute
 from ranker.history import History
 from ranker.model import Model
@@ -114,11 +114,12 @@ class Ranker:
         found = self.model.place(situation, allowed[None], wish)
         pairs, features, lowered, placed = found.pairs, found.features, found.lowered, found.places
         blend, items = self.model.blend, self.model.sources.everything
-        known = placed.pair[placed.pair >= 0]
+        first = placed.pair[:EXPLAINED]
+        first = first[first >= 0]
         because = dict(
             zip(
-                known.tolist(),
-                self._reasons(query, blend, features[known], pairs.take(known), situation, items, lowered[known]),
+                first.tolist(),
+                self._reasons(query, blend, features[first], pairs.take(first), situation, items, lowered[first]),
                 strict=True,
             )
         )
@@ -155,7 +156,8 @@ class Ranker:
         score = self.model.blend_given.score(features)
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
-        because = self._reasons(query, self.model.blend_given, features[order], pairs.take(order), situation, given)
+        first = order[:EXPLAINED]
+        because = self._reasons(query, self.model.blend_given, features[first], pairs.take(first), situation, given)
         asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
             comparison=_comparison(query, self.model.blend_given, features, asked),
@@ -165,7 +167,7 @@ class Ranker:
                     rank=place + 1,
                     score=float(score[row]),
                     probability=likely[row],
-                    reasons=because[place],
+                    reasons=because[place] if place < len(because) else (),
                     features=features[row],
                 )
                 for place, row in enumerate(order.tolist())

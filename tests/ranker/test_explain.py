@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ranker.blend import Fusion, Trees
-from ranker.explain import STRONGEST, _speak_most, compare, family_weights
+from ranker.explain import EXPLAINED, STRONGEST, _speak_most, compare, family_weights
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
@@ -57,6 +57,24 @@ def test_differences_sum_to_the_difference_of_the_scores(ranker, user, explained
                 assert FAMILY_OF[feature.name] == family.family
                 place = FEATURE_NAMES.index(feature.name)
                 np.testing.assert_equal((feature.first, feature.second), (a.features[place], b.features[place]))
+
+
+def test_only_the_first_places_are_explained_however_many_are_asked_for(ranker, user, monkeypatch):
+    explained = []
+    contributions = Trees.contributions
+
+    def counted(trees, features):
+        explained.append(len(features))
+        return contributions(trees, features)
+
+    monkeypatch.setattr(Trees, "contributions", counted)
+    query = Query(user_id=user, as_of=ranker.cutoff, k=120, explain=True)
+    given = [GivenItem(item_id=item) for item in ranker.catalogue.ids[:120]]
+    for answer in (ranker.recommend(query), ranker.rank(query, given)):
+        assert len(answer.items) == 120
+        assert all(item.reasons for item in answer.items[:EXPLAINED])
+        assert not any(item.reasons for item in answer.items[EXPLAINED:])
+    assert explained == [EXPLAINED, EXPLAINED]
 
 
 def test_an_item_does_not_differ_from_its_like(ranker, explained):
