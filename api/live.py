@@ -10,7 +10,7 @@ from typing import Final
 
 from api.errors import NoBundleError, ServiceError
 from api.live_history import Events, LiveHistory, Moment
-from api.recommender import Recommender, load_ranker, warm_up
+from api.recommender import Recommender, load_ranker, read_a_text, warm_up
 from ingest.errors import ReadrankError
 
 log = logging.getLogger(__name__)
@@ -118,6 +118,7 @@ class Live:
             self._serving = folder, history
             self._problem, self._pause_s = None, 0.0
             log.info("bundle serves version=%s seconds=%.2f", ranker.version, time.monotonic() - started)
+            threading.Thread(target=read_a_text, args=(ranker,), name="text-reader", daemon=True).start()
         except Exception as error:
             foreseen = isinstance(error, ReadrankError)
             said = str(error) if foreseen else f"{folder}: does not load: {error!r}"

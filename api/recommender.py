@@ -63,3 +63,11 @@ def warm_up(ranker: Recommender) -> None:
         ranker.rank(query, [GivenItem(item_id=item.item_id) for item in answer.items])
     except Exception:
         log.exception("warm-up failed version=%s", ranker.version)
+
+
+def read_a_text(ranker: Recommender) -> None:
+    """Rank an item known by its text alone: a transformer is opened by its first text, which takes it seconds."""
+    try:
+        ranker.rank(Query(user_id="", as_of=ranker.cutoff), [GivenItem(item_id="", title="warm-up")])
+    except Exception:
+        log.exception("warm-up failed version=%s", ranker.version)

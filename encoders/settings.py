@@ -42,6 +42,8 @@ def check_settings(config: EncoderConfig) -> None:
         got = getattr(config, name)
         if got not in values:
             raise EncoderError(f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; change it")
+    if config.kind == "static" and config.tuning == "lora":
+        raise EncoderError("[encoder] tuning: lora is for kind = transformer, got kind = static; use full or none")
     for name, (least, most) in _BOUNDS.items():
         got = getattr(config, name)
         if not least <= got <= most:

@@ -25,6 +25,19 @@ def test_live_takes_a_new_bundle_and_keeps_serving_meanwhile(workspace, outbox, 
     live.stop()
 
 
+def test_a_text_is_read_before_anybody_asks_for_one(workspace, outbox, ranker, monkeypatch):
+    ranked = []
+    same = copy.copy(ranker)
+    monkeypatch.setattr(same, "rank", lambda query, items: ranked.append([item.title for item in items]))
+    live = Live(workspace.bundles_path, outbox, load=lambda folder: same)
+    live.start()
+    assert live.now().ranker is same
+    assert until(lambda: len(ranked) == 2)
+    assert any(ranked[1])
+    assert not any(ranked[0]), "what is in the catalogue needs no text"
+    live.stop()
+
+
 def test_live_keeps_the_old_bundle_when_the_new_one_is_damaged(live, workspace, outbox, ranker):
     live = Live(workspace.bundles_path, outbox, check_every_s=0)
     live.start()

@@ -68,3 +68,8 @@ def test_cut_vectors_learn_as_well(shop, small, tmp_path):
     assert InterestModel.load(tmp_path / "cut", dim=4).encode(["red wool scarf"]).shape == (1, 4)
     with pytest.raises(EncoderError, match="wanted lengths below 16"):
         train(shop.folder, tmp_path / "wrong", replace(small, dim=16, cut_dims="16"))
+
+
+def test_adapters_are_for_transformers(shop, small, tmp_path):
+    with pytest.raises(EncoderError, match="lora is for kind = transformer"):
+        train(shop.folder, tmp_path / "m", replace(small, kind="static", tuning="lora"))
