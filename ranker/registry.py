@@ -13,6 +13,8 @@ PAST: Final = "past"
 FITTED: Final = "fitted"
 BOTH: Final = "fitted, log"
 CATALOGUE: Final = "catalogue"
+OWN: Final = "past, catalogue"
+MARKET: Final = "past, log, catalogue"
 REQUEST: Final = "request"
 
 AS_OF: Final = {
@@ -21,6 +23,8 @@ AS_OF: Final = {
     FITTED: "a model of an earlier slice of the log, asked with the user's past",
     BOTH: "models of an earlier slice, and what anyone did strictly before the query's moment",
     CATALOGUE: "the catalogue as it was at the training's cutoff",
+    OWN: "what the user did strictly before the query's moment, and the catalogue as it was at the training's cutoff",
+    MARKET: "the same, and what anyone did strictly before the query's moment",
     REQUEST: "the request itself",
 }
 """What a feature may know."""
@@ -59,7 +63,7 @@ def _collaborative(name: str, meaning: str) -> Feature:
     return Feature(name=name, family="collaborative", meaning=meaning, unit="none", as_of=FITTED, speaks_for=True)
 
 
-def _affinity(name: str, meaning: str, unit: str = "share", *, speaks_for: bool = False, as_of: str = PAST) -> Feature:
+def _affinity(name: str, meaning: str, unit: str = "share", *, speaks_for: bool = False, as_of: str = OWN) -> Feature:
     return Feature(name=name, family="affinity", meaning=meaning, unit=unit, as_of=as_of, speaks_for=speaks_for)
 
 
@@ -103,7 +107,7 @@ FEATURES: Final = (
     _collaborative("following_last", "weight of what follows the user's last item"),
     _collaborative("factors", "dot product of collaborative factors"),
     _affinity(
-        "category", "the user's share in the item's categories x logs of popularity and trend", "none", as_of=LOG
+        "category", "the user's share in the item's categories x logs of popularity and trend", "none", as_of=MARKET
     ),
     _affinity("category_share", "the user's decayed share in the item's categories", speaks_for=True),
     _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand"),
@@ -139,8 +143,8 @@ FEATURES: Final = (
     _habit("newness_gap", "age_first minus user_newness", "log ratio", LOG),
     _habit("user_diversity", "1 - length of the mean text vector of the last 10 items", "none"),
     _habit("user_weight", "mean weight of the positive of the user's last 50 interactions", "log weight"),
-    _habit("user_price", "mean log price of the user's last 50 items", "log price"),
-    _habit("price_gap", "log price of the item minus user_price", "log ratio"),
+    _habit("user_price", "mean log price of the user's last 50 items", "log price", OWN),
+    _habit("price_gap", "log price of the item minus user_price", "log ratio", OWN),
     _habit("user_hour", "from the hour of day at which the user is usually there", "hours"),
     _item("price", "price of the item", "log price"),
     _item("n_categories", "categories of the item", "count"),
