@@ -4,13 +4,15 @@
 
 For each case: make it with the judge's case.py, `readrank init`, `ingest`, `train --until` its cutoff, `recommend` (or
 `rank`), then the judge's score.py. Defaults only, the same settings for every case. Prints a table beside the best peer
-and the bar, and writes JSON. `--parts` also recommends by each source alone, and has the judge compare.
+and the bar, and writes JSON. The judge tells warm and cold users apart; those with one event are put to it once more,
+alone. `--parts` also recommends by each source alone, and has the judge compare.
 """
 
 import argparse
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,10 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 
 READRANK = [sys.executable, "-m", "readrank"]
+ONE_EVENT = "users with one event"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,15 +133,33 @@ def run_case(
         steps["recommend"] = [*READRANK, "recommend", "--queries", str(queries), "-k", "50", "--out", str(out), *at]
         judged = [sys.executable, str(judge / "score.py"), str(work / "case"), str(out)]
     spent = {name: _measured(command) for name, command in steps.items()}
+    found = _judged(_run(judged))
+    if not case.ranking and of_one_event(work / "case", work / "case_of_one_event"):
+        alone = [*judged[:-2], str(work / "case_of_one_event"), str(out)]
+        found[ONE_EVENT] = _judged(_run(alone))["all"]
     by_source = _by_source(workspace, steps["recommend"], judged, work) if parts and not case.ranking else None
     unread = _without_text(steps, judged, work) if blind else None
     return {"case": case.name, "encoder": " ".join(encoder), "peer": case.peer, "bar": case.bar} | {
-        "judged": _judged(_run(judged)),
+        "judged": found,
         "without_text": unread,
         "parts": by_source,
         "seconds": {name: seconds for name, (seconds, _) in spent.items()},
         "peak_mib": {name: mib for name, (_, mib) in spent.items()},
     }
+
+
+def of_one_event(case: Path, part: Path) -> bool:
+    """Write the part of a case that is asked by users with exactly one event before; False where there is none."""
+    queries, truth = (pl.read_parquet(case / f"{name}.parquet") for name in ("queries", "truth"))
+    log = pl.read_parquet(case / "interactions.parquet", columns=["user_id", "occurred_at"])
+    before = queries.join(log, on="user_id").filter(pl.col("occurred_at") < pl.col("as_of"))
+    asked = queries.join(before.group_by("query_id").len().filter(len=1), on="query_id", how="semi")
+    part.mkdir(exist_ok=True)
+    for name in ("items.parquet", "interactions.parquet", "case.json"):
+        shutil.copy(case / name, part / name)
+    asked.write_parquet(part / "queries.parquet")
+    truth.join(asked, on="query_id", how="semi").write_parquet(part / "truth.parquet")
+    return not asked.is_empty()
 
 
 def _by_source(workspace: Path, recommend: list[str], judged: list[str], work: Path) -> dict[str, Any]:
@@ -193,7 +215,8 @@ def _measured(command: list[str]) -> tuple[float, int]:
 
 def _table(results: list[dict[str, Any]]) -> Table:
     table = Table(title="Quality on real cases")
-    for name in ("case", "measure", "ours", "best peer", "bar", "warm", "cold users", "cold items r@10 (peer)"):
+    segments = ("warm users", ONE_EVENT, "cold users")
+    for name in ("case", "measure", "ours", "best peer", "bar", *segments, "cold items r@10 (peer)"):
         table.add_column(name)
     table.add_column("seconds", justify="right")
     table.add_column("peak MiB", justify="right")
@@ -201,14 +224,14 @@ def _table(results: list[dict[str, Any]]) -> Table:
         judged = result["judged"]
         if "auc" in judged:
             measure, ours = "AUC", f"{judged['auc']:.4f} {judged['auc_interval']}"
-            warm = cold = items = ""
+            of_segment, items = [""] * len(segments), ""
         else:
             measure, ours = "NDCG@10", f"{judged['all']['ndcg@10']:.4f}"
-            warm, cold = (f"{judged.get(s, {}).get('ndcg@10', '')}" for s in ("warm users", "cold users"))
+            of_segment = [f"{judged.get(segment, {}).get('ndcg@10', '')}" for segment in segments]
             items = f"{judged['cold items']['recall@10']} ({COLD_ITEMS_PEER.get(result['case'], '-')})"
         spent, peak = sum(result["seconds"].values()), max(result["peak_mib"].values())
         peer, bar = ("-" if figure is None else str(figure) for figure in (result["peer"], result["bar"]))
-        row = (result["case"], measure, ours, peer, bar, warm, cold, items)
+        row = (result["case"], measure, ours, peer, bar, *of_segment, items)
         table.add_row(*row, f"{spent:.0f}", str(peak))
     return table
 

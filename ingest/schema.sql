@@ -221,7 +221,7 @@ CREATE TABLE IF NOT EXISTS evaluation_metrics (
 COMMENT ON TABLE evaluation_metrics IS 'What each evaluation found: one row a segment, system, metric and k.';
 COMMENT ON COLUMN evaluation_metrics.run_id IS 'The run: evaluations.run_id.';
 COMMENT ON COLUMN evaluation_metrics.cutoff IS 'Moment dividing known from unknown, naive UTC.';
-COMMENT ON COLUMN evaluation_metrics.segment IS 'Queries counted: all, warm users, cold users, cold items ...';
+COMMENT ON COLUMN evaluation_metrics.segment IS 'Queries counted: all, warm users, users with one event, cold users, cold items ...';
 COMMENT ON COLUMN evaluation_metrics.system IS 'Who answered: readrank or the name of a baseline.';
 COMMENT ON COLUMN evaluation_metrics.metric IS 'ndcg, recall, mrr, hit_rate, coverage ...';
 COMMENT ON COLUMN evaluation_metrics.k IS 'How many places of the list count; NULL when the metric has none.';

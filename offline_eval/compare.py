@@ -10,8 +10,9 @@ from offline_eval import metrics
 from offline_eval.intervals import Interval, mean_intervals, paired_interval
 from offline_eval.windows import Window
 
-SEGMENTS = ("all", "warm users", "cold users", "cold items", "shown requests")
-"""Parts of a window, in the order of a report; users are cold without history, items when untouched at the cutoff."""
+SEGMENTS = ("all", "warm users", "users with one event", "cold users", "cold items", "shown requests")
+"""Parts of a window, in the order of a report; users are cold without history, those with one event also count as warm,
+items are cold when untouched at the cutoff."""
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "protocol": pl.String,
@@ -37,11 +38,16 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
     """
     scored = {
         system: metrics.per_query(recommended, window.truth, k).join(
-            window.queries.select(c.QUERY_ID, c.USER_ID, "warm"), on=c.QUERY_ID, maintain_order="left"
+            window.queries.select(c.QUERY_ID, c.USER_ID, "n_before", "warm"), on=c.QUERY_ID, maintain_order="left"
         )
         for system, recommended in answers.items()
     }
-    parts = {"all": pl.lit(True), "warm users": pl.col("warm"), "cold users": ~pl.col("warm")}
+    parts = {
+        "all": pl.lit(True),
+        "warm users": pl.col("warm"),
+        "users with one event": pl.col("n_before") == 1,
+        "cold users": ~pl.col("warm"),
+    }
     rows = []
     for segment, belongs in parts.items():
         of_system = {system: frame.filter(belongs) for system, frame in scored.items()}

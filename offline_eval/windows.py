@@ -25,7 +25,8 @@ class Window:
     cutoff: datetime
     """First moment that no model may have trained on."""
     queries: pl.DataFrame
-    """query_id, user_id, as_of, warm (whether the user did anything before as_of); sorted by query_id."""
+    """query_id, user_id, as_of, n_before (what the user did strictly before as_of, likes and dislikes alike), warm
+    (whether that is anything); sorted by query_id."""
     truth: pl.DataFrame
     """query_id, item_id, cold (whether nobody had touched the item before the cutoff); sorted."""
     n_before_cap: int
@@ -74,8 +75,8 @@ def cutoff_window(
     >>> window = cutoff_window(log, cutoff=datetime(2024, 1, 3), until=datetime(2024, 1, 5))
     >>> window.truth.rows()  # a had x before, and w comes when the window has closed
     [('a', 'z', True), ('b', 'x', False), ('c', 'y', False)]
-    >>> window.queries.select("query_id", "warm").rows()
-    [('a', True), ('b', False), ('c', False)]
+    >>> window.queries.select("query_id", "n_before", "warm").rows()
+    [('a', 2, True), ('b', 0, False), ('c', 0, False)]
     """
     truth = (
         _taken(interactions, cutoff, until, repeats=repeats)
@@ -112,8 +113,8 @@ def replay_window(
     ...     }
     ... )
     >>> window = replay_window(log, cutoff=datetime(2024, 1, 2))
-    >>> window.queries.select("user_id", pl.col("as_of").dt.day(), "warm").rows()
-    [('a', 2, True), ('a', 3, True), ('a', 4, True), ('b', 5, False)]
+    >>> window.queries.select("user_id", pl.col("as_of").dt.day(), "n_before", "warm").rows()
+    [('a', 2, 1, True), ('a', 3, 2, True), ('a', 4, 4, True), ('b', 5, 0, False)]
     >>> window.truth["item_id"].to_list()  # x on the 3rd and y on the 5th are not new to a
     ['y', 'z', 'w', 'x']
     """
@@ -145,22 +146,43 @@ def _window(
     max_queries: int,
     seed: int,
 ) -> Window:
-    first = interactions.group_by(c.USER_ID).agg(first=pl.col(c.OCCURRED_AT).min())
     touched = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff).select(c.ITEM_ID, cold=pl.lit(False)).unique()
     queries = truth.select(c.QUERY_ID, c.USER_ID, c.AS_OF).unique().sort(c.QUERY_ID)
     n_before_cap = queries.height
     if n_before_cap > max_queries:
         queries = queries.sample(max_queries, seed=seed).sort(c.QUERY_ID)
-    warm = (pl.col("first") < pl.col(c.AS_OF)).fill_null(False).alias("warm")
     return Window(
         protocol=protocol,
         cutoff=cutoff,
-        queries=queries.join(first, on=c.USER_ID, how="left")
-        .select(c.QUERY_ID, c.USER_ID, c.AS_OF, warm)
-        .sort(c.QUERY_ID),
+        queries=_with_past(queries, interactions),
         truth=truth.join(queries.select(c.QUERY_ID), on=c.QUERY_ID)
         .join(touched, on=c.ITEM_ID, how="left")
         .select(c.QUERY_ID, c.ITEM_ID, pl.col("cold").fill_null(True))
         .sort(c.QUERY_ID, c.ITEM_ID),
         n_before_cap=n_before_cap,
+    )
+
+
+def _with_past(queries: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
+    """Say of each query what its user had done: at one instant all things come at once, and none before it."""
+    so_far = (
+        interactions.group_by(c.USER_ID, c.OCCURRED_AT)
+        .len()
+        .sort(c.OCCURRED_AT)
+        .select(c.USER_ID, c.OCCURRED_AT, n_before=pl.col("len").cum_sum().over(c.USER_ID).cast(pl.Int64))
+    )
+    return (
+        queries.sort(c.AS_OF)
+        .join_asof(
+            so_far,
+            left_on=c.AS_OF,
+            right_on=c.OCCURRED_AT,
+            by=c.USER_ID,
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .select(c.QUERY_ID, c.USER_ID, c.AS_OF, pl.col("n_before").fill_null(0))
+        .with_columns(warm=pl.col("n_before") > 0)
+        .sort(c.QUERY_ID)
     )

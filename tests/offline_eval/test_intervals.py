@@ -65,7 +65,9 @@ def window() -> Window:
     """Ann and Bob ask eight questions each, and each question is for an item that nobody had touched."""
     cutoff = datetime(2024, 1, 1)
     asked = [(f"{user}{n}", user, cutoff + timedelta(days=n)) for user in ("ann", "bob") for n in range(8)]
-    queries = pl.DataFrame(asked, schema=[c.QUERY_ID, c.USER_ID, c.AS_OF], orient="row").with_columns(warm=pl.lit(True))
+    queries = pl.DataFrame(asked, schema=[c.QUERY_ID, c.USER_ID, c.AS_OF], orient="row").with_columns(
+        n_before=pl.lit(2), warm=pl.lit(True)
+    )
     truth = queries.select(c.QUERY_ID, pl.lit("x").alias(c.ITEM_ID), cold=pl.lit(True))
     return Window(protocol="replay", cutoff=cutoff, queries=queries, truth=truth, n_before_cap=16)
 

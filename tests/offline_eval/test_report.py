@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +28,7 @@ def compared(
     shop: Simulation, shop_items: pl.DataFrame, shop_log: pl.DataFrame
 ) -> tuple[Window, dict[str, pl.DataFrame], pl.DataFrame]:
     cutoff = choose_cutoff(shop_log)
+    shop_log = _with_a_single_past(shop_log, cutoff)
     catalogue = Catalogue.from_store(shop_items, shop_log)
     baselines = make_baselines(catalogue, item_texts(catalogue.items), shop_log, cutoff)
     window = cutoff_window(shop_log, cutoff)
@@ -36,6 +38,12 @@ def compared(
     shown = pl.read_parquet(shop.impressions).filter(pl.col(c.OCCURRED_AT) >= cutoff)
     scored = {name: one.rank(shown) for name, one in baselines.items()}
     return window, answers, pl.concat([lists, compare_scores(replay, shown, scored, OURS)])
+
+
+def _with_a_single_past(shop_log: pl.DataFrame, cutoff: datetime) -> pl.DataFrame:
+    """Of what every tenth user did before the cutoff, keep the last event alone."""
+    last = pl.col(c.OCCURRED_AT).filter(pl.col(c.OCCURRED_AT) < cutoff).max().over(c.USER_ID)
+    return shop_log.filter(~pl.col(c.USER_ID).str.ends_with("5") | (pl.col(c.OCCURRED_AT) >= last))
 
 
 @pytest.fixture
@@ -64,7 +72,8 @@ def test_values_are_the_means_of_the_metrics(compared) -> None:
     assert dict(rows.schema) == SCHEMA
     for system, recommended in answers.items():
         frame = metrics.per_query(recommended, window.truth, 10).join(window.queries, on=c.QUERY_ID)
-        for segment, part in {"all": frame, "warm users": frame.filter("warm")}.items():
+        parts = {"all": frame, "warm users": frame.filter("warm"), "users with one event": frame.filter(n_before=1)}
+        for segment, part in parts.items():
             assert value(rows, segment=segment, system=system, metric="ndcg") == pytest.approx(part["ndcg"].mean())
     gain = value(rows, segment="all", system=OURS, metric="ndcg over popular")
     ndcg = {name: value(rows, segment="all", system=name, metric="ndcg") for name in (OURS, "popular")}
@@ -82,6 +91,21 @@ def test_segments_divide_the_queries_and_intervals_hold_their_value(compared) ->
     assert bounded.height > 50
     assert (bounded["low"] <= bounded["value"] + 1e-12).all()
     assert (bounded["value"] <= bounded["high"] + 1e-12).all()
+
+
+def test_users_with_one_event_are_judged_apart_where_there_are_any(compared, facts: ReportFacts) -> None:
+    window, answers, rows = compared
+    part = rows.filter(protocol="cutoff", segment="users with one event")
+    n = window.queries.filter(n_before=1).height
+    assert 0 < n < window.queries["warm"].sum()
+    assert set(part["n"]) == {n}
+    assert set(part["metric"]) == {*metrics.PER_QUERY, *(f"ndcg over {name}" for name in answers if name != OURS)}
+    assert f'<h3>Users with one event</h3>\n<p class="soft">ndcg@10, {n} queries</p>' in render(facts, rows)
+    _, sections = printed(rows.filter(protocol="cutoff"), OURS)
+    named = [lines[0][0] for lines in sections]
+    assert named.index("warm users") + 1 == named.index("users with one event") == named.index("cold users") - 1
+    others = replace(window, queries=window.queries.with_columns(n_before=pl.col("n_before") * 2))
+    assert "users with one event" not in set(compare_lists(others, answers, 500, 10, OURS)["segment"])
 
 
 def test_ranking_what_was_shown_is_better_than_a_coin(compared) -> None:

@@ -57,6 +57,30 @@ def test_warm_means_something_strictly_before_as_of() -> None:
     assert replay.filter(pl.col(c.USER_ID) == "b")["warm"].to_list() == [False, True]
 
 
+def test_past_is_counted_strictly_before_as_of() -> None:
+    """Each row counts, a dislike and one thing taken twice too; what comes at one instant comes at once."""
+    rows = log(
+        ("a", "x", CUTOFF - TICK),
+        ("a", "y", CUTOFF),
+        ("b", "x", CUTOFF - 2 * TICK, -1.0),
+        ("b", "x", CUTOFF - TICK),
+        ("b", "x", CUTOFF - TICK),
+        ("b", "y", CUTOFF),
+        ("b", "z", CUTOFF),
+        ("b", "w", CUTOFF + TICK),
+        ("c", "x", CUTOFF),
+    ).sample(fraction=1.0, shuffle=True, seed=3)
+    asked = cutoff_window(rows, CUTOFF).queries
+    assert dict(asked.select(c.USER_ID, "n_before").iter_rows()) == {"a": 1, "b": 3, "c": 0}
+    replay = replay_window(rows, CUTOFF).queries.sort(c.USER_ID, c.AS_OF)
+    assert replay.select(c.USER_ID, "n_before", "warm").rows() == [
+        ("a", 1, True),
+        ("b", 3, True),
+        ("b", 5, True),
+        ("c", 0, False),
+    ]
+
+
 def test_replay_asks_when_the_answer_was_given_but_not_before_the_cutoff() -> None:
     later = [CUTOFF + timedelta(minutes=n) for n in range(6)]
     rows = log(("a", "w", later[0]), ("a", "x", later[1]), ("a", "y", later[4]), ("a", "z", later[5]))
