@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from ingest import columns as c
-from ranker.query import Answer, Reason
+from ranker.query import Answer, Comparison, Reason
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class Decision:
             "variant": None,
             "degraded": self.degraded,
             "latency_ms": self.latency_ms,
+            c.COMPARISON: _comparison(self.answer.comparison),
         }
 
     def impression_rows(self) -> list[dict[str, Any]]:
@@ -70,6 +71,33 @@ def _reason(reason: Reason) -> dict[str, Any]:
         "features": [
             {"name": feature.name, "value": _short(feature.value), "weight": _short(feature.weight)}
             for feature in reason.features
+        ],
+    }
+
+
+def _comparison(told: Comparison | None) -> dict[str, Any] | None:
+    """Return a comparison as JSON."""
+    if told is None:
+        return None
+    return {
+        "first": told.first,
+        "second": told.second,
+        "difference": _short(told.difference),
+        "families": [
+            {
+                "family": family.family,
+                "weight": _short(family.weight),
+                "features": [
+                    {
+                        "name": feature.name,
+                        "first": _short(feature.first),
+                        "second": _short(feature.second),
+                        "weight": _short(feature.weight),
+                    }
+                    for feature in family.features
+                ],
+            }
+            for family in told.families
         ],
     }
 

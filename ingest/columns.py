@@ -37,6 +37,7 @@ RANK = "rank"
 SOURCES = "sources"
 FEATURES = "features"
 REASONS = "reasons"
+COMPARISON = "comparison"
 AS_OF = "as_of"
 
 # Quarantine

@@ -25,6 +25,7 @@ _STEPS = (
         """,
     ),
     ("impressions", "reasons", "ALTER TABLE impressions ADD COLUMN reasons JSON"),
+    ("requests", "comparison", "ALTER TABLE requests ADD COLUMN comparison JSON"),
     # No earlier version wrote a receipt.
     ("erasures", "receipt_id", "DROP TABLE erasures"),
 )

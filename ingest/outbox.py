@@ -46,7 +46,8 @@ CREATE TABLE IF NOT EXISTS requests (
     bundle_version TEXT,
     variant TEXT,
     degraded INTEGER,
-    latency_ms REAL
+    latency_ms REAL,
+    comparison TEXT
 );
 CREATE TABLE IF NOT EXISTS impressions (
     request_id TEXT NOT NULL,
@@ -80,6 +81,7 @@ REQUEST_COLUMNS = (
     "variant",
     "degraded",
     "latency_ms",
+    c.COMPARISON,
 )
 
 
@@ -193,7 +195,8 @@ class Outbox:
         """Keep one answer for the next drain: a row of `requests` and its rows of `impressions`."""
         with self._writing(self._answers) as cursor:
             cursor.execute(
-                f"INSERT OR IGNORE INTO requests ({', '.join(REQUEST_COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT OR IGNORE INTO requests ({', '.join(REQUEST_COLUMNS)}) "
+                f"VALUES ({', '.join('?' * len(REQUEST_COLUMNS))})",
                 [_stored(name, request.get(name)) for name in REQUEST_COLUMNS],
             )
             cursor.executemany(
@@ -303,15 +306,20 @@ IMPRESSION_COLUMNS = (
 
 def _bring_up_to_date(connection: sqlite3.Connection) -> None:
     """Add what a file of an earlier version lacks; several processes may open it at once."""
-    if _lacks_reasons(connection):
+    if _lacking(connection):
         connection.execute("BEGIN IMMEDIATE")
-        if _lacks_reasons(connection):
-            connection.execute("ALTER TABLE impressions ADD COLUMN reasons TEXT")
+        for table, column in _lacking(connection):
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
         connection.execute("COMMIT")
 
 
-def _lacks_reasons(connection: sqlite3.Connection) -> bool:
-    return c.REASONS not in [row[1] for row in connection.execute("PRAGMA table_info(impressions)")]
+def _lacking(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the columns, with their tables, that a file of an earlier version has not."""
+    return [
+        (table, column)
+        for table, column in (("impressions", c.REASONS), ("requests", c.COMPARISON))
+        if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    ]
 
 
 def _event(row: tuple[Any, ...]) -> OnlineEvent:
@@ -337,6 +345,8 @@ def _stored(name: str, value: Any) -> Any:
         return array("f", value).tobytes()
     if name in {c.SOURCES, c.REASONS}:
         return json.dumps(list(value))
+    if name == c.COMPARISON:
+        return json.dumps(value)
     return value
 
 

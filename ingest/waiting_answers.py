@@ -22,6 +22,7 @@ REQUEST_SCHEMA: dict[str, Any] = {
     "variant": pl.String,
     "degraded": pl.Boolean,
     "latency_ms": pl.Float64,
+    c.COMPARISON: pl.String,
 }
 IMPRESSION_SCHEMA: dict[str, Any] = {
     c.REQUEST_ID: pl.String,

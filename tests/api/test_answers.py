@@ -235,6 +235,35 @@ def test_propensities_and_reasons_arrive_in_the_store(make_client, workspace, ra
     assert any("explore" in row[3] for row in rows)
 
 
+def test_comparisons_arrive_in_the_store_as_they_were_told(make_client, workspace, user):
+    client = make_client()
+    shown = ids(recommend(client, user, k=20))
+    asked = {"compare": [shown[1], shown[7]]}
+    told = recommend(client, user, k=3, **asked)
+    given = {"user_id": user, "items": [{"item_id": item} for item in shown], **asked}
+    ranked = client.post("/v1/rankings", json=given).json()
+    no_candidate = recommend(client, user, compare=[shown[0], "unheard-of"])
+    not_asked = recommend(client, user)
+    client.__exit__(None, None, None)
+    client.__enter__ = client.__exit__ = lambda *ignored: None
+    with Outbox.open(workspace.outbox_path) as outbox, Store.open(workspace.store_path) as store:
+        outbox.drain(store)
+        rows = dict(store.connection.sql("SELECT request_id, comparison FROM requests").fetchall())
+    assert rows[no_candidate["request_id"]] is rows[not_asked["request_id"]] is None
+    for answer in (told, ranked):
+        assert answer["comparison"]["families"][0]["features"]
+        assert json.loads(rows[answer["request_id"]]) == rounded(answer["comparison"])
+
+
+def rounded(told):
+    """The same with numbers of six digits."""
+    if isinstance(told, dict):
+        return {name: rounded(value) for name, value in told.items()}
+    if isinstance(told, list):
+        return [rounded(value) for value in told]
+    return float(f"{told:.6g}") if isinstance(told, float) else told
+
+
 def test_answers_and_their_events_meet_in_the_store(make_client, workspace, user):
     client = make_client()
     answer = recommend(client, user, k=3)

@@ -47,6 +47,10 @@ ANSWERS = {
         (2, "interest", 2.5),
         (2, "count_all", 2.0),
     ],
+    "Why did one item stand above another, as people were told?": [
+        ("r1", "a", "b", "collaborative", -0.3),
+        ("r1", "a", "b", "popularity", 0.1),
+    ],
     "Is the model that was judged last better than each baseline?": [
         ("all", "ndcg over popular", 0.3 - 0.2, 0.05, 0.15, True),
         ("cold users", "ndcg over popular", 0.2 - 0.2, -0.05, 0.05, False),
@@ -74,8 +78,14 @@ def filled(store, load):
         "request_id,user_id,item_id,occurred_at,clicked,position\nr0,u1,a,2024-01-01,1,1\nr0,u1,b,2024-01-01,1,2\n",
     )
     moment = datetime(2024, 1, 3)
+    compared = {"first": "a", "second": "b", "difference": 0.1 - 0.3}
+    compared["families"] = [{"family": "popularity", "weight": 0.1}, {"family": "collaborative", "weight": -0.3}]
     store.connection.execute(
-        "INSERT INTO requests (request_id, user_id, occurred_at, bundle_version) VALUES ('r1', 'u2', ?, 'b1')", [moment]
+        """
+        INSERT INTO requests (request_id, user_id, occurred_at, bundle_version, comparison)
+        VALUES ('r1', 'u2', ?, 'b1', ?)
+        """,
+        [moment, json.dumps(compared)],
     )
     interest, popularity = {"family": "text interest", "weight": 0.7}, {"family": "popularity", "weight": 0.5}
     for position, (item_id, sources, propensity, reasons) in enumerate(

@@ -28,6 +28,11 @@ CREATE TABLE impressions (
     propensity DOUBLE, sources VARCHAR[], features FLOAT[], occurred_at TIMESTAMP NOT NULL, clicked BOOLEAN,
     load_id VARCHAR
 );
+CREATE TABLE requests (
+    request_id VARCHAR NOT NULL, user_id VARCHAR NOT NULL, occurred_at TIMESTAMP NOT NULL, endpoint VARCHAR, k INTEGER,
+    bundle_version VARCHAR, variant VARCHAR, degraded BOOLEAN, latency_ms DOUBLE
+);
+INSERT INTO requests VALUES ('r', 'u', '2024-01-01', 'recommendations', 1, 'b', NULL, FALSE, 2.5);
 CREATE VIEW decisions AS SELECT request_id, features FROM impressions;
 INSERT INTO impressions VALUES ('r', 'u', 'i', 1, 0.5, NULL, ['popular'], [1], '2024-01-01', TRUE, NULL);
 CREATE TABLE erasures (user_sha256 VARCHAR NOT NULL, erased_at TIMESTAMP NOT NULL, rows_erased BIGINT NOT NULL);
@@ -54,6 +59,8 @@ def test_a_store_of_an_earlier_version_opens_with_all_that_it_held(tmp_path):
             assert store.connection.sql("SELECT count(*) FROM item_versions").fetchall() == [(1,)]
             shown = store.connection.sql("SELECT request_id, score, clicked, reasons FROM decisions").fetchall()
             assert shown == [("r", 0.5, True, None)]
+            answered = store.connection.sql("SELECT request_id, latency_ms, comparison FROM requests").fetchall()
+            assert answered == [("r", 2.5, None)]
 
 
 def test_keys_of_another_hash_are_made_anew(tmp_path):

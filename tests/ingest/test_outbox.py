@@ -34,6 +34,7 @@ def event(number, **changes):
 def answer(request_id):
     request = {"request_id": request_id, "user_id": "u", "occurred_at": START, "k": 2, "degraded": False}
     request |= {"endpoint": "recommendations", "bundle_version": "b1", "variant": None, "latency_ms": 2.5}
+    request |= {"comparison": {"first": "a", "second": "b", "difference": 0.5, "families": []}}
     row = {"request_id": request_id, "user_id": "u", "occurred_at": START, "score": 0.5, "propensity": None}
     return request, [
         {
@@ -102,6 +103,10 @@ def test_drain_moves_events_and_answers_once_and_keeps_events_until_purge(outbox
         (0.25, [{"family": "popularity", "weight": 0.5}]),
         (None, None),
     ]
+    compared = store.connection.sql(
+        "SELECT comparison ->> 'first', comparison -> 'difference' FROM requests"
+    ).fetchall()
+    assert compared == [("a", "0.5")]
     assert shown[0][2][0] == 1.0
     assert isnan(shown[0][2][1])
     outbox.append([event(3)])
@@ -116,6 +121,7 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
     Outbox.open(path).close()
     with closing(sqlite3.connect(path)) as earlier:
         earlier.execute("ALTER TABLE impressions DROP COLUMN reasons")
+        earlier.execute("ALTER TABLE requests DROP COLUMN comparison")
         earlier.execute("INSERT INTO requests (request_id, user_id, occurred_at) VALUES ('r0', 'u', 0)")
         earlier.execute(
             "INSERT INTO impressions (request_id, user_id, item_id, occurred_at) VALUES ('r0', 'u', 'i', 0)"
@@ -128,6 +134,8 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
         assert outbox.drain(store) == Drained(events=0, duplicates=0, requests=2, impressions=3)
     told = store.connection.sql("SELECT item_id FROM impressions WHERE reasons IS NOT NULL").fetchall()
     assert told == [("a",)]
+    compared = store.connection.sql("SELECT request_id FROM requests WHERE comparison IS NOT NULL").fetchall()
+    assert compared == [("r1",)]
 
 
 @pytest.mark.parametrize("dies_in", ["events_drained", "answers_drained"])
