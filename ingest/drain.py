@@ -11,6 +11,7 @@ from ingest.load_reading import LoadReport, new_load_id
 from ingest.merge_events import EventWriter
 from ingest.moments import utc_now
 from ingest.outbox import Drained, OnlineEvent, Outbox
+from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 
 if TYPE_CHECKING:
     from ingest.store import Store
@@ -31,18 +32,20 @@ _EVENT_SCHEMA: dict[str, Any] = {
 }
 
 
-def drain(outbox: Outbox, store: "Store") -> Drained:
+def drain(outbox: Outbox, store: "Store", quality: QualityConfig | None = None) -> Drained:
     """Move events and answers; each step commits in the store before the outbox forgets or marks it."""
     n_events = n_duplicates = n_requests = n_impressions = 0
+    found: list[Finding] = []
     seq = outbox.drained_seq()
     while True:
         events, last = outbox.events_after(seq, EVENTS_AT_ONCE)
         if not events:
             break
-        n_new = _store_events(store, outbox, events)
+        report = _store_events(store, outbox, events, quality or QualityConfig())
         outbox.events_drained(last)
-        n_events += n_new
-        n_duplicates += len(events) - n_new
+        n_events += report.rows_loaded
+        n_duplicates += report.rows_duplicate
+        found += report.findings
         seq = last
     while True:
         requests, impressions, last = outbox.answers(ANSWERS_AT_ONCE)
@@ -52,10 +55,10 @@ def drain(outbox: Outbox, store: "Store") -> Drained:
         outbox.answers_drained(last)
         n_requests += new_requests
         n_impressions += new_impressions
-    return Drained(n_events, n_duplicates, n_requests, n_impressions)
+    return Drained(n_events, n_duplicates, n_requests, n_impressions, tuple(found))
 
 
-def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent]) -> int:
+def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent], quality: QualityConfig) -> LoadReport:
     started = utc_now()
     load_id = new_load_id(started)
     frame = pl.DataFrame([asdict(event) for event in events], schema=_EVENT_SCHEMA)
@@ -64,16 +67,31 @@ def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent]) -> 
         writer = EventWriter(connection, load_id=load_id, moment=started)
         writer.add(frame)
         n_new = writer.finish()
-        report = LoadReport(
-            path=str(outbox.path),
-            table="interactions",
+        facts = LoadFacts(
             load_id=load_id,
+            table=writer.table,
+            path=str(outbox.path),
             rows_read=len(events),
             rows_loaded=n_new,
             rows_duplicate=len(events) - n_new,
+            rows_rejected=0,
+            reasons={},
+            started=started,
+            first_arrival=writer.first_arrival,
+            source="drained",
+            more_follows=len(events) == EVENTS_AT_ONCE,
+        )
+        report = LoadReport(
+            path=facts.path,
+            table=facts.table,
+            load_id=load_id,
+            rows_read=facts.rows_read,
+            rows_loaded=facts.rows_loaded,
+            rows_duplicate=facts.rows_duplicate,
+            findings=tuple(findings(connection, facts, quality)),
         )
         record_load(connection, report, sha256=None, started=started)
-    return n_new
+    return report
 
 
 def _store_answers(store: "Store", requests: pl.DataFrame, impressions: pl.DataFrame) -> tuple[int, int]:

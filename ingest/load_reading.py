@@ -75,14 +75,16 @@ def load_reading(
     source: str,
     checker: Checker,
     quarantine: Quarantine,
-    quality: QualityConfig | None = None,
+    quality: QualityConfig,
+    again: bool = False,
     users: Users | None = None,
     on_batch: Callable[[Batch, int], None] = lambda batch, n_read: None,
     started: datetime,
 ) -> LoadReport:
     """Check and merge one reading inside the caller's transaction, which lets DuckDB hold little while files stream.
 
-    `on_batch` is called after each batch with it and the number of rows read so far.
+    `again`: its rows were rejected before. `on_batch` is called after each batch with it and the number of rows read so
+    far.
     """
     load_id = new_load_id(started)
     sink: EventWriter | Stage | None = None
@@ -121,6 +123,7 @@ def load_reading(
         reasons=dict(reasons.most_common()),
         started=started,
         first_arrival=sink.first_arrival if isinstance(sink, EventWriter) else 0,
+        source="rejected rows" if again else "file",
     )
     log.info("loaded source=%s table=%s rows=%d rejected=%d", source, sink.table, n_loaded, facts.rows_rejected)
     return LoadReport(
@@ -134,7 +137,7 @@ def load_reading(
         reasons=facts.reasons,
         unknown_kinds=dict(unknown_kinds.most_common()),
         without_text=without_text,
-        findings=tuple(findings(connection, facts, quality)) if quality else (),
+        findings=tuple(findings(connection, facts, quality)),
     )
 
 

@@ -6,7 +6,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ingest.moments import naive_utc
 if TYPE_CHECKING:
     import polars as pl
 
+    from ingest.quality import Finding, QualityConfig
     from ingest.store import Store
 
 _EPOCH = datetime(1970, 1, 1)
@@ -118,6 +119,8 @@ class Drained:
     """Events that the store had already, as after a crash between the two databases."""
     requests: int
     impressions: int
+    findings: "tuple[Finding, ...]" = field(default=(), compare=False)
+    """What the quality of its events was checked for, raised or not; each check once a load."""
 
 
 class Outbox:
@@ -213,14 +216,15 @@ class Outbox:
         """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
         return self._watermark("erasures")
 
-    def drain(self, store: "Store") -> Drained:
+    def drain(self, store: "Store", quality: "QualityConfig | None" = None) -> Drained:
         """Move what is new into the store, exactly once: the store's keys decide, the watermark only saves work.
 
-        Events stay here until `purge`, because a service needs them until its bundle covers them; answers go.
+        Events stay here until `purge`, because a service needs them until its bundle covers them; answers go. Each load
+        of events is checked as `quality` says, by default as a `QualityConfig` does.
         """
         from ingest.drain import drain
 
-        return drain(self, store)
+        return drain(self, store, quality)
 
     def purge(self, before: datetime, up_to: int | None = None) -> int:
         """Forget drained events with `occurred_at < before` and, if given, `seq <= up_to`; return how many."""

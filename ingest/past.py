@@ -34,7 +34,7 @@ class Span:
 def recall(connection: "duckdb.DuckDBPyConnection", *, before: int) -> Span:
     """Sum up the interactions with `arrival < before`; reads only what came after the last summary kept.
 
-    Rows that came by other ways than a checked load, such as over HTTP, are seen here too.
+    Rows that came by other ways than a checked load, as all that was drained did once, are seen here too.
     """
     row = connection.execute("SELECT next_arrival, newest_at, kinds FROM interactions_so_far").fetchone()
     past = Span(next_arrival=0)

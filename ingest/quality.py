@@ -1,15 +1,14 @@
 """Is a load like those before it? A few cheap checks after each merge: told and kept, nothing is refused for them."""
 
-import re
 import statistics
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ingest.mapping import Table
 from ingest.moments import utc_now
 from ingest.past import MAX_KINDS, Span, look, recall, remember
+from ingest.usual_volume import alike_before, by_days, family
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,9 +21,10 @@ class QualityConfig:
     volume_factor: float = 3.0
     """A file with more rows than its usual times this, or fewer than its usual divided by this, is reported."""
     volume_loads: int = 10
-    """The usual is the median of so many latest loads of files that are named alike but for dates and numbers."""
+    """The usual is the median of so many latest loads of files that are named alike but for dates and numbers; of what
+    came over HTTP, of so many latest days that brought any."""
     volume_min_loads: int = 3
-    """With fewer such loads than this nothing is usual yet."""
+    """With fewer such loads or days than this nothing is usual yet."""
     max_unknown_item_share: float = 0.1
     """Reported when a larger share of the new rows names items that the catalogue lacks; 1 never reports."""
     late_days: float = 30.0
@@ -59,6 +59,10 @@ class LoadFacts:
     started: datetime
     first_arrival: int = 0
     """For interactions: rows of this load have `arrival` from here on, all earlier ones lie below."""
+    source: Literal["file", "rejected rows", "drained"] = "file"
+    """What it was read from."""
+    more_follows: bool = False
+    """Whether the drain that brought it goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,46 +105,28 @@ def findings(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: 
     return found
 
 
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_NUMBERS = re.compile(r"\d+(?:[-_.:T]\d+)*")
-
-
-def family(path: str) -> str:
-    """Return what the names of files of one feed share.
-
-    >>> family("/logs/2024/events-2024-05-01.jsonl.gz")
-    'events-#.jsonl.gz'
-    >>> family("part-00000-3fa85f64-5717-4562-b3fc-2c963f66afa6-c000.parquet")
-    'part-#-#-c#.parquet'
-    """
-    return _NUMBERS.sub("#", _UUID.sub("#", PurePath(path).name))
-
-
 def _volume(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: QualityConfig) -> Finding:
     """Compare with the median, which one odd load among the earlier ones does not move."""
-    earlier = connection.execute(
-        """
-        SELECT path, rows_read
-        FROM loads
-        WHERE table_name = ? AND load_id < ?
-        ORDER BY load_id DESC
-        LIMIT 1000
-        """,
-        [facts.table, facts.load_id],
-    ).fetchall()
-    name = family(facts.path)
-    alike = [rows for path, rows in earlier if family(path) == name][: config.volume_loads]
+    limit, n_rows, feed = config.volume_factor, facts.rows_read, f"files named like {family(facts.path)}"
+    earlier = alike_before(connection, facts.path, facts.table, facts.load_id)
+    alike = [rows for rows, _ in earlier]
+    if facts.source == "drained":
+        if facts.more_follows:
+            return _untold("volume", limit, "the drain goes on")
+        today, alike = by_days(earlier, facts.started)
+        n_rows, feed = n_rows + today, f"days on which events came from {family(facts.path)}"
+    alike = alike[: config.volume_loads]
     usual = statistics.median(alike) if len(alike) >= max(1, config.volume_min_loads) else 0
     if not usual:
-        return _untold("volume", config.volume_factor, f"nothing is usual yet for files named like {name}")
-    ratio = facts.rows_read / usual
+        return _untold("volume", limit, f"nothing is usual yet for {feed}")
+    ratio = n_rows / usual
     return Finding(
         check="volume",
         value=ratio,
-        threshold=config.volume_factor,
-        raised=not 1 / config.volume_factor <= ratio <= config.volume_factor,
-        message=f"{facts.rows_read:,} rows are {ratio:.3g} times the usual {usual:,.0f}, the median of the last "
-        f"{len(alike)} files named like {name}",
+        threshold=limit,
+        raised=not 1 / limit <= ratio <= limit,
+        message=f"{n_rows:,} rows are {ratio:.3g} times the usual {usual:,.0f}, the median of the last "
+        f"{len(alike)} {feed}",
     )
 
 
@@ -183,10 +169,11 @@ def _unknown_items(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, co
 
 
 def _future_events(facts: LoadFacts, config: QualityConfig) -> Finding:
+    limit = config.max_future_share
+    if facts.source == "rejected rows":
+        return _untold("future_events", limit, "that was done when the file of these rows was loaded")
     future = facts.reasons.get("future_time", 0)
-    return _share(
-        "future_events", future, facts.rows_read, config.max_future_share, "rows lie in the future and were rejected"
-    )
+    return _share("future_events", future, facts.rows_read, limit, "rows lie in the future and were rejected")
 
 
 def _late_events(

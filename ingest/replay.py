@@ -17,6 +17,7 @@ from ingest.load_reading import LoadReport, load_reading
 from ingest.mapping import Table
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
+from ingest.quality import QualityConfig
 from ingest.readings import Reading
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
 from ingest.window import Window
@@ -42,6 +43,7 @@ def replay_rejected(
     *,
     checks: ChecksConfig = ChecksConfig(),  # noqa: B008  frozen
     kinds: KindsConfig = KindsConfig(),  # noqa: B008
+    quality: QualityConfig = QualityConfig(),  # noqa: B008
     progress: Progress = silent,
 ) -> list[LoadReport]:
     """Check all rejected rows again under today's settings, in one transaction; one report for each load they are of.
@@ -65,6 +67,8 @@ def replay_rejected(
                 source=f"{source} (rejected rows)",
                 checker=checker,
                 quarantine=_SecondChance(connection, load_id, table),
+                quality=quality,
+                again=True,
                 started=started,
             )
             if report.load_id is not None:

@@ -1,6 +1,6 @@
 """What does a person read after a load, a removal or a search for what is left of somebody?"""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ingest.erase import Forgotten
     from ingest.load_reading import LoadReport
     from ingest.outbox import Drained
+    from ingest.quality import Finding
     from ingest.retention import Retained
     from ingest.verify_erasure import Searched
 
@@ -22,8 +23,7 @@ def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
             continue
         yield (
             f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
-            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected"
-            + "".join(f"; attention: {finding.message}" for finding in report.findings if finding.raised)
+            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected" + _attention(report.findings)
         )
         for code, n_rows in report.reasons.items():
             yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"
@@ -38,8 +38,12 @@ def drain_lines(path: Path, drained: "Drained | None") -> Iterator[str]:
     if drained is not None:
         yield (
             f"{path}: drained {drained.events:,} events (+ {drained.duplicates:,} duplicate), "
-            f"{drained.requests:,} requests, {drained.impressions:,} impressions"
+            f"{drained.requests:,} requests, {drained.impressions:,} impressions" + _attention(drained.findings)
         )
+
+
+def _attention(findings: "Iterable[Finding]") -> str:
+    return "".join(f"; attention: {finding.message}" for finding in findings if finding.raised)
 
 
 def retention_lines(retained: "Retained") -> Iterator[str]:

@@ -46,10 +46,11 @@ def take_in(
     if time_format:
         checks = replace(checks, time_format=time_format)
     kinds = workspace.section("kinds", KindsConfig)
+    quality = workspace.section("quality", QualityConfig)
     pseudonyms = Pseudonyms.of_workspace(workspace)
     with Store.open(workspace.store_path) as store:
         if rejected:
-            reports = replay.replay_rejected(store, checks=checks, kinds=kinds, progress=progress)
+            reports = replay.replay_rejected(store, checks=checks, kinds=kinds, quality=quality, progress=progress)
         else:
             reports = load.load_files(
                 store,
@@ -58,16 +59,16 @@ def take_in(
                 columns=workspace.section("columns", ColumnsConfig),
                 checks=checks,
                 kinds=kinds,
-                quality=workspace.section("quality", QualityConfig),
+                quality=quality,
                 users=pseudonyms.column if pseudonyms else None,
                 progress=progress,
             )
-        drained = _drained(workspace, store)
+        drained = _drained(workspace, store, quality)
     return TakenIn(reports=reports, drained=drained, retained=apply_retention(workspace))
 
 
-def _drained(workspace: Workspace, store: Store) -> Drained | None:
+def _drained(workspace: Workspace, store: Store, quality: QualityConfig) -> Drained | None:
     if not workspace.outbox_path.exists():
         return None
     with Outbox.open(workspace.outbox_path) as outbox:
-        return outbox.drain(store)
+        return outbox.drain(store, quality)

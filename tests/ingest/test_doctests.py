@@ -5,7 +5,7 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["ingest.binary_columns", "ingest.mapping", "ingest.quality", "ingest.times", "ingest.values"]
+    "module", ["ingest.binary_columns", "ingest.mapping", "ingest.usual_volume", "ingest.times", "ingest.values"]
 )
 def test_examples_in_docstrings_hold(module):
     result = doctest.testmod(importlib.import_module(module))

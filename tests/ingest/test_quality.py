@@ -4,8 +4,9 @@ from datetime import datetime, timedelta
 import pytest
 
 from ingest.past import MAX_KINDS
-from ingest.quality import Finding, LoadFacts, QualityConfig, family, findings
+from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.store import Store
+from ingest.usual_volume import family
 
 DAY = timedelta(days=1)
 NEW_YEAR = datetime(2024, 1, 1)
