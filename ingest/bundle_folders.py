@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Final
 
 from ingest import columns as c
+from ingest.held import held
 
 MANIFEST: Final = "manifest.json"
 LIVE: Final = "live"
 PREVIOUS: Final = "previous"
 USERS: Final = "history/users.parquet"
-_GOING: Final = ".removed-"
+REMOVED: Final = ".removed-"
+"""How the name of a bundle begins that is being removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +83,8 @@ def holds(bundle: BundleFolder, ids: Sequence[str]) -> bool:
 
 
 def remove_bundle(bundle: BundleFolder) -> None:
-    """Remove a bundle; killed half-way it is no bundle any more, and `clear_removed` does the rest."""
-    going = bundle.folder.with_name(_GOING + bundle.version)
-    bundle.folder.rename(going)
-    shutil.rmtree(going)
-
-
-def clear_removed(bundles: Path) -> None:
-    """Remove what a killed `remove_bundle` left."""
-    for left in bundles.glob(_GOING + "*"):
-        shutil.rmtree(left)
+    """Remove a bundle; killed half-way it is no bundle any more, and `clear_leftovers` does the rest."""
+    going = bundle.folder.with_name(REMOVED + bundle.version)
+    with held(going, wait=True):
+        bundle.folder.rename(going)
+        shutil.rmtree(going)

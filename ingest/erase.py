@@ -4,7 +4,7 @@ Killed at any moment, each place is as before or after, and a second run does th
 
 1. `online.sqlite`: first, so that no drain can bring the rows back; the note that an erasure has begun lies there.
 2. `readrank.duckdb`, written anew; the receipt stands in the new file, so that it comes with its renaming, once.
-3. `analytics.duckdb` and `analytics/`, published anew from it.
+3. `analytics.duckdb` and `analytics/`, published anew from it; what killed jobs left goes.
 4. The note goes. What is left names the person only in bundles, until they are replaced.
 """
 
@@ -18,6 +18,7 @@ from ingest.bundle_folders import bundle_folders, holds
 from ingest.erase_outbox import begin_in_outbox, finish_in_outbox
 from ingest.erase_store import rewrite_without, settle
 from ingest.errors import ErasureError
+from ingest.leftovers import clear_leftovers
 from ingest.mentions import Person
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
@@ -55,6 +56,8 @@ class Forgotten:
     bundles: tuple[BundleWithPerson, ...] = ()
     completed: bool = False
     """Whether this run completed one that had been broken off."""
+    leftovers: tuple[str, ...] = ()
+    """Folders that killed jobs had left, whoever is in them."""
 
 
 def person_of(workspace: Workspace, user_id: str) -> Person:
@@ -85,6 +88,7 @@ def forget(workspace: Workspace, person: Person, config: RetentionConfig, *, pro
     publish(workspace)
     if workspace.parquet_path.is_dir():
         publish_parquet(workspace, keep_previous=False, progress=progress)
+    leftovers = clear_leftovers(workspace)
     finish_in_outbox(workspace.outbox_path, begun.receipt_id)
     log.info("erasure complete receipt_id=%s rows=%d", begun.receipt_id, sum(receipt.rows.values()))
     return Forgotten(
@@ -92,6 +96,7 @@ def forget(workspace: Workspace, person: Person, config: RetentionConfig, *, pro
         rows={place: rows for place, rows in receipt.rows.items() if rows},
         bundles=with_person,
         completed=begun.again,
+        leftovers=leftovers,
     )
 
 

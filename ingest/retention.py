@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ingest.bundle_folders import BundleFolder, bundle_folders, clear_removed, remove_bundle
+from ingest.bundle_folders import BundleFolder, bundle_folders, remove_bundle
+from ingest.leftovers import clear_leftovers
 from ingest.moments import utc_now
 from ingest.outbox import Outbox
 from ingest.store import Store
@@ -51,9 +52,11 @@ class Retained:
     """Rows removed, by place; places without any are left out."""
     bundles: tuple[str, ...] = ()
     """Versions of the bundles removed."""
+    leftovers: tuple[str, ...] = ()
+    """Folders that killed jobs had left."""
 
     def __bool__(self) -> bool:
-        return bool(self.rows or self.bundles)
+        return bool(self.rows or self.bundles or self.leftovers)
 
 
 def apply_retention(workspace: Workspace) -> Retained:
@@ -67,7 +70,9 @@ def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Reta
     Deleted rows are out of every query at once; their bytes stay in the store's file until DuckDB uses the place again.
     The outbox keeps what a bundle that may come to serve will ask for: what happened from its cutoff on, or arrived
     after it was trained.
+    What killed jobs have left goes at once.
     """
+    leftovers = clear_leftovers(workspace)
     with Store.open(workspace.store_path) as store:
         removed = _remove_bundles(workspace, config, erased_bundles(store), now)
         rows = _remove_rows(store, config, now)
@@ -82,7 +87,7 @@ def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Reta
         rows["online.sqlite:events"] = n_events
     if rows or removed:
         log.info("retention removed rows=%s bundles=%s", rows, ",".join(removed))
-    return Retained(rows=rows, bundles=removed)
+    return Retained(rows=rows, bundles=removed, leftovers=leftovers)
 
 
 def doomed(
@@ -127,7 +132,6 @@ def erased_bundles(store: Store) -> dict[str, datetime]:
 def _remove_bundles(
     workspace: Workspace, config: RetentionConfig, erased: dict[str, datetime], now: datetime
 ) -> tuple[str, ...]:
-    clear_removed(workspace.bundles_path)
     removed = []
     for bundle in doomed(bundle_folders(workspace.bundles_path), config, erased, now):
         remove_bundle(bundle)

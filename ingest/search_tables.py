@@ -1,7 +1,6 @@
 """Which columns of a DuckDB database, a Parquet file or an SQLite database name this person?"""
 
 import sqlite3
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.erase_outbox import empty_log
+from ingest.held import scratch
 from ingest.mentions import Person
 
 if TYPE_CHECKING:
@@ -177,8 +177,8 @@ def _sqlite_candidates(
 
 
 def _count_in_copy(connection: sqlite3.Connection, path: Path, person: Person) -> int:
-    with tempfile.TemporaryDirectory(prefix=SEARCHING, dir=path.parent) as folder:
-        copy = Path(folder) / "copy.sqlite"
+    with scratch(path.parent, SEARCHING) as folder:
+        copy = folder / "copy.sqlite"
         connection.execute("VACUUM INTO ?", (str(copy),))
         return _count(copy, person)
 

@@ -52,10 +52,14 @@ def retention_lines(retained: "Retained") -> Iterator[str]:
         yield f"retention removed {n_rows:,} rows of {place}"
     for version in retained.bundles:
         yield f"retention removed bundle {version}"
+    for name in retained.leftovers:
+        yield f"removed {name}, which a killed job had left"
 
 
 def erasure_lines(forgotten: "Forgotten") -> Iterator[str]:
     """Tell what was removed of a person."""
+    for name in forgotten.leftovers:
+        yield f"removed {name}, which a killed job had left"
     if forgotten.receipt_id is None:
         yield "nothing was held under that id; check its spelling"
         return

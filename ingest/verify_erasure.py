@@ -12,6 +12,7 @@ from ingest.bundle_folders import BundleFolder, bundle_folders
 from ingest.erase import gone_by
 from ingest.erase_outbox import unfinished_erasures
 from ingest.errors import OutboxError
+from ingest.held import is_held
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
 from ingest.retention import RetentionConfig, erased_bundles
@@ -131,7 +132,10 @@ def _files(root: Path, result: Searched) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(os.path.realpath(folder))
-        folders[:] = sorted(name for name in folders if not name.startswith(SEARCHING))
+        # The copy of another search goes at its end; one that a killed search left is searched.
+        folders[:] = sorted(
+            name for name in folders if not (name.startswith(SEARCHING) and is_held(Path(folder, name)))
+        )
         for name in sorted(files):
             path = Path(folder, name)
             if path.is_file():  # neither sockets nor links that lead nowhere

@@ -1,7 +1,6 @@
 """How good is our system on what it has not seen, beside the baselines? Train until a cutoff, ask, compare, record."""
 
 import logging
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,6 +12,8 @@ import polars as pl
 
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
+from ingest.held import scratch
+from ingest.leftovers import EVALUATION
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
@@ -220,8 +221,8 @@ def _trained(
         cutoff = choose_cutoff(interactions, config.quantile)
     _check_sides(interactions, cutoff)
     del interactions
-    with tempfile.TemporaryDirectory(prefix=".evaluation-", dir=workspace.root) as folder:
-        aside = _Aside(workspace.root, Path(folder))
+    with scratch(workspace.root, EVALUATION) as folder:
+        aside = _Aside(workspace.root, folder)
         yield train(aside, TrainConfig.of(workspace), until=cutoff, progress=progress).folder
 
 

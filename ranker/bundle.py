@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
+from ingest.held import held
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
@@ -64,36 +65,40 @@ def write(
 ) -> Path:
     """Let `fill` write a bundle into a temporary folder, add the manifest and rename it to its version.
 
-    Whatever goes wrong on the way, no folder with a version's name is left incomplete.
+    Whatever goes wrong on the way, no folder with a version's name is left incomplete. The temporary folder of a killed
+    job goes with the next one (`ingest.leftovers`).
     """
     bundles.mkdir(parents=True, exist_ok=True)
     created = datetime.now(UTC).replace(tzinfo=None)
     name = created.strftime("%Y%m%dT%H%M%S%f")[:-3]
     scratch = bundles / f".{name}.tmp"
-    try:
-        scratch.mkdir()
-        fill(scratch)
-        manifest = Manifest(
-            format=FORMAT,
-            version=name,
-            cutoff=cutoff.isoformat(sep=" "),
-            created_at=created.isoformat(sep=" ", timespec="seconds"),
-            outbox_seq=outbox_seq,
-            feature_names=feature_names,
-            libraries=_library_versions(),
-            settings=settings,
-            measured=measured,
-            files={
-                str(path.relative_to(scratch)): _sha256(path) for path in sorted(scratch.rglob("*")) if path.is_file()
-            },
-            text_attributes=list(text_attributes),
-            refreshed=refreshed,
-            tuned=tuned,
-        )
-        (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
-        os.replace(scratch, bundles / name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with held(scratch, wait=True):
+        try:
+            scratch.mkdir()
+            fill(scratch)
+            manifest = Manifest(
+                format=FORMAT,
+                version=name,
+                cutoff=cutoff.isoformat(sep=" "),
+                created_at=created.isoformat(sep=" ", timespec="seconds"),
+                outbox_seq=outbox_seq,
+                feature_names=feature_names,
+                libraries=_library_versions(),
+                settings=settings,
+                measured=measured,
+                files={
+                    str(path.relative_to(scratch)): _sha256(path)
+                    for path in sorted(scratch.rglob("*"))
+                    if path.is_file()
+                },
+                text_attributes=list(text_attributes),
+                refreshed=refreshed,
+                tuned=tuned,
+            )
+            (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+            os.replace(scratch, bundles / name)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
     return bundles / name
 
 

@@ -1,6 +1,5 @@
 """What does every training stand on? The store before a moment: catalogue, texts, history, and where examples begin."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,8 @@ import polars as pl
 from encoders.export import export_frames
 from encoders.text import TextConfig, attributes_read, item_texts
 from ingest import columns as c
+from ingest.held import scratch
+from ingest.leftovers import TRAINING
 from ingest.outbox import Outbox
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
@@ -119,5 +120,5 @@ def drain(workspace: Workspace, store: Store) -> int:
 @contextmanager
 def scratch_folder(workspace: Workspace) -> Iterator[Path]:
     """Give a folder for what training needs meanwhile; it is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=".training-", dir=workspace.root) as folder:
-        yield Path(folder)
+    with scratch(workspace.root, TRAINING) as folder:
+        yield folder

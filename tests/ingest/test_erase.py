@@ -192,6 +192,28 @@ def test_the_receipt_counts_and_dates_and_does_not_name(space):
     assert len(receipts(space)) == 1
 
 
+def test_what_killed_jobs_left_goes_with_the_person(space):
+    person = pl.DataFrame({"user_id": [GONE]})
+    left = [
+        ".evaluation-abc/.20240101T000000000.tmp/history/users.parquet",
+        ".searching-abc/copy.parquet",
+        ".training-abc/data/sequences.parquet",
+        "bundles/.20240101T000000001.tmp/history/users.parquet",
+        "bundles/.removed-20240101T000000002/history/users.parquet",
+    ]
+    for name in left:
+        (space.root / name).parent.mkdir(parents=True)
+        person.write_parquet(space.root / name)
+    assert set(left) <= {found.place.split(":")[0] for found in searched(space).found}
+    forgotten = forget(space, Person((GONE,)), RetentionConfig())
+    folders = (Path(name) for name in left)
+    assert set(forgotten.leftovers) == {
+        str(Path(*name.parts[: 2 if name.parts[0] == "bundles" else 1])) for name in folders
+    }
+    assert searched(space).clean
+    assert forget(space, Person((GONE,)), RetentionConfig()).leftovers == ()
+
+
 def test_the_date_is_open_while_a_bundle_with_the_person_serves(space):
     bundle(space, "20240102T000000000", [GONE], live=True)
     forgotten = forget(space, Person((GONE,)), RetentionConfig())
@@ -299,6 +321,7 @@ MOMENTS = [
     ("ingest.erase_store", "Path.replace", "after", 1),
     ("ingest.erase", "publish", "before", 1),
     ("ingest.erase", "publish_parquet", "before", 1),
+    ("ingest.erase", "clear_leftovers", "before", 1),
     ("ingest.erase", "finish_in_outbox", "before", 1),
 ]
 

@@ -146,8 +146,11 @@ def test_bundles_of_erased_persons_go_at_their_date_whatever_else_keeps_them(spa
 
 def test_what_a_killed_removal_left_goes_with_the_next(space):
     (space.bundles_path / ".removed-b0" / "history").mkdir(parents=True)
-    retain(space, NOTHING, NOW)
+    (space.root / ".training-abc" / "data").mkdir(parents=True)
+    assert retain(space, NOTHING, NOW).leftovers == (".training-abc", "bundles/.removed-b0")
     assert list(space.bundles_path.iterdir()) == []
+    assert not (space.root / ".training-abc").exists()
+    assert retain(space, NOTHING, NOW) == Retained()
 
 
 def event(number, moment):

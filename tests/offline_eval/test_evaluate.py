@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 
 import readrank
 from ingest import columns as c
+from ingest.leftovers import clear_leftovers
 from ingest.load import load_files
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
@@ -157,6 +160,37 @@ def test_a_cutoff_outside_the_log_is_a_mistake_with_a_way_out(loaded: Workspace,
     with pytest.raises(EvaluationError, match=r"got \d+ and \d+: the log goes from 2024-01-01 .* name a cutoff inside"):
         evaluate(loaded, cutoff=cutoff)
     assert not list(loaded.root.glob(".evaluation-*"))
+
+
+STOPPED = """
+import sys
+import offline_eval.evaluate
+from ingest.workspace import Workspace
+def train(aside, *ignored, **named):
+    (aside.bundles_path / "somebody").touch()
+    print(aside.bundles_path.name, flush=True)
+    sys.stdin.read()
+offline_eval.evaluate.train = train
+offline_eval.evaluate.evaluate(Workspace.open(sys.argv[1]))
+"""
+
+
+def test_a_killed_evaluation_leaves_what_the_next_job_clears(loaded: Workspace) -> None:
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(loaded.root)],
+        cwd=root,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as job:
+        assert job.stdout
+        name = job.stdout.readline().strip()
+        assert clear_leftovers(loaded) == ()
+        job.kill()
+        job.wait()
+    assert (loaded.root / name / "somebody").exists()
+    assert clear_leftovers(loaded) == (name,)
 
 
 def test_an_empty_store_is_a_mistake(tmp_path: Path) -> None:
