@@ -79,6 +79,7 @@ def training(
     beside: bool,
     validate_from: datetime | None = None,
     repeat_of: Path | None = None,
+    leave_mark: bool = False,
     progress: Progress = silent,
 ) -> Iterator[Training]:
     """Train as `encoders.train.train` does, beside the block or, without `beside`, once the result is asked for.
@@ -91,6 +92,7 @@ def training(
         "config": asdict(config),
         "validate_from": validate_from.isoformat() if validate_from else None,
         "repeat_of": str(repeat_of) if repeat_of else None,
+        "leave_mark": leave_mark,
     }
     begun = Training(asked, progress, beside=beside)
     try:
@@ -123,6 +125,7 @@ def _train(asked: dict[str, Any], progress: Progress) -> Path:
         EncoderConfig(**asked["config"]),
         validate_from=datetime.fromisoformat(asked["validate_from"]) if asked["validate_from"] else None,
         repeat_of=asked["repeat_of"],
+        leave_mark=asked["leave_mark"],
         progress=progress,
     )
     return report.folder

@@ -69,10 +69,9 @@ def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Reta
 
     Deleted rows are out of every query at once; their bytes stay in the store's file until DuckDB uses the place again.
     The outbox keeps what a bundle that may come to serve will ask for: what happened from its cutoff on, or arrived
-    after it was trained.
-    What killed jobs have left goes at once.
+    after it was trained. What killed jobs have left goes at once, what a killed training has learned after a day.
     """
-    leftovers = clear_leftovers(workspace)
+    leftovers = clear_leftovers(workspace, now=now)
     with Store.open(workspace.store_path) as store:
         removed = _remove_bundles(workspace, config, erased_bundles(store), now)
         rows = _remove_rows(store, config, now)

@@ -87,6 +87,11 @@ class Workspace:
         return self.root / "bundles"
 
     @property
+    def training_path(self) -> Path:
+        """What encoders have learned so far; a training that was killed goes on from here."""
+        return self.root / "training"
+
+    @property
     def reports_path(self) -> Path:
         """Evaluation reports."""
         return self.root / "reports"

@@ -83,7 +83,7 @@ def write(
                 created_at=created.isoformat(sep=" ", timespec="seconds"),
                 outbox_seq=outbox_seq,
                 feature_names=feature_names,
-                libraries=_library_versions(),
+                libraries=library_versions(),
                 settings=settings,
                 measured=measured,
                 files={
@@ -210,6 +210,17 @@ def record(workspace: Workspace, folder: Path, status: str) -> None:
         )
 
 
+def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
+    """Return the version of each library that is installed, by default of those that make a bundle."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
 def _point(bundles: Path, pointer: str, version_name: str) -> None:
     scratch = bundles / f".{pointer}.tmp"
     scratch.write_text(version_name + "\n", encoding="utf-8")
@@ -219,13 +230,3 @@ def _point(bundles: Path, pointer: str, version_name: str) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _library_versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

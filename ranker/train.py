@@ -8,6 +8,7 @@ then encoder and sources learn from all of it, and the bundle is written.
 
 import logging
 import shutil
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.sources import Behaviour, Sources
+from ranker.training_folder import training_folder
 from ranker.tuned import Tuned
 from ranker.tuned_encoder import TwoEncoders, ready_encoders
 
@@ -97,7 +99,8 @@ def train(
     """Train on everything before `until` (default: all there is) and write a bundle; nothing is promoted.
 
     Texts and availability are those of the catalogue as it was strictly before `until`, and stay so in the bundle.
-    Events accepted over HTTP are drained into the store first. Where `config` leaves settings of the blend at their
+    Events accepted over HTTP are drained into the store first. Killed and called again on the same log, it goes on with
+    what its encoders had learned. Where `config` leaves settings of the blend at their
     defaults, those that `readrank tune` found are used. Raises `NothingToLearnError` without items.
 
     `without_text` trains on behaviour alone: titles, descriptions, categories and attributes are not read. Beside a
@@ -120,7 +123,7 @@ def train(
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
     changed_later, cutoff = frames.changed_later, frames.cutoff
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
-    with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
+    with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"), ExitStack() as kept:
         ground = Ground.of(
             frames,
             config.text,
@@ -130,7 +133,8 @@ def train(
         )
         del frames  # a long log is most of what is held in memory
         history = ground.history
-        both = TwoEncoders(ground, config.encoder, progress, ready=encoders)
+        learned = scratch if encoders else kept.enter_context(training_folder(workspace, ground.data, scratch))
+        both = TwoEncoders(ground, config.encoder, learned, progress, ready=encoders)
         with both.early() as early_model:
             progress("fit sources", 0, 2)
             words = Words.fit_rows(ground.texts)

@@ -44,11 +44,14 @@ class TwoEncoders:
 
     The examples meet scores of an encoder that has not learned from them, as in service; they choose its number of
     epochs and what it adds for new items, no more. With no moment at which examples begin there is one encoder for
-    both. On a machine with several cores, and with a log worth it, each is tuned beside what else is to be done.
-    `ready` is a folder of both, tuned elsewhere.
+    both. On a machine with several cores, and with a log worth it, each is tuned beside what else is to be done. Both
+    lie in `folder`, where each goes on from what an earlier training of the same settings and data has left: one that
+    is finished is not tuned again. `ready` is a folder of both, tuned elsewhere.
     """
 
-    def __init__(self, ground: Ground, config: EncoderConfig, progress: Progress, *, ready: Path | None = None) -> None:
+    def __init__(
+        self, ground: Ground, config: EncoderConfig, folder: Path, progress: Progress, *, ready: Path | None = None
+    ) -> None:
         self.ground = ground
         self.config = config
         self.progress = progress
@@ -58,8 +61,7 @@ class TwoEncoders:
                 f"--encoders {ready}: wanted an early encoder that leaves the latest part of the log to learn from, "
                 "got one that knows all of it; export again and tune with --pair"
             )
-        folder = ready or ground.data.parent
-        self._early, self._final = folder / EARLY, folder / FINAL
+        self._early, self._final = ((ready or folder) / name for name in (EARLY, FINAL))
         n_events = ground.history.log_counts(np.array([ground.until]))[0]
         self._beside = bool(n_events >= BESIDE_FROM) and (os.cpu_count() or 1) > 1
 
@@ -73,7 +75,13 @@ class TwoEncoders:
         out = self._final if t1 is None else self._early
         since = None if t1 is None else EPOCH + timedelta(microseconds=t1)
         with training(
-            self.ground.data, out, self.config, beside=self._beside, validate_from=since, progress=self.progress
+            self.ground.data,
+            out,
+            self.config,
+            beside=self._beside,
+            validate_from=since,
+            leave_mark=True,
+            progress=self.progress,
         ) as begun:
             yield lambda: InterestModel.load(begun.result())
 
@@ -89,6 +97,7 @@ class TwoEncoders:
             self.config,
             beside=self._beside,
             repeat_of=self._early,
+            leave_mark=True,
             progress=self.progress,
         ) as begun:
             yield lambda: InterestModel.load(begun.result())

@@ -99,7 +99,7 @@ def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: P
                 "tune wants interactions at different moments before the cutoff, got none; ingest a log first, "
                 "or move --until"
             )
-        with TwoEncoders(ground, config.encoder, progress).early() as early_model:
+        with TwoEncoders(ground, config.encoder, scratch, progress).early() as early_model:
             progress("fit sources", 0, 1)
             words, behaviour = Words.fit_rows(ground.texts), fit_behaviour(ground, t1, config)
             progress("fit sources", 1, 1)
