@@ -106,7 +106,8 @@ class EncoderConfig:
     max_minutes: float = 0.0
     """Stop after this many minutes of training and keep the best epoch; 0 is no limit."""
     tensorboard: bool = False
-    """Write TensorBoard logs to `NAME.tensorboard` beside the model (`python -m encoders.train`)."""
+    """Write TensorBoard logs: `python -m encoders.train` to `NAME.tensorboard` beside the model, `readrank train` to
+    `reports/tensorboard/VERSION`."""
     threads: int = 1
     """CPU threads of the static kind; its steps are small: a second gains little, and costs on a busy machine."""
     seed: int = 0

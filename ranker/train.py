@@ -37,7 +37,7 @@ from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.sources import Behaviour, Sources
-from ranker.training_folder import training_folder
+from ranker.training_folder import keep_logs, training_folder
 from ranker.tuned import Tuned
 from ranker.tuned_encoder import TwoEncoders, ready_encoders
 
@@ -194,6 +194,7 @@ def train(
             text_attributes=ground.attributes,
             tuned=asdict(used) if used else None,
         )
+        keep_logs(learned, workspace.reports_path / "tensorboard" / folder.name)
     bundle.record(workspace, folder, "trained")
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
 

@@ -53,6 +53,12 @@ def training_folder(workspace: Workspace, data: Path, scratch: Path) -> Iterator
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def keep_logs(learned: Path, out: Path) -> None:
+    """Copy what encoders in the folder `learned` have written for TensorBoard, a folder each, where they have."""
+    for logs in learned.glob("*.tensorboard"):
+        shutil.copytree(logs, out / logs.stem)
+
+
 def _fingerprint(data: Path) -> str:
     digest = hashlib.blake2b(digest_size=8)
     digest.update(json.dumps([folder_fingerprint(data), library_versions(_LIBRARIES)], sort_keys=True).encode())

@@ -161,3 +161,18 @@ def test_without_text_nothing_that_items_say_is_read(tmp_path):
         with pytest.raises(NothingToLearnError, match="trained without"):
             refresh(workspace, version=trained.folder.name)
     assert scores[0] == scores[1]
+
+
+def test_tensorboard_logs_of_both_encoders_stay_in_the_reports(tmp_path):
+    pytest.importorskip("tensorboard")
+    items = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "title": ["oak chair", "oak table", "red scarf", "red hat"]})
+    items.write_parquet(tmp_path / "items.parquet")
+    log(*((f"u{n % 5}", "abcd"[n % 4], n) for n in range(1, 31))).write_parquet(tmp_path / "log.parquet")
+    workspace = Workspace.create(tmp_path / "shop", "")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / "items.parquet", tmp_path / "log.parquet"])
+    with threadpool_limits(1):
+        folder = train(workspace, replace(TINY, encoder=replace(TINY.encoder, tensorboard=True))).folder
+    logs = workspace.reports_path / "tensorboard" / folder.name
+    assert {path.parent.name for path in logs.glob("*/events.*")} == {"early", "final"}
+    assert not list(workspace.training_path.iterdir())
