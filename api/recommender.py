@@ -66,8 +66,8 @@ def warm_up(ranker: Recommender) -> None:
 
 
 def read_a_text(ranker: Recommender) -> None:
-    """Rank an item known by its text alone: a transformer is opened by its first text, which takes it seconds."""
+    """Rank an item of whose text no bundle has a vector: the first one opens a transformer, which takes seconds."""
     try:
-        ranker.rank(Query(user_id="", as_of=ranker.cutoff), [GivenItem(item_id="", title="warm-up")])
+        ranker.rank(Query(user_id="", as_of=ranker.cutoff), [GivenItem(item_id="", title=f"warm-up {ranker.version}")])
     except Exception:
         log.exception("warm-up failed version=%s", ranker.version)

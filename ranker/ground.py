@@ -14,6 +14,7 @@ from ingest import columns as c
 from ingest.held import scratch
 from ingest.leftovers import TRAINING
 from ingest.outbox import Outbox
+from ingest.quality import QualityConfig
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.catalogue import Catalogue
@@ -113,7 +114,7 @@ def drain(workspace: Workspace, store: Store) -> int:
     if not workspace.outbox_path.exists():
         return 0
     with Outbox.open(workspace.outbox_path) as outbox:
-        outbox.drain(store)
+        outbox.drain(store, workspace.section("quality", QualityConfig))
         return outbox.drained_seq()
 
 
