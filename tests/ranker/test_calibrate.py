@@ -12,6 +12,7 @@ from ranker.calibrate import Calibration, reliability
 from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig
 from ranker.query import GivenItem, Query
+from ranker.rules import RulesConfig
 from ranker.slices import make_slices
 
 
@@ -152,7 +153,7 @@ def test_weights_of_negatives_add_up_to_all_that_were_proposed(ranker):
     sums = []
     for negatives in (5, 10**6):
         config = ExamplesConfig(negatives=negatives)
-        (made,) = make_slices(sources, history, between, [0.02], CandidatesConfig(), config)
+        (made,) = make_slices(sources, history, between, [0.02], CandidatesConfig(), config, RulesConfig())
         part = made.following
         negative = part.labels == 0
         assert (negative.sum() > 10 * len(part.groups)) == (negatives > 5)
@@ -166,7 +167,7 @@ def test_questions_without_a_hit_count_among_the_negatives(ranker):
     times = np.sort(history.events(before=2**62)[3])
     between = [int(times[int(len(times) * 0.9)]), int(times[-1]) + 1]
     config = ExamplesConfig(negatives=10**6)
-    (made,) = make_slices(sources, history, between, [0.05], CandidatesConfig(), config)
+    (made,) = make_slices(sources, history, between, [0.05], CandidatesConfig(), config, RulesConfig())
     part = made.following
     assert part.retrieved < 1
     weights = np.unique(part.negative_weight)
