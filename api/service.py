@@ -6,7 +6,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -15,6 +15,7 @@ from api.decisions import Decision, DecisionLog
 from api.errors import NoBundleError
 from api.live import Live
 from api.live_history import Moment
+from api.threads import DaemonThreads
 from ranker.query import Answer, GivenItem, Query, RankedItem
 
 log = logging.getLogger(__name__)
@@ -45,18 +46,18 @@ class Service:
     other. The event loop stays free to accept events, to answer health checks and to notice that the budget is spent.
 
     A thread cannot be ended from outside: one that is late computes on, and its place stays taken until it is done.
-    Whoever waits for the place meanwhile and spends the budget so is never begun.
+    Whoever waits for the place meanwhile and spends the budget so is never begun. A process told to end waits for none.
     """
 
     def __init__(self, live: Live, decisions: DecisionLog, *, budget_s: float, threads: int = 1):
         self._live = live
         self._decisions = decisions
         self._budget_s = budget_s
-        self._full = ThreadPoolExecutor(threads, "full-answer")
-        self._simple = ThreadPoolExecutor(SIMPLE_THREADS, "simple-answer")
+        self._full = DaemonThreads(threads, "full-answer")
+        self._simple = DaemonThreads(SIMPLE_THREADS, "simple-answer")
 
     def stop(self) -> None:
-        """Let the threads end; what is still being computed is not waited for."""
+        """Let the threads end; what is still being computed is not waited for, what waits is not begun."""
         for threads in (self._full, self._simple):
             threads.shutdown(wait=False, cancel_futures=True)
 
@@ -114,9 +115,7 @@ class Service:
         """Return the moment that there is: a simple answer waits for nothing that may have made the full one late."""
         return self._live.peek() or self._live.now()
 
-    async def _within(
-        self, seconds: float, work: Callable[[], T], threads: ThreadPoolExecutor, query: Query
-    ) -> T | None:
+    async def _within(self, seconds: float, work: Callable[[], T], threads: Executor, query: Query) -> T | None:
         """Run `work` in a thread; None when it fails or takes longer, which is logged."""
         limit = asyncio.timeout(seconds)
         try:

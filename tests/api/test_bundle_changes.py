@@ -110,12 +110,20 @@ def test_a_pointer_that_is_back_is_no_problem_any_more(live, workspace):
     assert live.problems == []
 
 
-def test_the_old_model_serves_on_while_the_new_one_reads_what_it_lacks(workspace, outbox, ranker, monkeypatch):
+@pytest.fixture
+def taken(workspace, outbox, ranker):
+    """A model that serves, and the item that its user has taken since it began."""
     live = Live(workspace.bundles_path, outbox, load=lambda folder: copy.copy(ranker), check_every_s=0)
     live.start()
-    old = live.now().ranker
     first = shown(live.now())[0]
     outbox.append([event(1, first)])
+    yield live, first
+    live.stop()
+
+
+def test_the_old_model_serves_on_while_the_new_one_reads_what_it_lacks(taken, workspace, outbox, monkeypatch):
+    live, first = taken
+    old = live.now().ranker
     assert first not in shown(live.now())
     reading, go_on, read = threading.Event(), threading.Event(), outbox.events_after
 
@@ -137,16 +145,11 @@ def test_the_old_model_serves_on_while_the_new_one_reads_what_it_lacks(workspace
     go_on.set()
     assert until(lambda: live.now().ranker is not old)
     assert not {first, second} & set(shown(live.now()))
-    live.stop()
 
 
-def test_a_new_model_waits_until_the_outbox_can_be_read(workspace, outbox, ranker, monkeypatch):
-    live = Live(workspace.bundles_path, outbox, load=lambda folder: copy.copy(ranker), check_every_s=0)
-    live.start()
+def test_a_new_model_waits_until_the_outbox_can_be_read(taken, workspace, outbox, monkeypatch):
+    live, first = taken
     old = live.now().ranker
-    first = shown(live.now())[0]
-    outbox.append([event(1, first)])
-    live.now()
 
     def unreadable(*ignored):
         raise OutboxError("online.sqlite: the disk is gone")
@@ -161,7 +164,6 @@ def test_a_new_model_waits_until_the_outbox_can_be_read(workspace, outbox, ranke
     assert until(lambda: live.now().ranker is not old, 60)
     assert first not in shown(live.now())
     assert live.problems == []
-    live.stop()
 
 
 def test_live_waits_for_the_first_bundle(workspace, outbox, ranker):
