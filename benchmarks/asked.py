@@ -20,11 +20,9 @@ import tempfile
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from benchmarks.small_shop import small_shop
 from ingest import columns as c
-from ingest.load import load_files
 from ingest.store import END_OF_TIME, Store
-from ingest.workspace import Workspace
-from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.windows import choose_cutoff, replay_window
 from ranker.asked import asked_at
 from ranker.history import History
@@ -42,7 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the shop here; default: a temporary folder")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="asked-") as scratch, threadpool_limits(1, "blas"):
-        workspace = _shop(given.work or Path(scratch), given.events)
+        _, workspace = small_shop(given.work or Path(scratch), given.events)
         with Store.open(workspace.store_path, read_only=True) as store:
             interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
         cutoff = choose_cutoff(interactions)
@@ -74,14 +72,6 @@ def found(ranker: Ranker, interactions: pl.DataFrame, impressions: pl.DataFrame)
         .agg(pl.len().alias("n"), pl.col("at_the_answer", "at_the_click").mean().round(4))
         .sort("led_to_by")
     )
-
-
-def _shop(root: Path, n_events: int) -> Workspace:
-    log = simulate(SimulationConfig(n_events=n_events, interactions_format="parquet"), root / "log")
-    workspace = Workspace.create(root / "shop", "")
-    with Store.open(workspace.store_path) as store:
-        load_files(store, log.files)
-    return workspace
 
 
 if __name__ == "__main__":

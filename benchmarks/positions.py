@@ -22,12 +22,11 @@ import numpy.typing as npt
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from benchmarks.small_shop import small_shop
 from ingest import columns as c
-from ingest.load import load_files
 from ingest.store import END_OF_TIME, Store
-from ingest.workspace import Workspace
 from offline_eval.intervals import paired_interval
-from offline_eval.simulate import Simulation, SimulationConfig, simulate
+from offline_eval.simulate import Simulation
 from offline_eval.windows import choose_cutoff
 from ranker.gain import ndcg_of_queries
 from ranker.history import History
@@ -46,11 +45,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the shop here; default: a temporary folder")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="positions-") as scratch, threadpool_limits(1, "blas"):
-        root = given.work or Path(scratch)
-        log = simulate(SimulationConfig(n_events=given.events, interactions_format="parquet"), root / "log")
-        workspace = Workspace.create(root / "shop", "")
-        with Store.open(workspace.store_path) as store:
-            load_files(store, log.files)
+        log, workspace = small_shop(given.work or Path(scratch), given.events)
+        with Store.open(workspace.store_path, read_only=True) as store:
             interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
         cutoff = choose_cutoff(interactions)
         with_places = Ranker.load(train(workspace, TrainConfig.of(workspace), until=cutoff).folder)
