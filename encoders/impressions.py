@@ -31,7 +31,8 @@ class ShownBatches:
         self.requests = requests
         self.longest = longest
         shown = data.shown
-        clicks = np.concatenate([[0], np.cumsum(shown.clicked)])[shown.starts]
+        self._clicked = shown.clicked  # of all that was shown: looked at once, not for every batch
+        clicks = np.concatenate([[0], np.cumsum(self._clicked)])[shown.starts]
         clicks, sizes = np.diff(clicks), np.diff(shown.starts)
         chosen = np.flatnonzero((shown.users >= 0) & (clicks > 0) & (clicks < sizes))
         begins, ends = data.starts[shown.users[chosen]], data.starts[shown.users[chosen] + 1]
@@ -53,7 +54,7 @@ class ShownBatches:
         for request in requests:
             row = np.arange(shown.starts[request], shown.starts[request + 1])
             if len(row) > self.longest:
-                row = row[np.argsort(rng.random(len(row)) - shown.clicked[row], kind="stable")[: self.longest]]
+                row = row[np.argsort(rng.random(len(row)) - self._clicked[row], kind="stable")[: self.longest]]
             rows.append(row)
         size = max(len(row) for row in rows)
         index = np.zeros((len(rows), size), dtype=np.int64)
@@ -67,5 +68,5 @@ class ShownBatches:
             gap=gap,
             items=np.where(mask, shown.items[index], 0),
             mask=mask,
-            clicked=mask & shown.clicked[index],
+            clicked=mask & self._clicked[index],
         )

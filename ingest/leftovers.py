@@ -17,8 +17,6 @@ log = logging.getLogger(__name__)
 TRAINING: Final = ".training-"
 EVALUATION: Final = ".evaluation-"
 """How folders begin that a training and an evaluation have meanwhile; `ingest.held.scratch` makes and owns them."""
-
-
 RESUMED_WITHIN: Final = timedelta(days=1)
 """How long what a killed training has learned waits for the next one."""
 

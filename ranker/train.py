@@ -100,8 +100,8 @@ def train(
 
     Texts and availability are those of the catalogue as it was strictly before `until`, and stay so in the bundle.
     Events accepted over HTTP are drained into the store first. Killed and called again on the same log, it goes on with
-    what its encoders had learned. Where `config` leaves settings of the blend at their
-    defaults, those that `readrank tune` found are used. Raises `NothingToLearnError` without items.
+    what its encoders had learned. Where `config` leaves settings of the blend at their defaults, those that
+    `readrank tune` found are used. Raises `NothingToLearnError` without items.
 
     `without_text` trains on behaviour alone: titles, descriptions, categories and attributes are not read. Beside a
     bundle that reads, such a one tells what reading is worth. `encoders` is a folder of `early` and `final` that were
