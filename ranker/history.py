@@ -4,14 +4,16 @@ Training at a million past moments, evaluating and serving call the same functio
 are point-in-time by construction.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from encoders.kinds import NO_KINDS, Codes, Kinds
 from encoders.sequences import NEVER
 from ingest import columns as c
 from ranker.asked import asked_at
@@ -21,6 +23,8 @@ from ranker.moments import Moments, Recent
 from ranker.running_counts import RunningCounts
 from ranker.timeline import Floats, Hour, Timeline
 from ranker.user_events import UserEvents
+
+_KINDS: Final = "kinds.json"
 
 
 class History:
@@ -40,6 +44,8 @@ class History:
         timeline: Timeline,
         lives: tuple["History", ...] = (),
         running: RunningCounts | None = None,
+        *,
+        kinds: Kinds = NO_KINDS,
     ):
         self._users = users
         self._by_user = by_user
@@ -48,6 +54,8 @@ class History:
         self._clicked = clicked
         self._timeline = timeline
         self._lives = lives
+        self.kinds = kinds
+        """The kinds of its events, live ones too."""
         self._running = running or RunningCounts(timeline.times, timeline.items)
         self._under: History | None = None
         self._first_touches: Times | None = None
@@ -65,9 +73,19 @@ class History:
         times = interactions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
         weights = interactions[c.WEIGHT].to_numpy()
         asked = asked_at(interactions, impressions).dt.epoch("us").to_numpy()
+        kinds, codes = _kinds(interactions)
         shown, clicked = _exposure(catalogue, impressions)
         return cls._from_arrays(
-            users, user_rows[known], items[known], times[known], weights[known], shown, clicked, asked=asked[known]
+            users,
+            user_rows[known],
+            items[known],
+            times[known],
+            weights[known],
+            shown,
+            clicked,
+            asked=asked[known],
+            kinds=kinds,
+            codes=codes[known],
         )
 
     @classmethod
@@ -82,32 +100,46 @@ class History:
         clicked: AsOfCounter,
         *,
         asked: npt.NDArray[np.integer] | None = None,
+        kinds: Kinds = NO_KINDS,
+        codes: Codes | None = None,
     ) -> Self:
         liked = np.flatnonzero(weights > 0)
         log = liked[np.argsort(times[liked], kind="stable")]
         return cls(
             users,
-            UserEvents.from_events(user_rows, items, times, weights, asked=asked),
+            UserEvents.from_events(user_rows, items, times, weights, asked=asked, kinds=codes),
             AsOfCounter.from_events(items[liked], times[liked]),
             shown,
             clicked,
             Timeline(times[log].astype(np.int64), items[log].astype(np.int32)),
+            kinds=kinds,
         )
 
     def with_events(
-        self, user_ids: Sequence[str], items: Rows, times: Sequence[int] | Times, weights: Sequence[float] | Floats
+        self,
+        user_ids: Sequence[str],
+        items: Rows,
+        times: Sequence[int] | Times,
+        weights: Sequence[float] | Floats,
+        kinds: Sequence[str] | None = None,
     ) -> "History":
         """Return this history with later events added; the arrays already here are shared, not copied.
 
-        Item rows of -1 (not in the catalogue) are left out. Replaces events added before: hand in all of them.
+        Item rows of -1 (not in the catalogue) are left out. Replaces events added before: hand in all of them. Without
+        `kinds` what was done is unknown.
         """
         root = self
         while root._under is not None:
             root = root._under
-        return root.and_then(user_ids, items, times, weights)
+        return root.and_then(user_ids, items, times, weights, kinds)
 
     def and_then(
-        self, user_ids: Sequence[str], items: Rows, times: Sequence[int] | Times, weights: Sequence[float] | Floats
+        self,
+        user_ids: Sequence[str],
+        items: Rows,
+        times: Sequence[int] | Times,
+        weights: Sequence[float] | Floats,
+        kinds: Sequence[str] | None = None,
     ) -> "History":
         """Return this history with more events on top of the live ones it has, which are not built again.
 
@@ -121,6 +153,7 @@ class History:
         items = np.asarray(items, np.int32)
         known = items >= 0
         rows = np.fromiter((users[user] for user in user_ids), np.int64, len(user_ids))
+        all_kinds = self.kinds.and_also(kinds or ())
         empty = AsOfCounter.from_events(np.empty(0, np.int64), np.empty(0, np.int64))
         live = History._from_arrays(
             fresh,
@@ -130,6 +163,8 @@ class History:
             np.asarray(weights, np.float32)[known],
             empty,
             empty,
+            kinds=all_kinds,
+            codes=None if kinds is None else all_kinds.codes(kinds)[known],
         )
         later = History(
             self._users,
@@ -140,6 +175,7 @@ class History:
             self._timeline.with_live(live._timeline),
             (*self._lives, live),
             self._running,
+            kinds=all_kinds,
         )
         later._under = self
         return later
@@ -164,20 +200,22 @@ class History:
 
     def recent(self, moments: Moments, length: int) -> Recent:
         """Return what was positive among each query's last `length` interactions strictly before its moment."""
-        items, weights, times = self._by_user.last(moments, length)
+        items, weights, times, kinds = self._by_user.last(moments, length)
         if self._lives:
             late = [live._by_user.last(moments, length) for live in self._lives]
             items = np.concatenate([items, *(found[0] for found in late)], axis=1)
             weights = np.concatenate([weights, *(found[1] for found in late)], axis=1)
             times = np.concatenate([times, *(found[2] for found in late)], axis=1)
+            kinds = np.concatenate([kinds, *(found[3] for found in late)], axis=1)
             order = np.argsort(np.where(items >= 0, times, -1), axis=1, kind="stable")[:, -length:]
             items = np.take_along_axis(items, order, axis=1)
             weights = np.take_along_axis(weights, order, axis=1)
             times = np.take_along_axis(times, order, axis=1)
+            kinds = np.take_along_axis(kinds, order, axis=1)
         liked = weights > 0
         items, weights = np.where(liked, items, -1).astype(np.int32), np.where(liked, weights, 0)
         ages = np.where(liked, (moments.as_of[:, None] - times) / 1e6, 0)
-        return Recent(items=items, weights=weights, ages=ages)
+        return Recent(items=items, weights=weights, ages=ages, kinds=np.where(liked, kinds, 0).astype(np.uint8))
 
     def user_counts(self, moments: Moments) -> Times:
         """Count all interactions of each query's user before its moment."""
@@ -292,23 +330,26 @@ class History:
             self._shown.moved(items[self._shown.rows()]),
             self._clicked.moved(items[self._clicked.rows()]),
             _by_time(by_item),
+            kinds=self.kinds,
         )
 
     def save(self, folder: Path) -> None:
-        """Write the arrays as `.npy` files and the users as Parquet."""
+        """Write the arrays as `.npy` files, the users as Parquet and the kinds as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         pl.DataFrame({c.USER_ID: self.user_ids}, schema={c.USER_ID: pl.String}).write_parquet(folder / "users.parquet")
         for name, counter in self._counters().items():
             counter.save(folder, name)
         self._by_user.save(folder)
+        (folder / _KINDS).write_text(json.dumps(self.kinds.names), encoding="utf-8")
         np.save(folder / "log_times.npy", self._timeline.times)
         np.save(folder / "log_items.npy", self._timeline.items)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Memory-map what `save` wrote."""
+        """Memory-map what `save` wrote; the history of an earlier bundle knows no kinds."""
         users = pl.read_parquet(folder / "users.parquet")[c.USER_ID].to_list()
         by_item, log_items = AsOfCounter.load(folder, "by_item"), folder / "log_items.npy"
+        kinds = json.loads((folder / _KINDS).read_text(encoding="utf-8")) if (folder / _KINDS).is_file() else ()
         return cls(
             {user: row for row, user in enumerate(users)},
             UserEvents.load(folder),
@@ -316,6 +357,7 @@ class History:
             AsOfCounter.load(folder, "shown"),
             AsOfCounter.load(folder, "clicked"),
             Timeline(mapped(folder / "log_times.npy"), mapped(log_items)) if log_items.is_file() else _by_time(by_item),
+            kinds=Kinds(tuple(kinds)),
         )
 
     def _counters(self) -> dict[str, AsOfCounter]:
@@ -327,6 +369,15 @@ def _by_time(by_item: AsOfCounter) -> Timeline:
     times = by_item.time_at(np.arange(len(by_item)))
     order = np.argsort(times, kind="stable")
     return Timeline(times[order], by_item.rows()[order])
+
+
+def _kinds(interactions: pl.DataFrame) -> tuple[Kinds, Codes]:
+    """Return the kinds of a log, and each event's code; frames without kinds have none."""
+    if c.KIND not in interactions.columns:
+        return NO_KINDS, np.zeros(len(interactions), np.uint8)
+    named = interactions[c.KIND]
+    kinds = Kinds.of_counts(named.drop_nulls().value_counts().iter_rows())
+    return kinds, named.replace_strict(kinds.by_name, default=0, return_dtype=pl.UInt8).to_numpy()
 
 
 def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:

@@ -47,6 +47,7 @@ def session_mask(recent: Recent) -> "np.ndarray[tuple[int, ...], np.dtype[np.boo
     ...     items=np.array([[5, 6, 7]], np.int32),
     ...     weights=np.ones((1, 3), np.float32),
     ...     ages=np.array([[4000.0, 2000.0, 300.0]]),
+    ...     kinds=np.zeros((1, 3), np.uint8),
     ... )
     >>> session_mask(recent).tolist()
     [[False, True, True]]

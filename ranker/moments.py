@@ -6,6 +6,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 
+from encoders.kinds import Codes
 from ranker.counter import Rows, Times
 from ranker.timeline import Floats
 
@@ -44,6 +45,8 @@ class Recent:
     ages: npt.NDArray[np.float64]
     """Seconds from the interaction to the query; 0 where padded. In single precision, seconds between two events of a
     year ago would be lost, which the encoder was trained on."""
+    kinds: Codes
+    """Codes of what was done, in the vocabulary `kinds` of the history; 0 where unknown or padded."""
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:

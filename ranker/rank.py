@@ -32,6 +32,7 @@ from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES
 from ranker.timeline import Floats
 
+VIEW = "view"
 VIEW_WEIGHT = 1.0
 
 
@@ -104,6 +105,7 @@ class Ranker:
             self.catalogue.rows(event.item_id for event in events),
             np.fromiter((microseconds(event.occurred_at) for event in events), np.int64, len(events)),
             np.fromiter((event.weight for event in events), np.float32, len(events)),
+            [event.kind for event in events],
         )
 
     def recommend(self, query: Query, history: History | None = None) -> Answer:
@@ -202,7 +204,8 @@ class Ranker:
         n_items = len(query.session)
         times = microseconds(query.as_of) - np.arange(n_items, 0, -1)
         rows = self.catalogue.rows(query.session)
-        return history.and_then([query.user_id] * n_items, rows, times, np.full(n_items, VIEW_WEIGHT, np.float32))
+        weights = np.full(n_items, VIEW_WEIGHT, np.float32)
+        return history.and_then([query.user_id] * n_items, rows, times, weights, [VIEW] * n_items)
 
     def _allowed(
         self, history: History, moments: Moments, query: Query

@@ -1,25 +1,40 @@
 """What did each user do, in which order? Their events in one array, sorted by user and time."""
 
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from encoders.kinds import Codes
 from ranker.counter import AsOfCounter, Rows, Times, mapped
 from ranker.moments import Moments
 from ranker.timeline import Floats
+
+_KINDS: Final = "user_kinds.npy"
 
 
 class UserEvents:
     """All that users did, also what has a negative weight, so that a hidden item is known as hidden."""
 
-    def __init__(self, counter: AsOfCounter, items: Rows, weights: Floats, asked: Times | None = None) -> None:
-        """Hold item, weight and `asked` of each event in the order of `counter`, which knows user and time."""
+    def __init__(
+        self,
+        counter: AsOfCounter,
+        items: Rows,
+        weights: Floats,
+        asked: Times | None = None,
+        *,
+        kinds: Codes | None = None,
+    ) -> None:
+        """Hold item, weight, `asked` and kind of each event in the order of `counter`, which knows user and time.
+
+        Kinds are codes of the history's vocabulary; without any they are unknown.
+        """
         self._counter = counter
         self._asked = asked
         self.items = items
         self.weights = weights
+        self.kinds: Codes = np.zeros(len(items), np.uint8) if kinds is None else kinds
 
     @classmethod
     def from_events(
@@ -30,6 +45,7 @@ class UserEvents:
         weights: npt.NDArray[np.floating],
         *,
         asked: npt.NDArray[np.integer] | None = None,
+        kinds: Codes | None = None,
     ) -> Self:
         """Sort events; those of one instant stay in the order given, that of the log.
 
@@ -38,7 +54,8 @@ class UserEvents:
         order = np.lexsort((times, users))
         counter = AsOfCounter.from_events(users, times)
         in_order = None if asked is None else asked[order].astype(np.int64)
-        return cls(counter, items[order].astype(np.int32), weights[order].astype(np.float32), in_order)
+        kinds = None if kinds is None else kinds[order]
+        return cls(counter, items[order].astype(np.int32), weights[order].astype(np.float32), in_order, kinds=kinds)
 
     @property
     def users(self) -> Rows:
@@ -59,22 +76,24 @@ class UserEvents:
         """Count the events of each query's user before its moment."""
         return self._counter.count(moments.users, before=moments.as_of)
 
-    def last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times]:
-        """Return item, weight and time of each query's last events before its moment [q, length], padded in front.
+    def last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times, Codes]:
+        """Return item, weight, time and kind of each query's last events before its moment [q, length].
 
-        Padding has item -1, weight 0 and time 0.
+        They are padded in front: with item -1, weight 0, time 0 and kind 0.
         """
         end = self._counter.position(moments.users, moments.as_of)
         start = self._counter.start(moments.users)
         position = end[:, None] + np.arange(-length, 0)
         if not len(self.items):
             padded = np.full(position.shape, -1, np.int32)
-            return padded, np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
+            weights, times = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
+            return padded, weights, times, np.zeros(position.shape, np.uint8)
         inside = position >= start[:, None]
         position = np.where(inside, position, 0)
         items = np.where(inside, self.items[position], -1).astype(np.int32)
         weights = np.where(inside, self.weights[position], 0).astype(np.float32)
-        return items, weights, np.where(inside, self._counter.time_at(position), 0)
+        kinds = np.where(inside, self.kinds[position], 0).astype(np.uint8)
+        return items, weights, np.where(inside, self._counter.time_at(position), 0), kinds
 
     def before(self, moments: Moments) -> tuple[Times, Rows, Floats]:
         """Return all that each query's user did before its moment, flat: number of the query, item, weight."""
@@ -90,16 +109,19 @@ class UserEvents:
         moved_items = items[self.items]
         moved_users = np.where(moved_items >= 0, users[self.users], -1).astype(np.int32)
         kept = moved_users >= 0
-        return type(self)(self._counter.moved(moved_users), moved_items[kept], self.weights[kept])
+        counter = self._counter.moved(moved_users)
+        return type(self)(counter, moved_items[kept], self.weights[kept], kinds=self.kinds[kept])
 
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files."""
         self._counter.save(folder, "by_user")
         np.save(folder / "user_items.npy", self.items)
         np.save(folder / "user_weights.npy", self.weights)
+        np.save(folder / _KINDS, self.kinds)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Memory-map what `save` wrote."""
+        """Memory-map what `save` wrote; an earlier bundle knows no kinds."""
         counter = AsOfCounter.load(folder, "by_user")
-        return cls(counter, mapped(folder / "user_items.npy"), mapped(folder / "user_weights.npy"))
+        kinds = mapped(folder / _KINDS) if (folder / _KINDS).is_file() else None
+        return cls(counter, mapped(folder / "user_items.npy"), mapped(folder / "user_weights.npy"), kinds=kinds)

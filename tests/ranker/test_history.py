@@ -84,6 +84,52 @@ def test_saved_history_answers_the_same(small, tmp_path):
     assert loaded.log_counts(np.array([3 * DAY])).tolist() == [3]
 
 
+def kinds_of(history: History, user: str) -> list[str]:
+    """What the user did, oldest first."""
+    recent = history.recent(at(history, (user, 90 * DAY)), 9)
+    return [("", *history.kinds.names)[code] for code in recent.kinds[recent.mask].tolist()]
+
+
+def of_kinds(*kinds: str | None) -> pl.DataFrame:
+    """What ann did with b, a day each."""
+    rows = log(*(("ann", "b", day) for day in range(len(kinds))))
+    return rows.with_columns(pl.Series(c.KIND, kinds, pl.String))
+
+
+def test_events_keep_their_kind_also_new_ones_told_later(tmp_path):
+    items = catalogue("a", "b")
+    history = History.from_frames(items, of_kinds("view", "like", "view", None))
+    assert history.kinds.names == ("view", "like")
+    assert kinds_of(history, "ann") == ["view", "like", "view", ""]
+    later = history.with_events(
+        ["ann", "eve"], items.rows(["a", "a"]), [9 * DAY] * 2, [1.0] * 2, ["wave", "like"]
+    ).and_then(["eve"], items.rows(["b"]), [10 * DAY], [1.0])
+    assert kinds_of(later, "ann") == ["view", "like", "view", "", "wave"]
+    assert kinds_of(later, "eve") == ["like", ""]
+    history.save(tmp_path)
+    assert kinds_of(History.load(tmp_path), "ann") == ["view", "like", "view", ""]
+    moved = History.load(tmp_path).moved(items.rows(["b", "a"]), np.array([True]))
+    assert kinds_of(moved, "ann") == ["view", "like", "view", ""]
+
+
+def test_a_history_saved_without_kinds_knows_none(tmp_path):
+    items = catalogue("a", "b")
+    History.from_frames(items, of_kinds("view", "like")).save(tmp_path)
+    for name in ("kinds.json", "user_kinds.npy"):
+        (tmp_path / name).unlink()
+    earlier = History.load(tmp_path)
+    assert kinds_of(earlier, "ann") == ["", ""]
+    assert kinds_of(earlier.and_then(["ann"], items.rows(["a"]), [9 * DAY], [1.0], ["view"]), "ann")[-1] == "view"
+
+
+def test_a_kind_costs_a_byte_an_event():
+    many = [f"kind {n:03d}" for n in range(300)]
+    history = History.from_frames(catalogue("a", "b"), of_kinds(*many, *many[:10]))
+    assert history._by_user.kinds.dtype == np.uint8
+    assert history._by_user.kinds.tolist()[:12] == list(range(1, 13))
+    assert history._by_user.kinds.tolist()[254:300] == [255, *[0] * 45]
+
+
 def ever_taken(history: History, n_items: int, as_of: np.ndarray) -> list[list[float]]:
     return [hour.counts["evergreen"].tolist() for hour in history.hours(n_items, as_of)[0]]
 

@@ -1,10 +1,12 @@
 """Live events put on in layers, each on those before it, answer like all of them added at once."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest import columns as c
 from ranker.history import History
 from ranker.moments import Moments, microseconds
 from ranker.query import Query
@@ -15,13 +17,16 @@ ITEMS = catalogue("a", "b", "z")
 USERS = ["ann", "bob", "eve", "fay"]
 ROWS = np.array([0, 1, 2])
 
-event = st.tuples(st.sampled_from(USERS), st.integers(-1, 2), st.integers(0, 30), st.sampled_from([1.0, 2.0, -1.0]))
+KINDS = st.sampled_from(["view", "like", "wave"])
+event = st.tuples(
+    st.sampled_from(USERS), st.integers(-1, 2), st.integers(0, 30), st.sampled_from([1.0, 2.0, -1.0]), KINDS
+)
 
 
-def told(history: History, add: str, events: list[tuple[str, int, int, float]]) -> History:
-    users, items, hours, weights = ([event[n] for event in events] for n in range(4))
+def told(history: History, add: str, events: list[tuple[str, int, int, float, str]]) -> History:
+    users, items, hours, weights, kinds = ([event[n] for event in events] for n in range(5))
     return getattr(history, add)(
-        users, np.array(items, np.int32), np.array(hours, np.int64) * HOUR, np.array(weights, np.float32)
+        users, np.array(items, np.int32), np.array(hours, np.int64) * HOUR, np.array(weights, np.float32), kinds
     )
 
 
@@ -33,7 +38,7 @@ def everything(history: History, hour: int) -> list[list]:
     shares = np.array([0.01, 0.2, 0.5, 1.0])
     hours, _ = history.hours(3, before)
     answers = [
-        *(recent.items, recent.weights, recent.ages),
+        *(recent.items, recent.weights, recent.ages, recent.kinds),
         sorted(zip(*(part.tolist() for part in history.taken(moments)), strict=True)),  # in no order that is promised
         history.user_counts(moments),
         history.item_counts(ROWS, before=before),
@@ -54,7 +59,8 @@ def everything(history: History, hour: int) -> list[list]:
     layers=st.lists(st.lists(event, max_size=8), min_size=2, max_size=3),
 )
 def test_layers_answer_like_all_events_at_once(past, layers):
-    bundle = History.from_frames(ITEMS, log(*past) if past else log(("ann", "a", 0))[:0])
+    frame = log(*past) if past else log(("ann", "a", 0))[:0]
+    bundle = History.from_frames(ITEMS, frame.with_columns(pl.lit("view").alias(c.KIND)))
     layered = bundle
     for layer in layers:
         layered = told(layered, "and_then", layer)
@@ -62,11 +68,12 @@ def test_layers_answer_like_all_events_at_once(past, layers):
     assert layered.user_rows([*USERS, "nobody"]).tolist() == together.user_rows([*USERS, "nobody"]).tolist()
     for hour in (0, 7, 24, 31):
         assert everything(layered, hour) == everything(together, hour)
+    assert layered.kinds == together.kinds
 
 
 def test_layers_share_the_hours_counted_for_all_events_at_once():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
-    events = [("bob", 1, 1, 1.0), ("eve", 0, 2, 1.0), ("eve", 1, 9, 1.0)]
+    events = [("bob", 1, 1, 1.0, "view"), ("eve", 0, 2, 1.0, "view"), ("eve", 1, 9, 1.0, "view")]
     before = np.array([5 * HOUR])
     together = told(bundle, "with_events", events)
     layered = told(told(bundle, "and_then", events[1:]), "and_then", events[:1])
@@ -76,8 +83,9 @@ def test_layers_share_the_hours_counted_for_all_events_at_once():
 
 def test_with_events_replaces_all_layers():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
-    layered = told(told(bundle, "and_then", [("bob", 1, 1, 1.0)]), "and_then", [("eve", 1, 1, 1.0)])
-    replaced = told(layered, "with_events", [("fay", 2, 1, 1.0)])
+    layered = told(told(bundle, "and_then", [("bob", 1, 1, 1.0, "view")]), "and_then", [("eve", 1, 1, 1.0, "wave")])
+    replaced = told(layered, "with_events", [("fay", 2, 1, 1.0, "like")])
+    assert replaced.kinds.names == ("like",)
     assert replaced.item_counts(ROWS, before=np.array([40 * HOUR])).tolist() == [1, 0, 1]
 
 

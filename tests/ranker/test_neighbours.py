@@ -64,6 +64,7 @@ def test_history_weights_fall_with_age_and_sum_to_one():
         items=np.array([[-1, 2, 0]], np.int32),
         weights=np.array([[0, 1, 1]], np.float32),
         ages=np.zeros((1, 3), np.float32),
+        kinds=np.zeros((1, 3), np.uint8),
     )
     assert history_weights(recent, 3, decay=0.5).toarray()[0].tolist() == pytest.approx([1 / 1.5, 0, 0.5 / 1.5])
 
@@ -73,7 +74,10 @@ def test_factors_bring_items_of_the_same_users_nearer():
     users, items, _ = arrays(*rows)
     factors = Factors.fit(users, items, 4, FactorsConfig(size=4, regularization=0.1))
     took_zero = Recent(
-        items=np.array([[0]], np.int32), weights=np.ones((1, 1), np.float32), ages=np.zeros((1, 1), np.float32)
+        items=np.array([[0]], np.int32),
+        weights=np.ones((1, 1), np.float32),
+        ages=np.zeros((1, 1), np.float32),
+        kinds=np.zeros((1, 1), np.uint8),
     )
     scores = factors.user_vectors(took_zero) @ factors.items.T
     assert scores[0, 1] > max(scores[0, 2], scores[0, 3])
