@@ -37,6 +37,7 @@ from pyarrow import parquet
 from threadpoolctl import threadpool_limits
 
 from encoders.interest import Floats, InterestModel
+from encoders.kinds import Codes
 from encoders.sequences import Sequences, read_sequences
 from encoders.train import EncoderConfig, train
 from encoders.vectors import CatalogueVectors
@@ -81,6 +82,8 @@ class Histories:
 
     items: NDArray[np.int64]
     weights: Floats
+    codes: Codes
+    """What each was, in the model's vocabulary of kinds."""
     ages: NDArray[np.float64]
     mask: NDArray[np.bool_]
     following: NDArray[np.int64]
@@ -88,7 +91,7 @@ class Histories:
 
     def users(self, model: InterestModel, vectors: Floats) -> Floats:
         """Return the users' vectors."""
-        return model.user_vectors(vectors[self.items], self.weights, self.ages, self.mask)
+        return model.user_vectors(vectors[self.items], self.weights, self.ages, self.mask, self.codes)
 
 
 def main() -> None:
@@ -153,7 +156,7 @@ def serving(model: InterestModel, data: Sequences) -> Iterator[Row]:
     """Measure users and a new text of the static kind."""
     vectors = model.encode(data.texts)
     for n_users, calls, bar in ((1, 400, 1.0), (256, 8, None)):
-        asked = histories(data, n_users, exactly=EVENTS)
+        asked = histories(data.of_kinds(model.kinds), n_users, exactly=EVENTS)
         ms, wall = median_ms(partial(asked.users, model, vectors), calls)
         what = "user vector" if n_users == 1 else f"user vector, {n_users} at once, each"
         note = f"wall {wall / n_users:.3f}; {EVENTS} events, {model.dim} numbers"
@@ -210,7 +213,7 @@ def forms(place: Path, ids: list[str], data: Sequences) -> Iterator[Row]:
     """Measure bytes an item, and what small and short vectors change in interest."""
     model = InterestModel.load(place)
     whole = model.encode(data.texts)
-    asked = histories(data, 1000)
+    asked = histories(data.of_kinds(model.kinds), 1000)
     interest = asked.users(model, whole) @ whole.T
     note = f"interest spreads by {interest.std(axis=1).mean():.2f}, recall@{FIRST} {found(interest, asked):.3f}"
     yield Row(what="kept as float32", value=4.0 * model.dim, unit="B/item", note=note)
@@ -260,7 +263,14 @@ def histories(data: Sequences, n_users: int, exactly: int | None = None) -> Hist
         mask = np.ones(events.shape, bool)
         ages = np.sort(rng.uniform(0, 3e7, size=events.shape))[:, ::-1]
         following = data.items[events[:, -1]]
-        return Histories(items=data.items[events], weights=weights[events], ages=ages, mask=mask, following=following)
+        return Histories(
+            items=data.items[events],
+            weights=weights[events],
+            codes=data.codes[events],
+            ages=ages,
+            mask=mask,
+            following=following,
+        )
     late, lengths = np.quantile(seconds, 0.9), np.diff(data.starts)
     last = data.starts[1:] - 1
     again = [data.items[end] in data.items[start:end] for start, end in zip(data.starts, last, strict=False)]
@@ -273,6 +283,7 @@ def histories(data: Sequences, n_users: int, exactly: int | None = None) -> Hist
     return Histories(
         items=data.items[events],
         weights=weights[events],
+        codes=data.codes[events],
         ages=seconds[last[users]][:, None] - seconds[events],
         mask=mask,
         following=data.items[last[users]],

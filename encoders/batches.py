@@ -23,7 +23,10 @@ class Histories:
     mask: NDArray[np.bool_]
     weights: NDArray[np.float32]
     """What each event weighs [b, L], 1 where `mask` is False."""
+    buckets: Ints
+    """Buckets of these weights [b, L]."""
     kinds: Ints
+    """Codes of what each event was [b, L], 0 where `mask` is False."""
     between: Ints
     """Age buckets [b, L, L] of the time from the second place to the first."""
     times: Ints
@@ -67,7 +70,8 @@ def gather(data: Sequences, begins: Ints, ends: Ints, length: int) -> Histories:
         items=np.where(mask, data.items[index], 0),
         mask=mask,
         weights=weights,
-        kinds=weight_bucket(weights),
+        buckets=weight_bucket(weights),
+        kinds=np.where(mask, data.codes[index], 0).astype(np.int64),
         between=age_bucket(seconds[:, :, None] - seconds[:, None, :]),
         times=times,
     )

@@ -156,7 +156,9 @@ def fingerprint(data: Sequences) -> str:
     for text in data.texts:
         digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     shown = data.shown
-    arrays = (data.starts, data.items, data.weights, data.times)
+    for name in data.kinds.names:
+        digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+    arrays = (data.starts, data.items, data.weights, data.times, data.codes)
     for array in (*arrays, shown.users, shown.times, shown.starts, shown.items, shown.clicked_at):
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
+from encoders.kinds import Codes, Kinds
 from encoders.newcomer_gain import NewcomerGain
 from encoders.served_tower import ServedTower
 
@@ -27,6 +28,8 @@ CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 TOKEN_VECTORS: Final = "token_vectors.npy"
 TOWER: Final = "tower.npz"
+_EARLIER: Final = {"kind": "weight", "pool.kind": "pool.weight"}
+"""What arrays of towers that knew kinds by their weights alone were called, and are now."""
 TRANSFORMER: Final = "transformer"
 ITEM_VECTORS: Final = "item_vectors"
 """Where a transformer that was tuned elsewhere keeps the vectors of the catalogue that it was tuned on."""
@@ -55,6 +58,8 @@ class InterestModel:
         """How many of a user's latest events the tower was trained on; more than that is ignored."""
         self.newcomers = NewcomerGain.read(config.get("newcomers"))
         """What interest gains in an item that nobody had touched before `trained_before`."""
+        self.kinds = Kinds(tuple(config.get("kinds", ())))
+        """What the tower knows of events beside their weight: `user_vectors` reads codes of these."""
         self._tower = ServedTower(tower, config["heads"], config["layers"], config["history"])
         self._tokenizer: Tokenizer | None = None
         self._token_vectors: Floats | None = None
@@ -73,9 +78,13 @@ class InterestModel:
                 raise ModelFolderError(
                     f"{folder}: wanted encoder format {FORMAT}, got {config.get('format')!r}; train the encoder again"
                 )
-            with np.load(folder / TOWER, allow_pickle=False) as stored:
-                tower = {name: stored[name].astype(np.float32) for name in stored.files}
+            tower = {name: array.astype(np.float32) for name, array in read_tower(folder).items()}
             model = cls(folder, config, tower)
+            if len(model.kinds) != len(tower.get("kinds.state", ())):
+                raise ModelFolderError(
+                    f"{folder}: wanted a row in {TOWER} for each of {len(model.kinds)} kinds, got "
+                    f"{len(tower.get('kinds.state', ()))}; train it again"
+                )
             if model.kind == "static":
                 model._open_static()
         except ModelFolderError:
@@ -113,23 +122,31 @@ class InterestModel:
         return vectors if vectors.shape[1] == self.dim else unit_rows(vectors[:, : self.dim])
 
     def user_vectors(
-        self, recent_vectors: Floats, weights: Floats, ages_s: NDArray[np.floating], mask: NDArray[np.bool_]
+        self,
+        recent_vectors: Floats,
+        weights: Floats,
+        ages_s: NDArray[np.floating],
+        mask: NDArray[np.bool_],
+        codes: Codes | None = None,
     ) -> Floats:
         """Return one vector a user [q, dim] from recent item vectors [q, L, d], oldest first; `d` is `dim` if not cut.
 
         `ages_s` are seconds between each event and the query's moment, `mask` says which of the L places hold an event
-        (any side may be padded). A user without events gets zeros. Places before the last `history` are ignored.
+        (any side may be padded), `codes` what each was (of `kinds`; by default nothing is known but the weight). A user
+        without events gets zeros. Places before the last `history` are ignored.
         """
         limit = self.history
+        if codes is None or not self.config.get("read_kinds_and_ages", True):
+            codes = np.zeros(mask.shape, np.uint8)
         if recent_vectors.shape[1] > limit and not mask[:, :-limit].any():
             recent_vectors, weights, ages_s = recent_vectors[:, -limit:], weights[:, -limit:], ages_s[:, -limit:]
-            mask = mask[:, -limit:]
+            mask, codes = mask[:, -limit:], codes[:, -limit:]
         some = mask.any(axis=1)
         if not some.any():
             return np.zeros((len(mask), self.dim), np.float32)
         if not self.config.get("read_kinds_and_ages", True):
             weights, ages_s = np.ones_like(weights), np.zeros_like(ages_s)
-        out = self._tower.users(*_pack(recent_vectors, weights, ages_s, mask, limit))
+        out = self._tower.users(*_pack(recent_vectors, weights, codes, ages_s, mask, limit))
         out[~some] = 0
         return out
 
@@ -182,6 +199,13 @@ class InterestModel:
         return unit_rows(np.concatenate(parts)) if parts else np.zeros((0, self.dim), np.float32)
 
 
+def read_tower(folder: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a model folder's tower by the names that they have now."""
+    with np.load(folder / TOWER, allow_pickle=False) as stored:
+        earlier = "pool.kind" in stored.files
+        return {_EARLIER.get(name, name) if earlier else name: stored[name] for name in stored.files}
+
+
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[list[NDArray[np.int64]]]:
     """Yield the tokens of some thousand texts at a time: all that a tokenizer says of a text takes much memory."""
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -214,12 +238,12 @@ def blank_to_zero(texts: Sequence[str], vectors: Floats) -> Floats:
 
 
 def _pack(
-    v: Floats, w: Floats, ages: NDArray[np.floating], mask: NDArray[np.bool_], limit: int
-) -> tuple[Floats, Floats, NDArray[np.floating], NDArray[np.integer]]:
+    v: Floats, w: Floats, codes: Codes, ages: NDArray[np.floating], mask: NDArray[np.bool_], limit: int
+) -> tuple[Floats, Floats, Codes, NDArray[np.floating], NDArray[np.integer]]:
     """Move each row's last `limit` events to the left; return them and their number."""
     if len(mask) == 1:
         held = np.flatnonzero(mask[0])[-limit:]
-        return np.asarray(v[:, held], np.float32), w[:, held], ages[:, held], np.array([len(held)])
+        return np.asarray(v[:, held], np.float32), w[:, held], codes[:, held], ages[:, held], np.array([len(held)])
     counts = mask.sum(axis=1)
     length = max(int(min(counts.max(), limit)), 1)
     order = np.argsort(~mask, axis=1, kind="stable")
@@ -229,4 +253,5 @@ def _pack(
     rows = np.arange(len(mask))[:, None]
     packed = np.where(within[:, :, None], v[rows, index], 0).astype(np.float32)
     w, ages = np.where(within, w[rows, index], 1), np.where(within, ages[rows, index], 0)
-    return packed, w, ages, np.minimum(counts, length)
+    codes = np.where(within, codes[rows, index], 0).astype(np.uint8)
+    return packed, w, codes, ages, np.minimum(counts, length)

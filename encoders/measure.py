@@ -166,9 +166,10 @@ def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints,
     return out * torch.from_numpy(counts > 0).to(device)[:, None]
 
 
-def tower_inputs(found: Histories, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what the tower reads beside the item vectors: weight buckets, intervals, mask."""
+def tower_inputs(found: Histories, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what the tower reads beside the item vectors: weight buckets, kinds, intervals, mask."""
     return (
+        torch.from_numpy(found.buckets).to(device),
         torch.from_numpy(found.kinds).to(device),
         torch.from_numpy(found.between).to(device),
         torch.from_numpy(found.mask).to(device),

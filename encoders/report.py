@@ -69,3 +69,5 @@ class TrainingReport:
     seconds: float
     note: str = ""
     """Why nothing was tuned, if so."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of events of which more was learned than their weight says."""

@@ -43,7 +43,7 @@ def save_model(
         described = encoder.save(fresh)
         described |= {"cut_dims": cut_dims(config.cut_dims, encoder.dim)}
         described |= {"trained_before": window[1] + 1 if window else None, "newcomers": asdict(report.newcomers)}
-        described |= {"read_kinds_and_ages": config.read_kinds_and_ages}
+        described |= {"read_kinds_and_ages": config.read_kinds_and_ages, "kinds": list(report.kinds)}
         described |= {"format": FORMAT, "history": config.history, "heads": tower.heads, "layers": len(tower.layers)}
         (fresh / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
         arrays: dict[str, Any] = {name: value.numpy() for name, value in tower_arrays(tower).items()}

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.buckets import weight_bucket
 from encoders.errors import TrainingDataError
+from encoders.kinds import Codes, Kinds
 from ingest import columns as c
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,9 @@ class Sequences:
     weights: NDArray[np.float32]
     times: NDArray[np.int64]
     """Microseconds since 1970."""
+    codes: Codes
+    """What each event was, as a code of `kinds`."""
+    kinds: Kinds
     shown: Shown
 
     @property
@@ -119,8 +124,26 @@ class Sequences:
             items=self.items[keep],
             weights=self.weights[keep],
             times=self.times[keep],
+            codes=self.codes[keep],
+            kinds=self.kinds,
             shown=self.shown.before(moment),
         )
+
+    def of_kinds(self, kinds: Kinds) -> "Sequences":
+        """Return the same log in another vocabulary of kinds; what is not in it has the code 0."""
+        return replace(self, codes=kinds.codes_of(self.kinds)[self.codes], kinds=kinds)
+
+    def kinds_beside_weights(self) -> Kinds:
+        """Return the kinds that weights do not tell: those that share a weight's bucket with another kind.
+
+        Of a log with one kind, and of one whose kinds all weigh differently, that is none.
+        """
+        n_codes = len(self.kinds) + 1
+        pairs = np.unique(weight_bucket(self.weights) * n_codes + self.codes)
+        bucket, code = pairs // n_codes, pairs % n_codes
+        shared = np.zeros(n_codes, bool)
+        shared[code[np.bincount(bucket)[bucket] > 1]] = True
+        return Kinds(tuple(name for name, code in self.kinds.by_name.items() if shared[code]))
 
 
 def microseconds(moment: datetime) -> int:
@@ -139,6 +162,7 @@ def read_sequences(folder: Path) -> Sequences:
     log_rows = _read(folder / "sequences.parquet", (c.USER_ID, "items", "kinds", "weights", "times"))
     texts = [text or "" for text in items.column(c.TEXT).to_pylist()]
     starts, rows = _lists(log_rows, "items", np.int64)
+    kinds, codes = _kinds(log_rows)
     _, weights = _lists(log_rows, "weights", np.float32)
     _, times = _lists(log_rows, "times", np.int64)
     user_ids = log_rows.column(c.USER_ID).to_pylist()
@@ -146,7 +170,7 @@ def read_sequences(folder: Path) -> Sequences:
         raise TrainingDataError(
             f"{folder}: wanted rows of {len(texts)} items in sequences.parquet, got {rows.max()}; export it again"
         )
-    if not len(rows) == len(weights) == len(times):
+    if not len(rows) == len(weights) == len(times) == len(codes):
         raise TrainingDataError(f"{folder}: wanted lists of equal length in sequences.parquet; export it again")
     return Sequences(
         texts=texts,
@@ -154,6 +178,8 @@ def read_sequences(folder: Path) -> Sequences:
         items=rows,
         weights=weights,
         times=times,
+        codes=codes,
+        kinds=kinds,
         shown=_read_shown(folder / "impressions.parquet", user_ids),
     )
 
@@ -194,6 +220,23 @@ def _read(path: Path, wanted: tuple[str, ...]) -> Any:
             f"{path}: wanted columns {', '.join(wanted)}, got no {', '.join(missing)}; export it again"
         )
     return table
+
+
+def _kinds(table: Any) -> tuple[Kinds, Codes]:
+    """Return the vocabulary of a log's kinds, and each event's code."""
+    import pyarrow as pa
+    from pyarrow import compute
+
+    column = table.column("kinds")
+    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
+        raise TrainingDataError(
+            f"sequences.parquet: wanted lists of names in kinds, got {column.type}; export it again"
+        )
+    flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
+    counts = compute.value_counts(flat.drop_null()).to_pylist()
+    kinds = Kinds.of_counts((str(one["values"]), one["counts"]) for one in counts)
+    place = compute.index_in(flat, pa.array(kinds.names, column.type.value_type))
+    return kinds, (compute.fill_null(place, -1).to_numpy() + 1).astype(np.uint8)
 
 
 def _lists(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:

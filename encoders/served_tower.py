@@ -51,10 +51,15 @@ class ServedTower:
         """Arrange the arrays that `tower_arrays` names; no history may be longer than `longest` events."""
         self._heads = heads
         self._enter = _centred(arrays["enter.weight"].T)
-        self._kind = _centred(arrays["kind"])
+        self._done = _centred(_by_weight_and_kind(arrays, "weight", "state"))
         self._gap = _centred(arrays["gap"])
         self._layers = [_layer(arrays, f"layers.{n}.", heads, longest) for n in range(layers)]
-        self._pool = {name: arrays[f"pool.{name}"] for name in ("kind", "age", "direction")}
+        self._n_kinds = len(arrays["kinds.state"]) if "kinds.state" in arrays else 0
+        self._pool = {
+            "age": arrays["pool.age"],
+            "share": _by_weight_and_kind(arrays, "pool.weight", "share"),
+            "direction": _by_weight_and_kind(arrays, "pool.direction", "direction"),
+        }
         self._pool_reach = _reach(arrays["pool.step"][None], longest)[0]
         self._scale = np.exp(arrays["log_scale"])
         leave = arrays["leave.weight"].T * (arrays["gate"] * self._scale)
@@ -69,30 +74,41 @@ class ServedTower:
         short._leave_bias = self._leave_bias[:dim]
         return short
 
-    def users(self, v: Floats, weights: Floats, ages: NDArray[np.floating], counts: NDArray[np.integer]) -> Floats:
+    def users(
+        self,
+        v: Floats,
+        weights: Floats,
+        kinds: NDArray[np.integer],
+        ages: NDArray[np.floating],
+        counts: NDArray[np.integer],
+    ) -> Floats:
         """Return user vectors [q, dim] from item vectors [q, L, d], oldest first, `counts` of them in front of padding.
 
-        With `d` below the length that the tower was trained on, the numbers missing count as zeros.
+        `kinds` [q, L] are codes, 0 where only the weight is known. With `d` below the length that the tower was trained
+        on, the numbers missing count as zeros.
         """
+        done = weight_bucket(weights) * (self._n_kinds + 1) + kinds
         parts = [
-            self._some(v[part], weights[part], ages[part], counts[part])
+            self._some(v[part], done[part], ages[part], counts[part])
             for part in (slice(n, n + _USERS_AT_ONCE) for n in range(0, len(v), _USERS_AT_ONCE))
         ]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _some(self, v: Floats, weights: Floats, ages: NDArray[np.floating], counts: NDArray[np.integer]) -> Floats:
+    def _some(
+        self, v: Floats, done: NDArray[np.int64], ages: NDArray[np.floating], counts: NDArray[np.integer]
+    ) -> Floats:
+        """Return user vectors; `done` [q, L] are rows of what is said by weight and kind."""
         q, length, dim = v.shape
         last = np.maximum(counts - 1, 0)
         rows = np.arange(q)
-        kinds = weight_bucket(weights)
         seconds = ages.astype(np.float64)
         own = seconds[rows, last][:, None]
         since = age_bucket(seconds - own)  # [q, L], from each event to the last one
 
-        mean = self._mean(v, kinds, since, last)
+        mean = self._mean(v, done, since, last)
         if not self._layers:
             return mean[:, : self._leave.shape[1]]
-        x = v.reshape(-1, dim) @ self._enter[:dim] + self._kind[kinds.ravel()]
+        x = v.reshape(-1, dim) @ self._enter[:dim] + self._done[done.ravel()]
         if len(self._layers) > 1:
             between = age_bucket(seconds[:, None, :] - seconds[:, :, None])
             for layer in self._layers[:-1]:
@@ -109,10 +125,10 @@ class ServedTower:
         user += mean[:, : user.shape[1]]
         return user
 
-    def _mean(self, v: Floats, kinds: NDArray[np.int64], since: NDArray[np.int64], last: NDArray[np.integer]) -> Floats:
+    def _mean(self, v: Floats, done: NDArray[np.int64], since: NDArray[np.int64], last: NDArray[np.integer]) -> Floats:
         pool = self._pool
-        share = _softmax(pool["kind"][kinds] + self._pool_reach[last, : v.shape[1]] + pool["age"][since])
-        mean = np.matmul((share * pool["direction"][kinds])[:, None], v, dtype=np.float32)[:, 0]
+        share = _softmax(pool["share"][done] + self._pool_reach[last, : v.shape[1]] + pool["age"][since])
+        mean = np.matmul((share * pool["direction"][done])[:, None], v, dtype=np.float32)[:, 0]
         length = np.sqrt(np.einsum("qd,qd->q", mean, mean))[:, None]
         scaled: Floats = mean * (self._scale / np.maximum(length, np.float32(1e-6)))
         return scaled
@@ -138,6 +154,15 @@ class ServedTower:
         x += inner @ layer.down
         x += layer.down_bias
         return x
+
+
+def _by_weight_and_kind(arrays: Mapping[str, Floats], weight: str, kind: str) -> Floats:
+    """Return what each weight's bucket says with each kind beside it, a row a pair: first the bucket alone."""
+    by_weight, by_kind = arrays[weight], arrays.get(f"kinds.{kind}")
+    if by_kind is None:
+        return by_weight
+    with_none = np.concatenate([np.zeros_like(by_kind[:1]), by_kind])
+    return _contiguous((by_weight[:, None] + with_none).reshape(-1, *by_weight.shape[1:]))
 
 
 def _layer(arrays: Mapping[str, Floats], name: str, heads: int, longest: int) -> _Layer:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from encoders.buckets import AGE_BUCKETS, WEIGHT_BUCKETS, weight_bucket
 
 STEP_BUCKETS = 64
-_USUAL_KIND = int(weight_bucket(1))
+_USUAL_WEIGHT = int(weight_bucket(1))
 """The bucket of an event of weight one."""
 
 
@@ -30,21 +30,30 @@ class UserTower(nn.Module):
         layers: int = 2,
         dropout: float = 0.2,
         read_kinds_and_ages: bool = True,
+        kinds: int = 0,
     ) -> None:
+        """Make an untuned tower; of `kinds` kinds it learns what each says beside its weight, which begins at nothing.
+
+        They draw nothing at random, so that a log without them is learned as if there were no such thing.
+        """
         super().__init__()
         self.read_kinds_and_ages = read_kinds_and_ages
         self.heads = heads
         self.dropout = dropout
         self.pool = nn.ParameterDict(
             {
-                "kind": nn.Parameter(torch.zeros(WEIGHT_BUCKETS)),
+                "weight": nn.Parameter(torch.zeros(WEIGHT_BUCKETS)),
                 "step": nn.Parameter(-0.1 * torch.arange(STEP_BUCKETS, dtype=torch.float32)),
                 "age": nn.Parameter(torch.zeros(AGE_BUCKETS)),
                 "direction": nn.Parameter(torch.tensor([-0.5, 0.2, *[1.0] * (WEIGHT_BUCKETS - 2)])),
             }
         )
         self.enter = nn.Linear(dim, width, bias=False)
-        self.kind = nn.Parameter(0.02 * torch.randn(WEIGHT_BUCKETS, width))
+        self.weight = nn.Parameter(0.02 * torch.randn(WEIGHT_BUCKETS, width))
+        self.kinds = nn.ParameterDict()
+        if kinds:
+            sizes = {"share": (kinds,), "direction": (kinds,), "state": (kinds, width)}
+            self.kinds.update({name: nn.Parameter(torch.zeros(size)) for name, size in sizes.items()})
         self.layers = nn.ModuleList(_Layer(width, heads, dropout) for _ in range(layers))
         self.gap = nn.Parameter(torch.zeros(AGE_BUCKETS, width))
         self.leave_norm = nn.LayerNorm(width)
@@ -55,32 +64,43 @@ class UserTower(nn.Module):
         nn.init.zeros_(self.leave.weight)  # untuned, a user is the mean of recent items and nothing else
 
     def states(
-        self, v: Tensor, kinds: Tensor, between: Tensor, mask: Tensor, at: Tensor | None = None
+        self, v: Tensor, weights: Tensor, kinds: Tensor, between: Tensor, mask: Tensor, at: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return each place's pooled mean [b, L, dim] and attention state [b, L, width], from places up to it.
 
-        `v` [b, L, dim] oldest first, left-aligned; `kinds` weight buckets [b, L]; `between` age buckets [b, L, L] of
-        the time from the second place to the first; `mask` [b, L] says which places hold an event. With `at`, a place a
-        row [b], only that place's mean [b, 1, dim] and state [b, 1, width], without computing the others'.
+        `v` [b, L, dim] oldest first, left-aligned; `weights` their buckets [b, L]; `kinds` codes [b, L], of which 0
+        adds nothing to the weight; `between` age buckets [b, L, L] of the time from the second place to the first;
+        `mask` [b, L] says which places hold an event. With `at`, a place a row [b], only that place's mean [b, 1, dim]
+        and state [b, 1, width], without computing the others'.
         """
         length = v.shape[1]
         if not self.read_kinds_and_ages:
-            kinds, between = torch.full_like(kinds, _USUAL_KIND), torch.zeros_like(between)
+            weights, between = torch.full_like(weights, _USUAL_WEIGHT), torch.zeros_like(between)
+            kinds = torch.zeros_like(kinds)
         place = torch.arange(length, device=v.device)
         steps = (place[:, None] - place[None, :]).clamp(0, STEP_BUCKETS - 1)
         # every place sees itself, so that rows of padding have something to sum over
         allowed = (mask[:, None, :] & (place[:, None] >= place[None, :])) | (place[:, None] == place[None, :])
         asked = (steps if at is None else steps[at][:, None], _only(between, at), _only(allowed, at))
         age = functional.embedding(asked[1], self.pool["age"][:, None])[..., 0]
-        logits = self.pool["kind"][kinds][:, None, :] + self.pool["step"][asked[0]] + age
+        said = {"share": self.pool["weight"], "direction": self.pool["direction"], "state": self.weight}
+        said = {name: self._said(name, by_weight, weights, kinds) for name, by_weight in said.items()}
+        logits = said["share"][:, None, :] + self.pool["step"][asked[0]] + age
         share = logits.masked_fill(~asked[2], -torch.inf).softmax(dim=-1)
-        mean = functional.normalize((share * self.pool["direction"][kinds][:, None, :]) @ v, dim=-1, eps=1e-6)
-        x = functional.dropout(self.enter(v) + self.kind[kinds], self.dropout, self.training)
+        mean = functional.normalize((share * said["direction"][:, None, :]) @ v, dim=-1, eps=1e-6)
+        x = functional.dropout(self.enter(v) + said["state"], self.dropout, self.training)
         for layer in self.layers[:-1]:
             x = layer(x, steps, between, allowed)
         for layer in self.layers[-1:]:
             x = layer(x, *asked, at)
         return mean, x if len(self.layers) else _only(x, at)
+
+    def _said(self, name: str, by_weight: Tensor, weights: Tensor, kinds: Tensor) -> Tensor:
+        """Return what each event's weight says, and beside it its kind."""
+        if not self.kinds:
+            return by_weight[weights]
+        by_kind = self.kinds[name]
+        return by_weight[weights] + torch.cat([torch.zeros_like(by_kind[:1]), by_kind])[kinds]
 
     def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
         """Return user vectors [n, dim] from means, states and the last event's age bucket at the query's moment.

@@ -198,7 +198,7 @@ def _train(
     from encoders.epochs import tune
     from encoders.measure import held_out
     from encoders.save import save_model
-    from encoders.trainer import Trainer, build, gain_before, seed_everything, start_from
+    from encoders.trainer import Trainer, build, gain_before, kinds_to_tell, seed_everything, start_from
 
     started = time.monotonic()
     everything = read_sequences(data)
@@ -208,12 +208,14 @@ def _train(
         raise ValueError("repeat_of trains anew on all of the log: it goes with neither init_from nor validate_from")
     earlier = read_card(repeat_of) if repeat_of is not None else None
     since = _held_out_from(everything, validate_from, hold_out=init_from is None and earlier is None)
+    kinds = kinds_to_tell(config, everything if since is None else everything.before(since), init_from)
+    everything = everything.of_kinds(kinds)
     fitted = everything if since is None else everything.before(since)
     asked = held_out(everything, since, most=config.validation_queries, seed=config.seed) if since is not None else None
 
     seed_everything(config.seed)
     with ranks.first_before_others():
-        encoder, tower, base = build(config, everything.texts, progress=progress)
+        encoder, tower, base = build(config, everything.texts, kinds=kinds, progress=progress)
     if init_from is not None:
         start_from(encoder, tower, init_from)
     trainer = Trainer(config, encoder, tower, fitted, continued=init_from is not None, ranks=ranks)
@@ -268,6 +270,7 @@ def _train(
         epochs=tuned.epochs,
         seconds=time.monotonic() - started,
         note=note,
+        kinds=kinds.names,
     )
     if ranks.first:
         window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None

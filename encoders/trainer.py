@@ -18,8 +18,9 @@ from encoders.distributed import Ranks
 from encoders.encoder import Encoder, all_vectors
 from encoders.errors import EncoderError
 from encoders.impressions import ShownBatch, ShownBatches
-from encoders.interest import TOWER, InterestModel
+from encoders.interest import InterestModel, read_tower
 from encoders.journal import EpochTotals, Journal, Step
+from encoders.kinds import NO_KINDS, Kinds
 from encoders.losses import next_item_loss, shown_loss
 from encoders.memory import advised, step_advice
 from encoders.newcomer_gain import NewcomerGain
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from encoders.train import EncoderConfig
 
 
-def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> tuple[Encoder, UserTower, Base]:
+def build(
+    config: EncoderConfig, texts: Any, *, kinds: Kinds = NO_KINDS, progress: Progress = silent
+) -> tuple[Encoder, UserTower, Base]:
     """Return an untuned encoder over the texts, its tower, and the base that was found."""
 
     base = find_base(config.base)
@@ -71,6 +74,7 @@ def build(config: EncoderConfig, texts: Any, *, progress: Progress = silent) -> 
         layers=config.layers,
         dropout=config.dropout,
         read_kinds_and_ages=config.read_kinds_and_ages,
+        kinds=len(kinds),
     )
     return encoder, tower, base
 
@@ -203,6 +207,13 @@ class Trainer:
         )
 
 
+def kinds_to_tell(config: EncoderConfig, fitted: Sequences, init_from: Path | None) -> Kinds:
+    """Return the kinds that the tower learns beside weights; an earlier model goes on with those that it knows."""
+    if init_from is not None:
+        return InterestModel.load(init_from).kinds
+    return fitted.kinds_beside_weights() if config.read_kinds_and_ages else NO_KINDS
+
+
 def gain_before(folder: Path) -> NewcomerGain:
     """Return what an earlier model adds for items that nobody has touched."""
     return InterestModel.load(folder).newcomers
@@ -213,8 +224,7 @@ def start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:
     InterestModel.load(folder)  # says what is wrong with a folder that is not whole
     encoder.start_from(folder)
     try:
-        with np.load(folder / TOWER, allow_pickle=False) as stored:
-            tower.load_state_dict({name: torch.from_numpy(stored[name]) for name in stored.files})
+        tower.load_state_dict({name: torch.from_numpy(array) for name, array in read_tower(folder).items()})
     except RuntimeError as error:
         raise EncoderError(
             f"{folder}: wanted a tower of the present settings, got another shape; train anew instead of continuing"

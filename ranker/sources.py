@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from encoders.interest import InterestModel
+from encoders.kinds import Kinds
 from encoders.lexical import Words
 from encoders.newcomer_gain import DECAY
 from encoders.vectors import CatalogueVectors
@@ -158,7 +159,7 @@ class Sources:
     def situation(self, history: History, moments: Moments) -> Situation:
         """Look up each query's past and turn it into user vectors."""
         recent = history.recent(moments, HISTORY_LENGTH)
-        users = self._users(recent)
+        users = self._users(recent, history.kinds)
         past = self.past(recent)
         return Situation(
             moments=moments,
@@ -197,11 +198,14 @@ class Sources:
             in_categories[new] = self.catalogue.category_rows([categories[place] for place in new])
         return ItemSet(rows=rows, vectors=vectors, words=words.tocsr(), categories=in_categories.tocsr())
 
-    def _users(self, recent: Recent) -> Floats:
+    def _users(self, recent: Recent, kinds: Kinds) -> Floats:
         """Return user vectors [q, d]; each is computed alone, so that it is the same in a batch, bit by bit."""
-        past = self._past_vectors(recent.items)
+        past, codes = self._past_vectors(recent.items), self.interest.kinds.codes_of(kinds)[recent.kinds]
         alone = (slice(n, n + 1) for n in range(len(recent.items)))
-        parts = [self.interest.user_vectors(past[n], recent.weights[n], recent.ages[n], recent.mask[n]) for n in alone]
+        parts = [
+            self.interest.user_vectors(past[n], recent.weights[n], recent.ages[n], recent.mask[n], codes[n])
+            for n in alone
+        ]
         return np.concatenate(parts) if parts else np.zeros((0, self.interest.dim), np.float32)
 
     def _past_vectors(self, rows: npt.NDArray[np.int32]) -> Floats:

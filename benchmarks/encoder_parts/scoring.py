@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from benchmarks.encoder_parts.cases import Asked, Prepared
 from encoders.interest import InterestModel
+from encoders.kinds import Codes, Kinds
 from encoders.lexical import Words
 from encoders.newcomer_gain import past_shares
 from encoders.sequences import microseconds
@@ -30,6 +31,8 @@ class History:
     items: NDArray[np.int64]
     """Rows of the catalogue."""
     weights: NDArray[np.float64]
+    codes: Codes
+    """What each event was, in the vocabulary of the `Past`."""
     ages_s: NDArray[np.float64]
 
 
@@ -45,8 +48,14 @@ class Past:
         rows = pl.DataFrame({c.ITEM_ID: ids, "row": np.arange(len(ids))})
         events = asked.log.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left")
         events = events.with_columns(pl.col(c.OCCURRED_AT).dt.epoch("us").alias("time"))
+        self.kinds = Kinds.of_counts(events[c.KIND].value_counts().iter_rows())
         self._by_user = {
-            user: (group["row"].to_numpy(), group[c.WEIGHT].to_numpy(), group["time"].to_numpy())
+            user: (
+                group["row"].to_numpy(),
+                group[c.WEIGHT].to_numpy(),
+                self.kinds.codes(group[c.KIND].to_list()),
+                group["time"].to_numpy(),
+            )
             for (user,), group in events.group_by(c.USER_ID, maintain_order=True)
         }
         self._first_touch = np.full(len(ids), _NEVER)
@@ -55,9 +64,11 @@ class Past:
     def history(self, user: str, moment: int) -> History:
         """Return what the user did strictly before the moment (microseconds)."""
         none = np.zeros(0, np.int64)
-        items, weights, times = self._by_user.get(user, (none, none, none))
+        nothing = none, none.astype(np.float64), none.astype(np.uint8), none
+        items, weights, codes, times = self._by_user.get(user, nothing)
         end = int(np.searchsorted(times, moment))
-        return History(items=items[:end], weights=weights[:end], ages_s=(moment - times[:end]) / 1e6)
+        ages_s = (moment - times[:end]) / 1e6
+        return History(items=items[:end], weights=weights[:end], codes=codes[:end], ages_s=ages_s)
 
     def untouched(self, moments: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return [q, items]: whether nobody had touched the item strictly before the moment."""
@@ -77,7 +88,7 @@ def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
     words = Words.fit_rows(texts)[1]
 
     def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
-        users = _user_vectors(model, vectors, histories)
+        users = _user_vectors(model, vectors, histories, model.kinds.codes_of(past.kinds))
         out: Floats = users @ vectors.T
         if model.newcomers:
             new = past.untouched(np.minimum(moments, model.trained_before)) & speaks
@@ -148,18 +159,19 @@ def _scored(scorer: Scorer, past: Past, asked: pl.DataFrame) -> Iterator[tuple[p
         yield chunk, histories, scorer(histories, past, moments)
 
 
-def _user_vectors(model: InterestModel, vectors: Floats, histories: list[History]) -> Floats:
+def _user_vectors(model: InterestModel, vectors: Floats, histories: list[History], codes_of: Codes) -> Floats:
     last = [slice(max(len(h.items) - model.history, 0), None) for h in histories]
     n, length = len(histories), max(1, *(min(len(h.items), model.history) for h in histories))
     recent = np.zeros((n, length, model.dim), np.float32)
     weights, ages = np.ones((n, length), np.float32), np.zeros((n, length))
-    mask = np.zeros((n, length), bool)
+    codes, mask = np.zeros((n, length), np.uint8), np.zeros((n, length), bool)
     for row, (h, part) in enumerate(zip(histories, last, strict=True)):
         items = h.items[part]
         k = len(items)
         recent[row, :k], mask[row, :k] = vectors[items], True
         weights[row, :k], ages[row, :k] = h.weights[part], h.ages_s[part]
-    return model.user_vectors(recent, weights, ages, mask)
+        codes[row, :k] = codes_of[h.codes[part]]
+    return model.user_vectors(recent, weights, ages, mask, codes)
 
 
 def _past(histories: list[History], n_items: int, length: int) -> csr_matrix:

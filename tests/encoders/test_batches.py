@@ -3,6 +3,7 @@ import numpy as np
 from encoders.batches import Batches, histories_at
 from encoders.buckets import age_bucket
 from encoders.impressions import ShownBatches
+from encoders.kinds import NO_KINDS
 from encoders.sequences import Sequences, Shown, read_sequences
 
 DAY = 86_400_000_000
@@ -17,6 +18,8 @@ def _log(users, n_items=6):
         items=np.array([row[0] for row in rows]),
         weights=np.array([row[2] for row in rows], np.float32),
         times=np.array([row[1] * DAY for row in rows]),
+        codes=np.zeros(len(rows), np.uint8),
+        kinds=NO_KINDS,
         shown=Shown.nothing(),
     )
 

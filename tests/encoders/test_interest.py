@@ -20,24 +20,27 @@ def model(shop, small, tmp_path_factory):
     return out
 
 
+KINDS = ("view", "like", "follow")
+
+
 def _tower_and_model(seed=0, layers=2, cut_dims=(), reads=True):
     torch.manual_seed(seed)
-    tower = UserTower(12, width=8, heads=2, layers=layers, read_kinds_and_ages=reads)
+    tower = UserTower(12, width=8, heads=2, layers=layers, read_kinds_and_ages=reads, kinds=len(KINDS))
     with torch.no_grad():
         for value in tower.parameters():
             value.add_(0.3 * torch.randn_like(value))
     config = {"dim": 12, "kind": "static", "history": 6, "heads": 2, "layers": layers, "cut_dims": list(cut_dims)}
-    config["read_kinds_and_ages"] = reads
+    config |= {"read_kinds_and_ages": reads, "kinds": KINDS}
     arrays = {name: value.numpy() for name, value in tower_arrays(tower).items()}
     return tower.eval(), InterestModel(None, config, arrays)
 
 
-def _torch_users(tower, v, weights, ages):
+def _torch_users(tower, v, weights, ages, codes):
     with torch.no_grad():
         between = age_bucket(ages[:, None, :].astype(float) - ages[:, :, None])
         mean, state = tower.states(
-            torch.from_numpy(v), torch.from_numpy(weight_bucket(weights)), torch.from_numpy(between),
-            torch.ones(v.shape[:2], dtype=torch.bool),
+            torch.from_numpy(v), torch.from_numpy(weight_bucket(weights)), torch.from_numpy(codes.astype(int)),
+            torch.from_numpy(between), torch.ones(v.shape[:2], dtype=torch.bool),
         )  # fmt: skip
         return tower.users(mean[:, -1], state[:, -1], torch.from_numpy(age_bucket(ages[:, -1]))).numpy()
 
@@ -45,7 +48,8 @@ def _torch_users(tower, v, weights, ages):
 def _events(rng, count, dim=12):
     v = rng.normal(size=(1, count, dim)).astype(np.float32)
     weights = rng.choice([-1.0, 0.5, 1.0, 4.0, 10.0], size=(1, count)).astype(np.float32)
-    return v, weights, np.sort(rng.integers(0, 10**6, size=(1, count)))[:, ::-1].astype(np.float32)
+    ages = np.sort(rng.integers(0, 10**6, size=(1, count)))[:, ::-1].astype(np.float32)
+    return v, weights, ages, rng.integers(0, len(KINDS) + 1, size=(1, count)).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -64,12 +68,12 @@ def test_numpy_tower_gives_what_torch_gives(side, layers, reads):
     tower, model = _tower_and_model(layers=layers, reads=reads)
     rng = np.random.default_rng(1)
     for count in range(1, 7):
-        v, weights, ages = _events(rng, count)
-        wanted = _torch_users(tower, v, weights, ages)
+        v, weights, ages, codes = _events(rng, count)
+        wanted = _torch_users(tower, v, weights, ages, codes)
         pad = ((0, 0), (3, 0)) if side == "left" else ((0, 0), (0, 3))
         got = model.user_vectors(
             np.pad(v, (*pad, (0, 0)), constant_values=7), np.pad(weights, pad), np.pad(ages, pad),
-            np.pad(np.ones((1, count), bool), pad),
+            np.pad(np.ones((1, count), bool), pad), np.pad(codes, pad, constant_values=3),
         )  # fmt: skip
         np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
 
@@ -81,26 +85,28 @@ def test_users_in_a_batch_get_what_each_gets_alone():
     q, length = 150, 9
     v, weights = rng.normal(size=(q, length, 12)).astype(np.float32), rng.choice([-1.0, 1.0, 4.0], size=(q, length))
     ages, mask = np.sort(rng.integers(0, 10**6, size=(q, length)))[:, ::-1], rng.random((q, length)) < 0.7
-    together = model.user_vectors(v, weights, ages, mask)
-    alone = [model.user_vectors(v[n, None], weights[n, None], ages[n, None], mask[n, None])[0] for n in range(q)]
+    codes = rng.integers(0, len(KINDS) + 1, size=(q, length)).astype(np.uint8)
+    together = model.user_vectors(v, weights, ages, mask, codes)
+    rows = [(v[n, None], weights[n, None], ages[n, None], mask[n, None], codes[n, None]) for n in range(q)]
+    alone = [model.user_vectors(*row)[0] for row in rows]
     np.testing.assert_allclose(together, alone, atol=1e-5 * np.abs(together).max())
 
 
 def test_cut_model_gives_the_first_numbers_of_whole_histories():
     _, model = _tower_and_model(cut_dims=[4, 8])
-    v, weights, ages = _events(np.random.default_rng(5), 5)
+    v, weights, ages, codes = _events(np.random.default_rng(5), 5)
     ones = np.ones((1, 5), bool)
-    whole = model.user_vectors(v, weights, ages, ones)
-    np.testing.assert_allclose(model.cut(8).user_vectors(v, weights, ages, ones), whole[:, :8], rtol=1e-6)
+    whole = model.user_vectors(v, weights, ages, ones, codes)
+    np.testing.assert_allclose(model.cut(8).user_vectors(v, weights, ages, ones, codes), whole[:, :8], rtol=1e-6)
     assert model.cut(12) is model
 
 
 def test_cut_model_reads_cut_histories_as_if_the_rest_were_zeros():
     tower, model = _tower_and_model(cut_dims=[4, 8])
-    v, weights, ages = _events(np.random.default_rng(6), 5)
+    v, weights, ages, codes = _events(np.random.default_rng(6), 5)
     v[:, :, 8:] = 0
-    wanted = _torch_users(tower, v, weights, ages)[:, :8]
-    got = model.cut(8).user_vectors(v[:, :, :8], weights, ages, np.ones((1, 5), bool))
+    wanted = _torch_users(tower, v, weights, ages, codes)[:, :8]
+    got = model.cut(8).user_vectors(v[:, :, :8], weights, ages, np.ones((1, 5), bool), codes)
     np.testing.assert_allclose(got, wanted, atol=1e-5 * np.abs(wanted).max())
 
 

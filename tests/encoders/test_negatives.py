@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.kinds import NO_KINDS
 from encoders.negatives import Negatives
 from encoders.sequences import Sequences, Shown
 
@@ -18,6 +19,8 @@ def data():
         items=items,
         weights=np.ones(len(items), np.float32),
         times=np.arange(len(items)),
+        codes=np.zeros(len(items), np.uint8),
+        kinds=NO_KINDS,
         shown=Shown.nothing(),
     )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
+from encoders.kinds import NO_KINDS
 from encoders.measure import HeldOut, asked_interest, held_out, measure, shared_words, target_ranks
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain
 from encoders.newcomers import FEWEST_COLD, TRIED, TargetRanks, fit_newcomers, may_gain, most_within
@@ -30,6 +31,8 @@ def shop():
         items=items.ravel(),
         weights=np.ones(items.size, np.float32),
         times=times.ravel(),
+        codes=np.zeros(items.size, np.uint8),
+        kinds=NO_KINDS,
         shown=NOTHING_SHOWN,
     )
 

@@ -11,6 +11,7 @@ import pytest
 
 from encoders.checkpoint import fingerprint
 from encoders.export import export_frames
+from encoders.kinds import Kinds
 from encoders.sequences import NEVER, read_sequences
 from encoders.train import train
 
@@ -144,11 +145,14 @@ def test_a_damaged_checkpoint_is_none(shop, small, undisturbed, tmp_path):
     assert _stored(tmp_path / "m") == _stored(undisturbed)
 
 
-@pytest.mark.parametrize("name", ["texts", "starts", "items", "weights", "times"])
+@pytest.mark.parametrize("name", ["texts", "starts", "items", "weights", "times", "codes", "kinds"])
 def test_the_data_fingerprint_sees_every_part(shop, name):
     data = read_sequences(shop.folder)
     held = getattr(data, name)
-    changed = [*held[:-1], "other"] if name == "texts" else np.concatenate([held[:-1], held[-1:] + 1])
+    if name == "kinds":
+        changed = Kinds((*held.names[:-1], "other"))
+    else:
+        changed = [*held[:-1], "other"] if name == "texts" else np.concatenate([held[:-1], held[-1:] + 1])
     assert fingerprint(replace(data, **{name: changed})) != fingerprint(data)
     assert fingerprint(read_sequences(shop.folder)) == fingerprint(data)
     fewer = replace(data.shown, clicked_at=np.where(data.shown.clicked, NEVER, 0))

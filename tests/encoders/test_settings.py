@@ -40,7 +40,10 @@ def test_frozen_text_stays_as_it_was(shop, small, tmp_path):
 def test_served_towers_without_parts_agree_with_trained_ones(changes):
     torch.manual_seed(0)
     config = EncoderConfig(width=8, heads=2, history=6, **changes)
-    tower = UserTower(5, width=8, heads=2, layers=config.layers, read_kinds_and_ages=config.read_kinds_and_ages).eval()
+    tower = UserTower(
+        5, width=8, heads=2, layers=config.layers, read_kinds_and_ages=config.read_kinds_and_ages, kinds=2
+    )
+    tower.eval()
     for value in tower.parameters():
         torch.nn.init.normal_(value, std=0.3)
     arrays = {name: value.numpy() for name, value in tower_arrays(tower).items()}
@@ -48,13 +51,19 @@ def test_served_towers_without_parts_agree_with_trained_ones(changes):
     served = InterestModel(None, described | {"read_kinds_and_ages": config.read_kinds_and_ages}, arrays)
     vectors = np.random.default_rng(0).normal(size=(1, 3, 5)).astype(np.float32)
     weights, ages = np.array([[1.0, 5.0, -1.0]]), np.array([[90_000.0, 3_000.0, 20.0]])
-    kinds, between = weight_bucket(weights), age_bucket(ages[:, None, :] - ages[:, :, None])
+    buckets, between = weight_bucket(weights), age_bucket(ages[:, None, :] - ages[:, :, None])
+    kinds = np.array([[2, 1, 0]])
     with torch.no_grad():
         mean, state = tower.states(
-            torch.from_numpy(vectors), torch.from_numpy(kinds), torch.from_numpy(between), torch.ones(1, 3).bool()
+            torch.from_numpy(vectors),
+            torch.from_numpy(buckets),
+            torch.from_numpy(kinds),
+            torch.from_numpy(between),
+            torch.ones(1, 3).bool(),
         )
         expected = tower.users(mean[:, 2], state[:, 2], torch.from_numpy(age_bucket(ages[:, 2])))
-    got = served.user_vectors(vectors, weights.astype(np.float32), ages.astype(np.float32), np.ones((1, 3), bool))
+    mask = np.ones((1, 3), bool)
+    got = served.user_vectors(vectors, weights.astype(np.float32), ages.astype(np.float32), mask, kinds)
     np.testing.assert_allclose(got, expected.numpy(), atol=1e-5)
     if not config.read_kinds_and_ages:
         ones, later = np.ones((1, 3), np.float32), (ages * 9).astype(np.float32)
