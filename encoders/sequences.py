@@ -18,6 +18,7 @@ from ingest import columns as c
 log = logging.getLogger(__name__)
 
 NEVER = int(np.iinfo(np.int64).max)
+_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +236,11 @@ def _kinds(table: Any) -> tuple[Kinds, Codes]:
     flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
     counts = compute.value_counts(flat.drop_null()).to_pylist()
     kinds = Kinds.of_counts((str(one["values"]), one["counts"]) for one in counts)
-    place = compute.index_in(flat, pa.array(kinds.names, column.type.value_type))
-    return kinds, (compute.fill_null(place, -1).to_numpy() + 1).astype(np.uint8)
+    names, codes = pa.array(kinds.names, column.type.value_type), np.zeros(len(flat), np.uint8)
+    for start in range(0, len(flat), _AT_ONCE):
+        place = compute.index_in(flat.slice(start, _AT_ONCE), names)
+        codes[start : start + _AT_ONCE] = compute.fill_null(compute.add(place, 1), 0).to_numpy()
+    return kinds, codes
 
 
 def _lists(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
