@@ -17,6 +17,8 @@ ATTRIBUTES = "attributes"
 PUBLISHED_AT = "published_at"
 AVAILABLE = "available"
 UPDATED_AT = "updated_at"
+GONE_AFTER = "gone_after"
+GONE_UNTIL = "gone_until"
 TEXT = "text"
 
 # Interactions

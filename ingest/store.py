@@ -115,6 +115,49 @@ class Store:
             {"before": naive_utc(before)},
         )
 
+    def absences(self, before: datetime, *, settled: datetime | None = None) -> "pl.DataFrame":
+        """Return when items whose availability changed could not be had, as `items` tells it for each moment.
+
+        At moments in `gone_after < moment <= gone_until` the catalogue strictly before them called the item
+        unavailable; null: from the beginning, or still at `before`. An item that was always or never available is not
+        named. From `settled` on (default: `before`) all is as it stands at `before`, whatever changed between the two.
+        Columns: item_id, gone_after, gone_until (Datetime us), sorted.
+        """
+        return self._frame(
+            """
+            WITH changing AS (
+                SELECT item_id
+                FROM item_versions
+                WHERE valid_from < $before
+                GROUP BY item_id
+                HAVING bool_or(available) AND NOT bool_and(available)
+            ),
+            told AS (
+                SELECT
+                    item_id, least(valid_from, $settled - INTERVAL 1 MICROSECOND) AS moment,
+                    arg_max(available, valid_from) AS available
+                FROM item_versions
+                SEMI JOIN changing USING (item_id)
+                WHERE valid_from < $before
+                GROUP BY ALL
+            ),
+            turned AS (
+                SELECT *, lag(available) OVER each_item AS earlier
+                FROM told
+                WINDOW each_item AS (PARTITION BY item_id ORDER BY moment)
+                QUALIFY available IS DISTINCT FROM earlier
+            )
+            SELECT
+                item_id,
+                CASE WHEN earlier IS NOT NULL THEN moment END AS gone_after,
+                lead(moment) OVER (PARTITION BY item_id ORDER BY moment) AS gone_until
+            FROM turned
+            QUALIFY NOT available
+            ORDER BY item_id, moment
+            """,
+            {"before": naive_utc(before), "settled": naive_utc(settled or before)},
+        )
+
     def items_changed(self, since: datetime) -> int:
         """Count the items that a version from this moment on (inclusive) has changed."""
         frame = self._frame(
@@ -187,7 +230,9 @@ class Store:
         with translated(self.path):
             frame = pl.DataFrame(self.connection.sql(query, params=parameters).to_arrow_table())
         moments = [
-            name for name in (c.OCCURRED_AT, c.CLICKED_AT, c.PUBLISHED_AT, c.UPDATED_AT) if name in frame.columns
+            name
+            for name in (c.OCCURRED_AT, c.CLICKED_AT, c.PUBLISHED_AT, c.UPDATED_AT, c.GONE_AFTER, c.GONE_UNTIL)
+            if name in frame.columns
         ]
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
 

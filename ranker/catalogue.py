@@ -11,6 +11,9 @@ import polars as pl
 from scipy import sparse
 
 from ingest import columns as c
+from ranker.availability import SCHEMA as ABSENCES
+from ranker.availability import Absences
+from ranker.counter import Times
 from ranker.facets import Value, facet_matrix
 
 SCHEMA = pl.Schema(
@@ -26,6 +29,7 @@ SCHEMA = pl.Schema(
 )
 
 
+_ABSENCES: Final = "absences.parquet"
 UNDATED: Final = np.iinfo(np.int64).min
 """When an item was published whose publication time is not known: before everything."""
 
@@ -33,23 +37,32 @@ UNDATED: Final = np.iinfo(np.int64).min
 class Catalogue:
     """Items in rows sorted by id: what every array with an item axis follows."""
 
-    def __init__(self, items: pl.DataFrame, facets: Sequence[Value] | None = None):
-        """Hold the items; `facets` are the attribute values that count, by default those that these items share."""
+    def __init__(
+        self, items: pl.DataFrame, facets: Sequence[Value] | None = None, absences: pl.DataFrame | None = None
+    ):
+        """Hold the items; `facets` are the attribute values that count, by default those that these items share.
+
+        `available` is as of now; `absences` (item_id, gone_after, gone_until) tell of the past, by default that nothing
+        changed.
+        """
         self.items = items
         self.ids: list[str] = items[c.ITEM_ID].to_list()
         self._row = {item_id: row for row, item_id in enumerate(self.ids)}
         self.available: npt.NDArray[np.bool_] = items[c.AVAILABLE].fill_null(True).to_numpy()
+        self.absences = ABSENCES.to_frame() if absences is None else absences
+        self._absences = Absences.of(self.rows(self.absences[c.ITEM_ID]), self.absences)
         self.published_at: npt.NDArray[np.int64] = items[c.PUBLISHED_AT].dt.epoch("us").fill_null(UNDATED).to_numpy()
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
         self.facets, self.facet_values = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
 
     @classmethod
-    def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame) -> Self:
+    def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame, absences: pl.DataFrame | None = None) -> Self:
         """Take the store's items; with an empty catalogue, the items that the log names, without text."""
         if items.is_empty():
             items = interactions.select(c.ITEM_ID).unique()
         missing = [pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in items.columns]
-        return cls(items.with_columns(missing).select(list(SCHEMA)).cast(SCHEMA).sort(c.ITEM_ID))
+        whole = items.with_columns(missing).select(list(SCHEMA)).cast(SCHEMA).sort(c.ITEM_ID)
+        return cls(whole, absences=absences)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,7 +70,16 @@ class Catalogue:
     def without_text(self) -> "Catalogue":
         """Return the same items with nothing to read: no title, description, category or attribute."""
         said = (c.TITLE, c.DESCRIPTION, c.CATEGORIES, c.ATTRIBUTES)
-        return Catalogue(self.items.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in said))
+        silent = self.items.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in said)
+        return Catalogue(silent, absences=self.absences)
+
+    def available_at(self, as_of: Times) -> npt.NDArray[np.bool_]:
+        """Mark what could be had at each moment [q, n_items]; [1, n_items] where it is what can be had now."""
+        return self._absences.available_at(as_of, self.available)
+
+    def available_each_at(self, moments: Times) -> npt.NDArray[np.bool_]:
+        """Mark the items that could be had each at a moment of its own [n_items]."""
+        return self._absences.available_each_at(moments, self.available)
 
     def rows(self, item_ids: Iterable[str]) -> npt.NDArray[np.int32]:
         """Return the row of each id, -1 for ids not in the catalogue; a series of millions at once."""
@@ -79,15 +101,18 @@ class Catalogue:
         return _multi_hot(rows, len(self.category_names))
 
     def save(self, folder: Path) -> None:
-        """Write `items.parquet` and the attribute values that count, `facets.json`."""
+        """Write `items.parquet`, the attribute values that count (`facets.json`) and absences, where there are any."""
         self.items.write_parquet(folder / "items.parquet")
         (folder / "facets.json").write_text(json.dumps(self.facet_values), encoding="utf-8")
+        if len(self.absences):
+            self.absences.write_parquet(folder / _ABSENCES)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
         facets = json.loads((folder / "facets.json").read_text(encoding="utf-8"))
-        return cls(pl.read_parquet(folder / "items.parquet"), [(name, value) for name, value in facets])
+        absences = pl.read_parquet(folder / _ABSENCES) if (folder / _ABSENCES).is_file() else None
+        return cls(pl.read_parquet(folder / "items.parquet"), [(name, value) for name, value in facets], absences)
 
 
 def _category_matrix(categories: pl.Series) -> tuple[sparse.csr_matrix, dict[str, int]]:

@@ -42,14 +42,15 @@ class Frames:
         # last event; the cutoff then speaks of behaviour alone.
         before = until or END_OF_TIME
         interactions = store.interactions(before=before)
-        catalogue = Catalogue.from_store(store.items(before=before), interactions)
+        last = interactions[c.OCCURRED_AT].max()
+        cutoff = until or (last + timedelta(microseconds=1) if isinstance(last, datetime) else datetime(1970, 1, 2))
+        absences = store.absences(before=before, settled=cutoff)
+        catalogue = Catalogue.from_store(store.items(before=before), interactions, absences)
         if not len(catalogue):
             raise NothingToLearnError(
                 "wanted items or interactions before the cutoff, the store holds neither; "
                 "run `readrank ingest` first, or move --until"
             )
-        last = interactions[c.OCCURRED_AT].max()
-        cutoff = until or (last + timedelta(microseconds=1) if isinstance(last, datetime) else datetime(1970, 1, 2))
         return cls(
             catalogue=catalogue,
             interactions=interactions,

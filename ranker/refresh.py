@@ -75,7 +75,8 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         )
     old = Catalogue.load(folder)
     with Store.open(workspace.store_path) as store:
-        catalogue = Catalogue(_catalogue_now(store).items, old.facet_values)
+        absences = store.absences(before=END_OF_TIME, settled=datetime.fromisoformat(manifest.cutoff))
+        catalogue = Catalogue(_catalogue_now(store).items, old.facet_values, absences)
         known_users = store.connection.sql("SELECT DISTINCT user_id FROM interactions").to_arrow_table()
     sources, history = Sources.load(folder, old), History.load(folder / "history")
     text = TextConfig(**manifest.settings["text"])

@@ -21,7 +21,7 @@ AS_OF: Final = {
     LOG: "what anyone did strictly before the query's moment",
     PAST: "what the user did strictly before the query's moment",
     FITTED: "a model of an earlier slice of the log, asked with the user's past",
-    BOTH: "models of an earlier slice, and what anyone did strictly before the query's moment",
+    BOTH: "models of an earlier slice, what anyone did strictly before the query's moment, and what could be had then",
     CATALOGUE: "the catalogue as it was at the training's cutoff",
     OWN: "what the user did strictly before the query's moment, and the catalogue as it was at the training's cutoff",
     MARKET: "the same, and what anyone did strictly before the query's moment",

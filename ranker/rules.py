@@ -51,11 +51,10 @@ class RulesConfig:
 
 
 def on_offer(catalogue: Catalogue, moments: Moments) -> npt.NDArray[np.bool_]:
-    """Mark what could be had at each query's moment [q, n_items]: available, and published at or before it."""
+    """Mark what could be had at each query's moment [q, n_items]: available then, and published at or before it."""
     # Asked about a past moment, an item published later would be a leak and could not have been taken.
-    offered: npt.NDArray[np.bool_] = catalogue.available[None] & (
-        catalogue.published_at[None] <= moments.as_of[:, None]
-    )
+    offered: npt.NDArray[np.bool_] = catalogue.published_at[None] <= moments.as_of[:, None]
+    offered &= catalogue.available_at(moments.as_of)
     return offered
 
 

@@ -169,6 +169,8 @@ def _fingerprint(frames: Frames, config: TrainConfig) -> str:
         ],
         "frames": [_digest(frame) for frame in (frames.catalogue.items, frames.interactions, frames.impressions)],
     }
+    if len(frames.catalogue.absences):
+        said["absences"] = _digest(frames.catalogue.absences)
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -32,10 +32,11 @@ def with_waiting(truth: Truth, history: History, catalogue: Catalogue) -> Truth:
     """Count as on offer at each moment as many untouched items as wait at the log's end: those touched soonest after.
 
     Nothing tells which items without a publication time were on offer before anyone touched them, but service meets
-    all that wait in the catalogue and may be shown. Where fewer of them were touched later than wait now, all count.
+    all that wait in the catalogue and may be shown. An item that was sold out when it was first touched did not wait.
+    Where fewer were touched later than wait now, all count.
     """
-    undated = catalogue.available & (catalogue.published_at == UNDATED)
-    first = history.first_times(len(catalogue))[undated]
+    first = history.first_times(len(catalogue))
+    first = first[catalogue.available_each_at(first) & (catalogue.published_at == UNDATED)]
     n_waiting = int((first == NEVER).sum())
     if not n_waiting:
         return truth
