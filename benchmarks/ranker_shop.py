@@ -107,6 +107,6 @@ def _train(workspace: Workspace, until: datetime, quick: bool) -> None:
 
 
 def _online(events: pl.DataFrame) -> Sequence[OnlineEvent]:
-    wanted = events.select(c.USER_ID, c.ITEM_ID, c.KIND, c.WEIGHT, c.OCCURRED_AT).with_row_index(c.EVENT_ID)
-    wanted = wanted.with_columns(pl.col(c.EVENT_ID).cast(pl.String))
+    told = (c.USER_ID, c.ITEM_ID, c.KIND, c.WEIGHT, c.OCCURRED_AT, c.SESSION_ID)
+    wanted = events.select(told).with_row_index(c.EVENT_ID).with_columns(pl.col(c.EVENT_ID).cast(pl.String))
     return [OnlineEvent(**row) for row in wanted.iter_rows(named=True)]

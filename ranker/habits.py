@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from ranker.counter import Rows
 from ranker.history import History
-from ranker.likeness import session_mask
 from ranker.moments import Moments, Recent
+from ranker.sessions import session_mask
 from ranker.situation import Situation
 
 Columns = dict[str, npt.NDArray[np.floating[Any]]]

@@ -21,6 +21,7 @@ from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
 from ranker.moments import Moments, Recent
 from ranker.running_counts import RunningCounts
+from ranker.sessions import session_codes
 from ranker.timeline import Floats, Hour, Timeline
 from ranker.user_events import UserEvents
 
@@ -74,6 +75,7 @@ class History:
         weights = interactions[c.WEIGHT].to_numpy()
         asked = asked_at(interactions, impressions).dt.epoch("us").to_numpy()
         kinds, codes = _kinds(interactions)
+        sessions = session_codes(interactions[c.SESSION_ID]) if c.SESSION_ID in interactions.columns else None
         shown, clicked = _exposure(catalogue, impressions)
         return cls._from_arrays(
             users,
@@ -86,6 +88,7 @@ class History:
             asked=asked[known],
             kinds=kinds,
             codes=codes[known],
+            sessions=None if sessions is None else sessions[known],
         )
 
     @classmethod
@@ -102,12 +105,13 @@ class History:
         asked: npt.NDArray[np.integer] | None = None,
         kinds: Kinds = NO_KINDS,
         codes: Codes | None = None,
+        sessions: Rows | None = None,
     ) -> Self:
         liked = np.flatnonzero(weights > 0)
         log = liked[np.argsort(times[liked], kind="stable")]
         return cls(
             users,
-            UserEvents.from_events(user_rows, items, times, weights, asked=asked, kinds=codes),
+            UserEvents.from_events(user_rows, items, times, weights, asked=asked, kinds=codes, sessions=sessions),
             AsOfCounter.from_events(items[liked], times[liked]),
             shown,
             clicked,
@@ -122,16 +126,17 @@ class History:
         times: Sequence[int] | Times,
         weights: Sequence[float] | Floats,
         kinds: Sequence[str] | None = None,
+        sessions: Sequence[str | None] | None = None,
     ) -> "History":
         """Return this history with later events added; the arrays already here are shared, not copied.
 
         Item rows of -1 (not in the catalogue) are left out. Replaces events added before: hand in all of them. Without
-        `kinds` what was done is unknown.
+        `kinds` what was done is unknown, without `sessions` (ids; None for events without one) pauses part sessions.
         """
         root = self
         while root._under is not None:
             root = root._under
-        return root.and_then(user_ids, items, times, weights, kinds)
+        return root.and_then(user_ids, items, times, weights, kinds, sessions)
 
     def and_then(
         self,
@@ -140,6 +145,7 @@ class History:
         times: Sequence[int] | Times,
         weights: Sequence[float] | Floats,
         kinds: Sequence[str] | None = None,
+        sessions: Sequence[str | None] | None = None,
     ) -> "History":
         """Return this history with more events on top of the live ones it has, which are not built again.
 
@@ -153,6 +159,7 @@ class History:
         items = np.asarray(items, np.int32)
         known = items >= 0
         rows = np.fromiter((users[user] for user in user_ids), np.int64, len(user_ids))
+        numbers = None if sessions is None else session_codes(sessions)
         all_kinds = self.kinds.and_also(kinds or ())
         empty = AsOfCounter.from_events(np.empty(0, np.int64), np.empty(0, np.int64))
         live = History._from_arrays(
@@ -165,6 +172,7 @@ class History:
             empty,
             kinds=all_kinds,
             codes=None if kinds is None else all_kinds.codes(kinds)[known],
+            sessions=None if numbers is None else numbers[known],
         )
         later = History(
             self._users,
@@ -200,9 +208,14 @@ class History:
 
     def recent(self, moments: Moments, length: int) -> Recent:
         """Return what was positive among each query's last `length` interactions strictly before its moment."""
-        items, weights, times, kinds = self._by_user.last(moments, length)
+        items, weights, times, kinds, sessions = self._by_user.last(moments, length)
         if self._lives:
             late = [live._by_user.last(moments, length) for live in self._lives]
+            if sessions is None and any(found[4] is not None for found in late):
+                sessions = np.zeros(items.shape, np.int32)
+            if sessions is not None:
+                told = [np.zeros(found[0].shape, np.int32) if found[4] is None else found[4] for found in late]
+                sessions = np.concatenate([sessions, *told], axis=1)
             items = np.concatenate([items, *(found[0] for found in late)], axis=1)
             weights = np.concatenate([weights, *(found[1] for found in late)], axis=1)
             times = np.concatenate([times, *(found[2] for found in late)], axis=1)
@@ -212,10 +225,13 @@ class History:
             weights = np.take_along_axis(weights, order, axis=1)
             times = np.take_along_axis(times, order, axis=1)
             kinds = np.take_along_axis(kinds, order, axis=1)
+            sessions = None if sessions is None else np.take_along_axis(sessions, order, axis=1)
         liked = weights > 0
         items, weights = np.where(liked, items, -1).astype(np.int32), np.where(liked, weights, 0)
         ages = np.where(liked, (moments.as_of[:, None] - times) / 1e6, 0)
-        return Recent(items=items, weights=weights, ages=ages, kinds=np.where(liked, kinds, 0).astype(np.uint8))
+        kinds = np.where(liked, kinds, 0).astype(np.uint8)
+        sessions = None if sessions is None else np.where(liked, sessions, 0)
+        return Recent(items=items, weights=weights, ages=ages, kinds=kinds, sessions=sessions)
 
     def user_counts(self, moments: Moments) -> Times:
         """Count all interactions of each query's user before its moment."""
@@ -313,6 +329,11 @@ class History:
     def asked(self, *, before: int) -> Times:
         """Return when each of the same `events` was asked for; of a loaded bundle, their times."""
         return self._by_user.asked[self._by_user.times < before]
+
+    def sessions(self, *, before: int) -> Rows | None:
+        """Return the number of the session that each of the same `events` names, 0 for none; None where none does."""
+        sessions = self._by_user.sessions
+        return None if sessions is None else sessions[self._by_user.times < before]
 
     def moved(self, items: Rows, users: npt.NDArray[np.bool_]) -> "History":
         """Return this history, live events aside, for a catalogue whose rows have moved.

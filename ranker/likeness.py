@@ -5,16 +5,13 @@ from typing import Final
 import numpy as np
 
 from ranker.candidates import Candidates
-from ranker.moments import Recent
-from ranker.neighbours import SESSION_US
+from ranker.sessions import session_mask
 from ranker.situation import ItemSet, Situation
 from ranker.timeline import Floats
 
 SIMILAR_TO: Final = 10
 """Similarity is taken to this many of the user's latest items."""
 ONE_BY_ONE: Final = ("similar_last", "similar_2nd", "similar_3rd")
-SESSION_GAP: Final = SESSION_US / 1e6
-"""A pause of more seconds than this ends a session."""
 
 
 def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> dict[str, Floats]:
@@ -38,21 +35,3 @@ def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> di
             out[-2, start:end] = cosine[:, now].mean(axis=1)
         out[-1, start:end] = 1 - np.linalg.norm(past.mean(axis=0))
     return dict(zip(names, out, strict=True))
-
-
-def session_mask(recent: Recent) -> "np.ndarray[tuple[int, ...], np.dtype[np.bool_]]":
-    """Mark the interactions of the present session [q, length]: no pause longer than `SESSION_GAP` until the moment.
-
-    >>> recent = Recent(
-    ...     items=np.array([[5, 6, 7]], np.int32),
-    ...     weights=np.ones((1, 3), np.float32),
-    ...     ages=np.array([[4000.0, 2000.0, 300.0]]),
-    ...     kinds=np.zeros((1, 3), np.uint8),
-    ... )
-    >>> session_mask(recent).tolist()
-    [[False, True, True]]
-    """
-    newest_first = np.where(recent.mask, recent.ages, 0)[:, ::-1]
-    age = np.maximum.accumulate(newest_first, axis=1)
-    unbroken = np.logical_and.accumulate(np.diff(age, axis=1, prepend=0) <= SESSION_GAP, axis=1)
-    return np.asarray(unbroken[:, ::-1] & recent.mask)

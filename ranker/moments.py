@@ -47,6 +47,8 @@ class Recent:
     year ago would be lost, which the encoder was trained on."""
     kinds: Codes
     """Codes of what was done, in the vocabulary `kinds` of the history; 0 where unknown or padded."""
+    sessions: Rows | None = None
+    """Numbers of the sessions that events name, 0 where none or padded; None: no event names any."""
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:

@@ -11,10 +11,9 @@ from scipy import sparse
 from encoders.newcomer_gain import past_shares
 from ranker.counter import Rows, Times
 from ranker.moments import Recent
+from ranker.sessions import in_one_session
 from ranker.timeline import Floats
 
-SESSION_US = 1_800_000_000
-"""Half an hour without an interaction ends a session, as web analytics have it."""
 _EVENTS_AT_ONCE = 3_000_000
 
 
@@ -33,8 +32,8 @@ class NeighboursConfig:
     lag_decay: float = 0.7
     """For the order: each further step apart counts this much of the one before."""
     session_weight: float = 1.0
-    """For the order: two interactions within half an hour count this many times. More than 1 found less of what came
-    next on the logs tried."""
+    """For the order: two interactions of one session (without a session_id: within half an hour) count this many
+    times. More than 1 found less of what came next on the logs tried."""
     shrinkage: float = 5.0
     """Added to the norm, so that pairs seen once or twice do not come first."""
 
@@ -65,13 +64,21 @@ def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: 
     return sparse.vstack(parts, format="csr")
 
 
-def fit_following(users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:
+def fit_following(
+    users: Times,
+    items: Rows,
+    times: Times,
+    n_items: int,
+    config: NeighboursConfig,
+    sessions: Rows | None = None,
+) -> sparse.csr_matrix:
     """Weigh pairs of items by how often the second followed the first within a few steps of the same user.
 
     Interactions of the same instant have no order and count half in each direction. Events must be ordered by user and
-    time. Returns [n_items, n_items]: row = the earlier item.
+    time. `sessions` are numbers of the sessions that they name, 0 for none. Returns [n_items, n_items]: row = the
+    earlier item.
     """
-    steps = _Steps(users, items, times, config)
+    steps = _Steps(users, items, times, config, sessions)
     total, popular = np.full((2, n_items), config.shrinkage)
     for earlier, later, weight in steps:
         total += np.bincount(earlier, weight, n_items)
@@ -98,18 +105,23 @@ class _Steps:
     Made anew each time they are gone through: all of them together are many times the log.
     """
 
-    def __init__(self, users: Times, items: Rows, times: Times, config: NeighboursConfig) -> None:
+    def __init__(
+        self, users: Times, items: Rows, times: Times, config: NeighboursConfig, sessions: Rows | None = None
+    ) -> None:
         self.users, self.items, self.times, self.config = users, items, times, config
+        self.sessions = np.broadcast_to(np.int32(0), len(users)) if sessions is None else sessions
         self.age = _age_weights(times, config.half_life)
 
     def __iter__(self) -> Iterator[tuple[Rows, Rows, Floats]]:
-        users, items, times, config = self.users, self.items, self.times, self.config
+        users, items, times, sessions, config = self.users, self.items, self.times, self.sessions, self.config
         for lag in range(1, config.max_lag + 1):
             same = (users[lag:] == users[:-lag]) & (items[lag:] != items[:-lag])
             earlier, later = items[:-lag][same], items[lag:][same]
             weight = config.lag_decay ** (lag - 1) * self.age[lag:][same]
             apart = (times[lag:] - times[:-lag])[same]
-            weight = np.where(apart <= SESSION_US, weight * config.session_weight, weight)
+            if config.session_weight != 1:
+                together = in_one_session(sessions[:-lag][same], sessions[lag:][same], apart)
+                weight = np.where(together, weight * config.session_weight, weight)
             instant = apart == 0
             weight = np.where(instant, weight / 2, weight).astype(np.float32)
             yield earlier, later, weight

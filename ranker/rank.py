@@ -106,6 +106,7 @@ class Ranker:
             np.fromiter((microseconds(event.occurred_at) for event in events), np.int64, len(events)),
             np.fromiter((event.weight for event in events), np.float32, len(events)),
             [event.kind for event in events],
+            [event.session_id for event in events],
         )
 
     def recommend(self, query: Query, history: History | None = None) -> Answer:

@@ -50,12 +50,14 @@ class Behaviour:
     ) -> "Behaviour":
         """Fit on the interactions of positive weight before a moment (microseconds)."""
         users, items, weights, times = history.events(before=before)
+        sessions = history.sessions(before=before)
         liked = weights > 0
         users, items, times = users[liked], items[liked], times[liked]
+        sessions = None if sessions is None else sessions[liked]
         return cls(
             counts=np.bincount(items, minlength=n_items),
             together=fit_together(users, items, times, n_items, neighbours),
-            following=fit_following(users, items, times, n_items, neighbours),
+            following=fit_following(users, items, times, n_items, neighbours, sessions),
             factors=Factors.fit(users, items, n_items, factors),
         )
 

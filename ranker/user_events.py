@@ -12,6 +12,7 @@ from ranker.moments import Moments
 from ranker.timeline import Floats
 
 _KINDS: Final = "user_kinds.npy"
+_SESSIONS: Final = "user_sessions.npy"
 
 
 class UserEvents:
@@ -25,16 +26,19 @@ class UserEvents:
         asked: Times | None = None,
         *,
         kinds: Codes | None = None,
+        sessions: Rows | None = None,
     ) -> None:
-        """Hold item, weight, `asked` and kind of each event in the order of `counter`, which knows user and time.
+        """Hold what is known of each event in the order of `counter`, which knows user and time.
 
-        Kinds are codes of the history's vocabulary; without any they are unknown.
+        Kinds are codes of the history's vocabulary, without any they are unknown; `sessions` are numbers of the
+        sessions that events name (`ranker.sessions`), 0 for none.
         """
         self._counter = counter
         self._asked = asked
         self.items = items
         self.weights = weights
         self.kinds: Codes = np.zeros(len(items), np.uint8) if kinds is None else kinds
+        self.sessions = sessions
 
     @classmethod
     def from_events(
@@ -46,6 +50,7 @@ class UserEvents:
         *,
         asked: npt.NDArray[np.integer] | None = None,
         kinds: Codes | None = None,
+        sessions: Rows | None = None,
     ) -> Self:
         """Sort events; those of one instant stay in the order given, that of the log.
 
@@ -54,8 +59,14 @@ class UserEvents:
         order = np.lexsort((times, users))
         counter = AsOfCounter.from_events(users, times)
         in_order = None if asked is None else asked[order].astype(np.int64)
-        kinds = None if kinds is None else kinds[order]
-        return cls(counter, items[order].astype(np.int32), weights[order].astype(np.float32), in_order, kinds=kinds)
+        return cls(
+            counter,
+            items[order].astype(np.int32),
+            weights[order].astype(np.float32),
+            in_order,
+            kinds=None if kinds is None else kinds[order],
+            sessions=None if sessions is None else sessions[order],
+        )
 
     @property
     def users(self) -> Rows:
@@ -76,10 +87,11 @@ class UserEvents:
         """Count the events of each query's user before its moment."""
         return self._counter.count(moments.users, before=moments.as_of)
 
-    def last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times, Codes]:
-        """Return item, weight, time and kind of each query's last events before its moment [q, length].
+    def last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times, Codes, Rows | None]:
+        """Return item, weight, time, kind and session of each query's last events before its moment [q, length].
 
-        They are padded in front: with item -1, weight 0, time 0 and kind 0.
+        They are padded in front: with item -1, weight 0, time 0, kind 0 and session 0. Where no event names a session
+        there are none.
         """
         end = self._counter.position(moments.users, moments.as_of)
         start = self._counter.start(moments.users)
@@ -87,13 +99,14 @@ class UserEvents:
         if not len(self.items):
             padded = np.full(position.shape, -1, np.int32)
             weights, times = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
-            return padded, weights, times, np.zeros(position.shape, np.uint8)
+            return padded, weights, times, np.zeros(position.shape, np.uint8), None
         inside = position >= start[:, None]
         position = np.where(inside, position, 0)
         items = np.where(inside, self.items[position], -1).astype(np.int32)
         weights = np.where(inside, self.weights[position], 0).astype(np.float32)
         kinds = np.where(inside, self.kinds[position], 0).astype(np.uint8)
-        return items, weights, np.where(inside, self._counter.time_at(position), 0), kinds
+        sessions = None if self.sessions is None else np.where(inside, self.sessions[position], 0)
+        return items, weights, np.where(inside, self._counter.time_at(position), 0), kinds, sessions
 
     def before(self, moments: Moments) -> tuple[Times, Rows, Floats]:
         """Return all that each query's user did before its moment, flat: number of the query, item, weight."""
@@ -110,7 +123,8 @@ class UserEvents:
         moved_users = np.where(moved_items >= 0, users[self.users], -1).astype(np.int32)
         kept = moved_users >= 0
         counter = self._counter.moved(moved_users)
-        return type(self)(counter, moved_items[kept], self.weights[kept], kinds=self.kinds[kept])
+        sessions = None if self.sessions is None else self.sessions[kept]
+        return type(self)(counter, moved_items[kept], self.weights[kept], kinds=self.kinds[kept], sessions=sessions)
 
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files."""
@@ -118,10 +132,14 @@ class UserEvents:
         np.save(folder / "user_items.npy", self.items)
         np.save(folder / "user_weights.npy", self.weights)
         np.save(folder / _KINDS, self.kinds)
+        if self.sessions is not None:
+            np.save(folder / _SESSIONS, self.sessions)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Memory-map what `save` wrote; an earlier bundle knows no kinds."""
+        """Memory-map what `save` wrote; an earlier bundle knows neither kinds nor sessions."""
         counter = AsOfCounter.load(folder, "by_user")
         kinds = mapped(folder / _KINDS) if (folder / _KINDS).is_file() else None
-        return cls(counter, mapped(folder / "user_items.npy"), mapped(folder / "user_weights.npy"), kinds=kinds)
+        sessions = mapped(folder / _SESSIONS) if (folder / _SESSIONS).is_file() else None
+        items, weights = mapped(folder / "user_items.npy"), mapped(folder / "user_weights.npy")
+        return cls(counter, items, weights, kinds=kinds, sessions=sessions)

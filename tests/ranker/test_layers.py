@@ -10,6 +10,7 @@ from ingest import columns as c
 from ranker.history import History
 from ranker.moments import Moments, microseconds
 from ranker.query import Query
+from ranker.sessions import session_mask
 from ranker.timeline import HOUR
 from tests.ranker.conftest import catalogue, log
 
@@ -18,15 +19,17 @@ USERS = ["ann", "bob", "eve", "fay"]
 ROWS = np.array([0, 1, 2])
 
 KINDS = st.sampled_from(["view", "like", "wave"])
+SESSIONS = st.sampled_from([None, "s1", "s2"])
 event = st.tuples(
-    st.sampled_from(USERS), st.integers(-1, 2), st.integers(0, 30), st.sampled_from([1.0, 2.0, -1.0]), KINDS
+    st.sampled_from(USERS), st.integers(-1, 2), st.integers(0, 30), st.sampled_from([1.0, 2.0, -1.0]), KINDS, SESSIONS
 )
 
 
-def told(history: History, add: str, events: list[tuple[str, int, int, float, str]]) -> History:
-    users, items, hours, weights, kinds = ([event[n] for event in events] for n in range(5))
+def told(history: History, add: str, events: list[tuple]) -> History:
+    users, items, hours, weights, kinds, sessions = ([event[n] for event in events] for n in range(6))
+    hours = np.array(hours, np.int64) * HOUR
     return getattr(history, add)(
-        users, np.array(items, np.int32), np.array(hours, np.int64) * HOUR, np.array(weights, np.float32), kinds
+        users, np.array(items, np.int32), hours, np.array(weights, np.float32), kinds, sessions
     )
 
 
@@ -38,7 +41,7 @@ def everything(history: History, hour: int) -> list[list]:
     shares = np.array([0.01, 0.2, 0.5, 1.0])
     hours, _ = history.hours(3, before)
     answers = [
-        *(recent.items, recent.weights, recent.ages, recent.kinds),
+        *(recent.items, recent.weights, recent.ages, recent.kinds, session_mask(recent)),
         sorted(zip(*(part.tolist() for part in history.taken(moments)), strict=True)),  # in no order that is promised
         history.user_counts(moments),
         history.item_counts(ROWS, before=before),
@@ -73,7 +76,7 @@ def test_layers_answer_like_all_events_at_once(past, layers):
 
 def test_layers_share_the_hours_counted_for_all_events_at_once():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
-    events = [("bob", 1, 1, 1.0, "view"), ("eve", 0, 2, 1.0, "view"), ("eve", 1, 9, 1.0, "view")]
+    events = [("bob", 1, 1, 1.0, "view", None), ("eve", 0, 2, 1.0, "view", "s1"), ("eve", 1, 9, 1.0, "view", "s1")]
     before = np.array([5 * HOUR])
     together = told(bundle, "with_events", events)
     layered = told(told(bundle, "and_then", events[1:]), "and_then", events[:1])
@@ -83,8 +86,9 @@ def test_layers_share_the_hours_counted_for_all_events_at_once():
 
 def test_with_events_replaces_all_layers():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
-    layered = told(told(bundle, "and_then", [("bob", 1, 1, 1.0, "view")]), "and_then", [("eve", 1, 1, 1.0, "wave")])
-    replaced = told(layered, "with_events", [("fay", 2, 1, 1.0, "like")])
+    layered = told(bundle, "and_then", [("bob", 1, 1, 1.0, "view", None)])
+    layered = told(layered, "and_then", [("eve", 1, 1, 1.0, "wave", "s1")])
+    replaced = told(layered, "with_events", [("fay", 2, 1, 1.0, "like", None)])
     assert replaced.kinds.names == ("like",)
     assert replaced.item_counts(ROWS, before=np.array([40 * HOUR])).tolist() == [1, 0, 1]
 

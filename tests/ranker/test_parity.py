@@ -89,6 +89,7 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
         late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
         late[c.WEIGHT].to_numpy(),
         late[c.KIND].to_list(),
+        late[c.SESSION_ID].to_list(),
     )
     users = late[c.USER_ID].unique(maintain_order=True).head(20).to_list()
     at_the_end = [microseconds(ranker.cutoff)] * len(users)
@@ -99,7 +100,7 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
             )
             for history in (whole, live)
         ]
-        parts = [(r.items, r.weights, r.ages) if name == "recent" else r for r in compare]
+        parts = [(r.items, r.weights, r.ages, r.sessions) if name == "recent" else r for r in compare]
         if name == "recent":
             # codes differ, as the vocabularies do; the names behind them may not
             both = zip((whole, live), compare, strict=True)
