@@ -27,14 +27,9 @@ def code_of(session_id: str | None) -> int:
 
 def session_codes(session_ids: pl.Series | Sequence[str | None]) -> Rows | None:
     """Return the number of each event's session, four bytes each; None where no event has a session."""
-    if not isinstance(session_ids, pl.Series):
-        codes = np.fromiter(map(code_of, session_ids), np.uint32, len(session_ids))
-    elif session_ids.null_count() == len(session_ids):
+    if isinstance(session_ids, pl.Series) and session_ids.null_count() == len(session_ids):
         return None
-    else:
-        distinct = session_ids.drop_nulls().unique()
-        of_distinct = pl.Series(np.fromiter(map(code_of, distinct), np.uint32, len(distinct)))
-        codes = session_ids.replace_strict(distinct, of_distinct, default=0, return_dtype=pl.UInt32).to_numpy()
+    codes = np.fromiter(map(code_of, session_ids), np.uint32, len(session_ids))
     return codes.view(np.int32) if codes.any() else None
 
 
