@@ -56,10 +56,6 @@ class Truth:
             return self
         return self._of(np.sort(rng.choice(len(self.moments), size, replace=False)))
 
-    def of_strangers(self, history: History) -> "Truth":
-        """Return the queries of users who had done nothing before."""
-        return self._of(np.flatnonzero(history.user_counts(self.moments) == 0))
-
     def _of(self, chosen: npt.NDArray[np.int64]) -> "Truth":
         number = np.full(len(self.moments), -1, np.int32)
         number[chosen] = np.arange(len(chosen))

@@ -19,7 +19,7 @@ from ranker.rules import RulesConfig
 from ranker.slices import make_slices, window_bounds
 from ranker.source_recall import QUESTIONS, recall_of_sources
 from ranker.sources import Sources
-from ranker.strangers import choose_order
+from ranker.strangers import ask_strangers, choose_order
 from ranker.untouched import choose_demotion, with_waiting
 
 MIN_POSITIVES = 50
@@ -30,7 +30,9 @@ CALIBRATED_REQUESTS = 2_000
 """Most shown requests of the later window, clicked or not, that tell how likely a click is."""
 ASKED_WHOLE = 1_500
 """So many questions of each sort are asked of the later window with all their candidates: they tell what places for new
-items cost, in which order users without a past see items, and how much lower untouched items stand in live answers."""
+items cost, and how much lower untouched items stand in live answers."""
+STRANGE_MOMENTS = 12
+"""At so many moments of the later window it is asked in which order users without a past should see items."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,8 @@ def learn(
 
     # Each is asked when it is needed: with all their candidates, questions take a lot of memory.
     places = choose_places(fitted.before, ask(taken), rules)
-    strangers = choose_order(fitted.before, ask(taken.of_strangers(history)))
+    evenly = np.array(window_bounds(history, between[1], until, [1 / STRANGE_MOMENTS] * STRANGE_MOMENTS)[:-1])
+    strangers = choose_order(fitted.before, ask_strangers(sources, history, evenly, until, candidates, rules))
     soon = next_items(history, between[1], until, repeats=rules.repeats)
     untouched = choose_demotion(fitted.before, ask(with_waiting(soon, history, sources.catalogue)))
     retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved

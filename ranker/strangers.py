@@ -1,44 +1,123 @@
 """In which order does a user without a past see items? In the blend's, or in that of a popularity list.
 
 The blend has mostly met users with a past. Whether it has learned more of the others than a plain list knows is asked
-of a later window, and the better one orders their candidates.
+of a later window, and the better one orders their candidates. At one moment they all see one list, and a single list is
+good or bad by luck: so it is asked at several moments.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.blend import Blend
-from ranker.candidates import Candidates
-from ranker.examples import Examples
-from ranker.gain import ndcg_of_queries
-from ranker.registry import FEATURE_NAMES
-from ranker.sources import SOURCES
-from ranker.timeline import POPULAR_SHARES
+from ranker.candidates import Candidates, CandidatesConfig, propose
+from ranker.counter import Rows
+from ranker.examples import known_items, labels_of
+from ranker.features import compute
+from ranker.history import History
+from ranker.moments import Moments
+from ranker.rules import RulesConfig, allowed_items
+from ranker.sources import SOURCES, Sources
+from ranker.timeline import POPULAR_SHARES, Floats
 
 BLEND: Final = "blend"
 FEWEST: Final = 50
-"""With fewer questions of such users whose answer was proposed nothing is known, and the blend orders."""
+"""With fewer such users who took anything proposed nothing is known, and the blend orders."""
+_PLACES: Final = 10
 
 
-def choose_order(blend: Blend, later: Examples | None) -> dict[str, Any]:
-    """Return `by`, what orders best, and NDCG@10 of each order on the later window.
+@dataclass(frozen=True, kw_only=True)
+class Strangers:
+    """What a user without a past is proposed at some moments, and what those took who came after each."""
 
-    `later` holds questions of users without a past, with all their candidates.
-    """
-    if later is None or len(later.groups) < FEWEST:
+    pairs: Candidates
+    """Candidates; `query` is the number of the moment."""
+    features: Floats
+    """[n_pairs, n_features]."""
+    user: Rows
+    """Number of the user of each taking."""
+    item: Rows
+    """What was taken, once by user."""
+    label: npt.NDArray[np.int32]
+    """What it was worth, as in `Examples`."""
+    moments: npt.NDArray[np.int64]
+    """At so many moments, the first of them all, each user had no past [n_users]."""
+
+    @property
+    def found(self) -> int:
+        """Users who took something that they would have been proposed."""
+        n_items = 1 + max(int(self.item.max(initial=0)), int(self.pairs.item.max(initial=0)))
+        first = np.full(n_items, np.iinfo(np.int64).max)
+        np.minimum.at(first, self.pairs.item, self.pairs.query)
+        return len(np.unique(self.user[first[self.item] < self.moments[self.user]]))
+
+    def ndcg(self, score: npt.NDArray[np.float64]) -> float:
+        """Return the mean NDCG@10 of the candidates in the order of a score [n_pairs], over all users and moments."""
+        best = _first_places(self.label, np.lexsort((-self.label, self.user)), self.user, len(self.moments))
+        order = np.lexsort((-score, self.pairs.query))
+        query, item = self.pairs.query[order], self.pairs.item[order]
+        place = np.arange(len(order)) - np.searchsorted(query, query)
+        query, item, place = query[place < _PLACES], item[place < _PLACES], place[place < _PLACES]
+        gained = 0.0
+        discount = np.zeros(1 + max(int(self.item.max(initial=0)), int(item.max(initial=0))))
+        for moment in range(int(self.moments.max(initial=0))):
+            discount[:] = 0
+            discount[item[query == moment]] = 1 / np.log2(place[query == moment] + 2)
+            strange = moment < self.moments
+            dcg = np.bincount(self.user, self.label * discount[self.item], len(self.moments))
+            gained += float((dcg[strange] / best[strange]).sum())
+        return gained / max(int(self.moments.sum()), 1)
+
+
+def ask_strangers(
+    sources: Sources,
+    history: History,
+    moments: npt.NDArray[np.int64],
+    until: int,
+    candidates: CandidatesConfig,
+    rules: RulesConfig,
+) -> Strangers | None:
+    """Ask at ascending moments what those take before `until` who have no past yet; None where nobody came."""
+    users, items, weights, times = history.events(before=until)
+    came = np.full(int(users.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    np.minimum.at(came, users, times)
+    strange = np.flatnonzero((came[users] >= moments[0]) & (weights > 0))
+    if not len(strange):
+        return None
+    strange = strange[np.lexsort((-weights[strange], items[strange], users[strange]))]
+    asked, number = np.unique(users[strange], return_inverse=True)
+    once = np.ones(len(strange), bool)
+    once[1:] = (np.diff(number) != 0) | (np.diff(items[strange]) != 0)
+    nobody = Moments(users=np.full(len(moments), -1, np.int32), as_of=moments)
+    situation = sources.situation(history, nobody)
+    allowed = allowed_items(history, nobody, sources.catalogue, rules)
+    allowed &= known_items(history, sources.catalogue, np.full(len(moments), until))
+    pairs = propose(sources, situation, allowed, candidates)
+    return Strangers(
+        pairs=pairs,
+        features=compute(situation, sources.everything, pairs, sources),
+        user=number[once].astype(np.int32),
+        item=items[strange][once],
+        label=labels_of(weights[strange][once]),
+        moments=np.searchsorted(moments, came[asked], side="right"),
+    )
+
+
+def choose_order(blend: Blend, later: Strangers | None) -> dict[str, Any]:
+    """Return `by`, what orders best, and NDCG@10 of each order on the later window."""
+    found = 0 if later is None else later.found
+    if later is None or found < FEWEST:
         return {"by": BLEND, "tried": {}}
-    taken = (later.labels > 0).astype(np.int64)
-    orders = {BLEND: blend.score(later.features)}
-    for name in POPULAR_SHARES:
-        rank = later.features[:, FEATURE_NAMES.index(f"rank_{name}")]
-        orders[name] = _listed_first(rank, orders[BLEND], np.repeat(np.arange(len(later.groups)), later.groups))
-    tried = {name: float(ndcg_of_queries(taken, score, later.groups).mean()) for name, score in orders.items()}
+    score = blend.score(later.features)
+    nobody = np.zeros(int(later.pairs.query.max()) + 1, bool)
+    tried = {name: later.ndcg(order_strangers(later.pairs, score, nobody, name)) for name in (BLEND, *POPULAR_SHARES)}
     return {
         "by": max(tried, key=lambda name: tried[name]),  # of equals the first: the blend
         "tried": {name: round(value, 4) for name, value in tried.items()},
-        "questions": len(later.groups),
+        "users": len(later.moments),
+        "found": found,
     }
 
 
@@ -74,3 +153,14 @@ def _listed_first(
     out = np.empty_like(score)
     out[by_list] = falling
     return out
+
+
+def _first_places(
+    label: npt.NDArray[np.int32], order: npt.NDArray[np.int64], user: Rows, n_users: int
+) -> npt.NDArray[np.float64]:
+    """Return the DCG@10 of each user's takings in an order that goes by user [n_users]."""
+    of = user[order]
+    place = np.arange(len(order)) - np.searchsorted(of, of)
+    return np.bincount(of, np.where(place < _PLACES, label[order] / np.log2(place + 2), 0.0), n_users).astype(
+        np.float64
+    )

@@ -1,15 +1,17 @@
 """Users without a past see what a later window says they take: the blend's order, or a popularity list's."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
 
 from ranker.candidates import Candidates
-from ranker.examples import Examples, all_later
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES
-from ranker.strangers import BLEND, FEWEST, choose_order, order_strangers
+from ranker.strangers import BLEND, FEWEST, Strangers, ask_strangers, choose_order, order_strangers
 from tests.ranker.conftest import bundle_that_measured, changed
 
 
@@ -18,34 +20,57 @@ class ByCount:
         return features[:, FEATURE_NAMES.index("count_all")].astype(float)
 
 
-def asked(n: int, *, taken: int) -> Examples:
-    """Questions of four candidates that the blend ranks 0, 1, 2, 3 and the list `popular` 3, 2, 1; 0 is not listed."""
-    features = np.full((n * 4, len(FEATURE_NAMES)), np.nan, np.float32)
-    place = np.tile(np.arange(4), n)
+def asked(n: int, *, taken: int, moments: int = 1) -> Strangers:
+    """Users with one taking of four candidates that the blend ranks 0, 1, 2, 3 and the list `popular` 3, 2, 1."""
+    features = np.full((moments * 4, len(FEATURE_NAMES)), np.nan, np.float32)
+    place = np.tile(np.arange(4), moments)
     features[:, FEATURE_NAMES.index("count_all")] = -place
-    features[:, FEATURE_NAMES.index("rank_popular")] = np.where(place > 0, np.log(np.maximum(4 - place, 1)), np.nan)
-    return Examples(
+    ranks = np.full((len(place), len(SOURCES)), np.nan, np.float32)
+    ranks[:, SOURCES.index("popular")] = np.where(place > 0, 4 - place, np.nan)
+    return Strangers(
+        pairs=Candidates(
+            query=np.repeat(np.arange(moments), 4).astype(np.int32), item=place.astype(np.int32), ranks=ranks
+        ),
         features=features,
-        labels=(place == taken).astype(np.int32),
-        positions=np.zeros(len(features), np.int32),
-        groups=np.full(n, 4),
-        as_of=np.zeros(n, np.int64),
-        negative_weight=np.ones(n, np.float32),
-        retrieved=1.0,
+        user=np.arange(n, dtype=np.int32),
+        item=np.full(n, taken, np.int32),
+        label=np.ones(n, np.int32),
+        moments=np.full(n, moments),
     )
 
 
 @pytest.mark.parametrize(("taken", "by"), [(3, "popular"), (0, BLEND), (1, BLEND)])
 def test_the_order_that_finds_more_is_chosen(taken, by):
-    found = choose_order(ByCount(), asked(FEWEST, taken=taken))
+    found = choose_order(ByCount(), asked(FEWEST, taken=taken, moments=3))
     assert found["by"] == by
     assert found["tried"][BLEND] == pytest.approx(1 / np.log2(taken + 2), abs=1e-4)
     assert found["tried"]["popular"] == pytest.approx(1 / np.log2({3: 1, 2: 2, 1: 3, 0: 4}[taken] + 1), abs=1e-4)
+    assert found["users"] == found["found"] == FEWEST
 
 
-def test_with_few_questions_the_blend_stays():
+def test_with_few_users_the_blend_stays():
     assert choose_order(ByCount(), asked(FEWEST - 1, taken=3))["by"] == BLEND
+    assert choose_order(ByCount(), asked(FEWEST, taken=4)) == {"by": BLEND, "tried": {}}  # none of the candidates
     assert choose_order(ByCount(), None) == {"by": BLEND, "tried": {}}
+
+
+def test_every_user_counts_at_each_moment_without_a_past():
+    """The first of three users came after one moment, the others after two, the second with the list the other way."""
+    at_two = asked(3, taken=0, moments=2)
+    score = np.array([4.0, 3, 2, 1, 1, 2, 3, 4])
+    users = replace(
+        at_two,
+        moments=np.array([1, 2, 2]),
+        user=np.array([0, 1, 2, 2], np.int32),
+        item=np.array([0, 0, 1, 3], np.int32),
+        label=np.array([1, 1, 1, 3], np.int32),
+    )
+    second, third, last = 1 / np.log2([3, 4, 5])
+    best = 3 + second  # of the user who took two
+    of_users = [1, 1 + last, (second + 3 * last + 3 + third) / best]
+    assert users.ndcg(score) == pytest.approx(sum(of_users) / 5)
+    assert users.found == 3
+    assert replace(users, item=np.array([0, 0, 9, 9], np.int32)).found == 2
 
 
 def test_only_strangers_are_reordered_and_scores_stay_the_same_numbers():
@@ -90,13 +115,29 @@ def answer_moment(ranker) -> int:
     return microseconds(ranker.cutoff)
 
 
-def test_questions_of_strangers_are_those_without_a_past(ranker):
-    times = np.sort(ranker.history.events(before=2**62)[3])
-    truth = all_later(ranker.history, int(times[len(times) // 2]), int(times[-1]) + 1)
-    strangers = truth.of_strangers(ranker.history)
-    assert 0 < len(strangers.moments) < len(truth.moments)
-    assert (ranker.history.user_counts(strangers.moments) == 0).all()
-    assert len(np.unique(strangers.query)) == len(strangers.moments)
+def test_strangers_are_asked_at_moments_before_they_came(ranker):
+    users, items, weights, times = ranker.history.events(before=2**62)
+    until = int(times.max()) + 1
+    moments = np.quantile(times, [0.3, 0.5, 0.7]).astype(np.int64)
+    model = ranker.model
+    found = ask_strangers(model.sources, ranker.history, moments, until, model.candidates, model.rules)
+    came = {user: times[users == user].min() for user in np.unique(users[weights > 0])}
+    strange = sorted(user for user, moment in came.items() if moment >= moments[0])
+    assert found.moments.tolist() == [sum(moment <= came[user] for moment in moments) for user in strange]
+    assert 1 in found.moments
+    assert 3 in found.moments
+    for number, user in enumerate(strange):
+        theirs = found.item[found.user == number]
+        assert sorted(theirs) == sorted(set(items[(users == user) & (weights > 0)]))
+    for number, moment in enumerate(moments):
+        nobody = Query(user_id="nobody", as_of=datetime.fromtimestamp(moment / 1e6, UTC).replace(tzinfo=None), k=5)
+        here = found.pairs.query == number
+        best = found.pairs.item[here][np.lexsort((np.arange(here.sum()), -model.blend.score(found.features[here])))]
+        offered = {ranker.catalogue.ids[row] for row in best}
+        answered = [item.item_id for item in ranker.recommend(nobody).items if item.sources != ("newest",)]
+        assert set(answered) <= offered
+    late = int(times.max()) + 1
+    assert ask_strangers(model.sources, ranker.history, np.array([late]), late, model.candidates, model.rules) is None
 
 
 @pytest.mark.parametrize(("told", "by"), [({"by": "trending", "tried": {}}, "trending"), (None, "blend")])
