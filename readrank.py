@@ -147,7 +147,7 @@ def ingest(
     if bool(files) == replay:
         raise typer.BadParameter("name files to load, or pass --replay-rejected without any")
     if replay and preset:
-        raise typer.BadParameter("--preset says how to read files; rejected rows are read already: leave it away")
+        raise typer.BadParameter("--preset says how to read files; rejected rows are read by their own: leave it away")
     space = _workspace()
     with publishing(space):
         with _progress_bars() as progress:

@@ -1,10 +1,12 @@
 """What does every reader hand on? Rows under our column names, and the lines that are no rows at all."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from ingest import columns as c
+from ingest.as_read import AsRead
 from ingest.mapping import Layout, Table
 
 BROKEN_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
@@ -20,9 +22,13 @@ class Batch:
     rows: pl.DataFrame
     """Columns by our names in whatever type they came, `rest` (JSON of every other column) and `line`."""
     broken: pl.DataFrame
-    """Lines that could not be read as rows: line, reason_code, detail, raw."""
+    """Lines that could not be read as rows: line, reason_code, detail, raw, and user_id where it could."""
     bytes_done: int
     """How much of the file has been read, to show progress."""
+    as_read: AsRead | None = None
+    """The rows as their file has them, until they have been checked."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Lines that were understood and tell nothing that any table holds: how many of what."""
 
 
 def named(frame: pl.DataFrame, layout: Layout, lines: pl.Series) -> tuple[pl.DataFrame, frozenset[str]]:

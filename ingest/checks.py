@@ -10,7 +10,7 @@ from ingest.mapping import Table
 from ingest.times import NAIVE_UTC, parse_times
 from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain
 
-REJECTED_SCHEMA = {c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String, c.RAW: pl.String}
+REJECTED_SCHEMA = {c.ROW: pl.Int64, c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String}
 
 _EPOCH = datetime(1970, 1, 1)
 
@@ -60,7 +60,7 @@ class Checked:
     good: pl.DataFrame
     """Parsed rows, in the store's types, every column of the table present, with `line`."""
     rejected: pl.DataFrame
-    """line, reason_code, detail, raw."""
+    """row (its place in the batch, from 0), line, reason_code, detail."""
     unknown_kinds: dict[str, int] = field(default_factory=dict)
     """Good rows by kind that no setting names, where the kind's weight was needed."""
 
@@ -237,21 +237,16 @@ class _Judge:
         if broken_rule.null_count() == broken_rule.len():
             return Checked(self.parsed, pl.DataFrame(schema=REJECTED_SCHEMA))
         bad = broken_rule.is_not_null()
-        bad_rows, broken_rules = self.rows.filter(bad), broken_rule.drop_nulls()
-        raw = bad_rows.select(pl.struct(pl.exclude(c.LINE)).struct.json_encode().alias(c.RAW)).to_series()
-        rejected = [
-            self._explained(bad_rows.filter(these), raw.filter(these), n)
-            for n in broken_rules.unique()
-            for these in [broken_rules == n]
-        ]
-        return Checked(self.parsed.filter(~bad), pl.concat(rejected).sort(c.LINE))
+        rejected = [self._explained((broken_rule == n).arg_true(), n) for n in broken_rule.drop_nulls().unique()]
+        return Checked(self.parsed.filter(~bad), pl.concat(rejected).sort(c.LINE, c.ROW))
 
-    def _explained(self, rows: pl.DataFrame, raw: pl.Series, number: int) -> pl.DataFrame:
+    def _explained(self, positions: pl.Series, number: int) -> pl.DataFrame:
         code, _, column, detail = self.rules[number]
-        values = as_text(_Columns(rows)[column]).fill_null("").str.slice(0, 80)
+        lines, values = self.rows[c.LINE].gather(positions), _Columns(self.rows)[column].gather(positions)
+        values = as_text(values).fill_null("").str.slice(0, 80)
         details = [f"{column} '{value}' {detail}" if value else f"{column} {detail}" for value in values]
-        found = {c.LINE: rows[c.LINE], c.REASON_CODE: [code] * rows.height, c.DETAIL: details, c.RAW: raw}
-        return pl.DataFrame(found, schema=REJECTED_SCHEMA)
+        found = {c.ROW: positions, c.LINE: lines, c.REASON_CODE: [code] * len(details), c.DETAIL: details}
+        return pl.DataFrame(found).cast(REJECTED_SCHEMA)  # type: ignore[arg-type]
 
     def _absent(self, name: str) -> pl.Expr:
         """Whether the file itself has nothing there, as opposed to something unreadable."""

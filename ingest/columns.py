@@ -48,6 +48,8 @@ LINE = "line"
 REASON_CODE = "reason_code"
 DETAIL = "detail"
 RAW = "raw"
+ROW = "row"
+READ_AS = "read_as"
 REST = "rest"
 TABLE_NAME = "table_name"
 

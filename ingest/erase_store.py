@@ -142,12 +142,11 @@ def _of_person(connection: "duckdb.DuckDBPyConnection", schema: str, table: str,
         ).fetchall()
     }
     ids = ", ".join(map(_text, person.ids))
-    if c.USER_ID in columns:
-        return f"CAST(it.user_id AS VARCHAR) IN ({ids})"
     if table == "rejected_rows":
         # A row that was read names its user itself; of a line that could not be read, any mention counts. In between
         # is a record without user_id, where a bare number may be an item.
-        told = "json_extract_string(CASE WHEN json_valid(it.raw) THEN it.raw END, '$.user_id')"
+        read = "json_extract_string(CASE WHEN json_valid(it.raw) THEN it.raw END, '$.user_id')"
+        told = f"coalesce(it.user_id, {read})" if c.USER_ID in columns else read
         mention = _text("|".join(filter(None, (person.sql_alone, person.sql_number_alone))))
         return f"""
             CASE
@@ -156,6 +155,8 @@ def _of_person(connection: "duckdb.DuckDBPyConnection", schema: str, table: str,
                 ELSE regexp_matches(concat_ws(' ', it.raw, it.detail), {mention})
             END
         """
+    if c.USER_ID in columns:
+        return f"CAST(it.user_id AS VARCHAR) IN ({ids})"
     return "FALSE"
 
 

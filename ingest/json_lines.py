@@ -29,6 +29,18 @@ class ObjectLines:
     broken: pl.DataFrame
     """The other lines: line, reason_code, detail, raw; blank ones are left out."""
 
+    def texts(self, positions: pl.Series) -> pl.Series:
+        """Return some lines as they stand, but for blanks around them."""
+        octets = np.frombuffer(self.text, dtype=np.uint8)
+        ends = _line_ends(octets)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        chosen = positions.to_numpy()
+        found = [
+            self.text[begin:end].strip(_BLANK).decode("utf-8")
+            for begin, end in zip(starts[chosen], ends[chosen], strict=True)
+        ]
+        return pl.Series(c.RAW, found, dtype=pl.String)
+
     def first(self, n: int) -> "ObjectLines":
         """Return the first `n` lines, and the broken ones of all."""
         if n >= len(self.numbers):

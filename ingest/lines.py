@@ -1,10 +1,12 @@
 """Which lines does a piece of text hold? Numbered as an editor numbers them, undecodable ones set aside."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
 from ingest import columns as c
+from ingest.as_read import frame_as_read
 from ingest.batches import BROKEN_SCHEMA, none_broken
 
 
@@ -18,6 +20,14 @@ class Records:
     broken: pl.DataFrame
     """Lines that could not be read as rows: line, reason_code, detail, raw."""
     bytes_done: int
+    texts: Callable[[pl.Series], pl.Series] | None = None
+    """Positions of rows -> how they stood in the file; None where the frame says that."""
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+    """Lines that were understood and tell nothing that any table holds: how many of what."""
+
+    def as_read(self, positions: pl.Series) -> pl.Series:
+        """Return some rows as they stood in the file: a JSON object of the file's own columns each."""
+        return self.texts(positions) if self.texts else frame_as_read(self.frame, positions)
 
 
 def numbered_lines(

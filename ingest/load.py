@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from ingest.quality import QualityConfig
 from ingest.quarantine import FileQuarantine
 from ingest.readers import readings
 from ingest.readings import Reading
+from ingest.sources import kind_of
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
 
 if TYPE_CHECKING:
@@ -48,7 +50,8 @@ def load_files(
     checker = Checker(checks, kinds, now=utc_now())
     reports = []
     for path in files:
-        reports += _load_file(store, path, readings(path, columns, preset), checker, quality, users, progress)
+        read_as = preset or kind_of(path).format
+        reports += _load_file(store, path, readings(path, columns, preset), read_as, checker, quality, users, progress)
     return reports
 
 
@@ -77,16 +80,19 @@ def _load_file(
     store: Store,
     path: Path,
     parts: list[Reading],
+    read_as: str,
     checker: Checker,
     quality: QualityConfig,
     users: Users | None,
     progress: Progress,
 ) -> list[LoadReport]:
+    # A name need not be text; what the store and people are told must be.
+    name = str(path).encode("utf-8", "backslashreplace").decode()
     if not parts:
-        return [LoadReport(path=str(path), table=None)]
+        return [LoadReport(path=name, table=None)]
     started = utc_now()
     size = path.stat().st_size
-    step = f"loading {path.name}"
+    step = f"loading {Path(name).name}"
     progress(step, 0, size)
 
     def tell(batch: Batch, n_read: int) -> None:
@@ -94,12 +100,12 @@ def _load_file(
 
     streaming = memory(store.connection, STREAMING_MEMORY_LIMIT, then=MEMORY_LIMIT)
     with _hashing(path) as sha256, streaming, store.transaction() as connection:
-        quarantine = FileQuarantine(connection, str(path), checker.checks)
+        quarantine = FileQuarantine(connection, name, checker.checks, read_as=read_as)
         reports = [
             load_reading(
                 connection,
                 part,
-                source=str(path),
+                source=name,
                 checker=checker,
                 quarantine=quarantine,
                 quality=quality,
@@ -110,8 +116,10 @@ def _load_file(
             for part in parts
         ]
         quarantine.verdict()
-        for report in reports:
+        before = quarantine.once(sha256.result())
+        for at, report in enumerate(reports):
             if report.load_id is not None:
+                reports[at] = replace(report, rejected_before=before.get(report.load_id, 0))
                 record_load(connection, report, sha256=sha256.result(), started=started)
     progress(step, size, size, f"{sum(report.rows_read for report in reports):,} rows")
     return reports

@@ -5,7 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.ahead import ahead
+from ingest.as_read import under_pseudonyms
 from ingest.batches import Batch
 from ingest.checks import Checked, Checker, KindsConfig
 from ingest.mapping import Table
@@ -20,7 +21,7 @@ from ingest.merge_events import EventWriter
 from ingest.merge_impressions import merge_impressions
 from ingest.merge_items import merge_items
 from ingest.quality import Finding, LoadFacts, QualityConfig, findings
-from ingest.quarantine import Quarantine
+from ingest.quarantine import REJECTED, Quarantine
 from ingest.readings import Reading
 from ingest.stage import Stage
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, memory
@@ -55,6 +56,10 @@ class LoadReport:
     rows_rejected: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     """Rejected rows by reason code."""
+    rejected_before: int = 0
+    """Rejected rows that an earlier load of the same file had kept: they are kept once."""
+    passed_over: dict[str, int] = field(default_factory=dict)
+    """Lines that the preset knows and that no table holds, by what they are; they are no rows."""
     unknown_kinds: dict[str, int] = field(default_factory=dict)
     """Rows by kind that the settings do not name; each counted 1."""
     without_text: int = 0
@@ -92,12 +97,11 @@ def load_reading(
     n_read = n_good = without_text = 0
     reasons: Counter[str] = Counter()
     unknown_kinds: Counter[str] = Counter()
+    passed_over: Counter[str] = Counter()
     with closing(ahead(_checked(reading, checker, users), depth=BATCHES_AHEAD)) as batches:
-        for batch, checked in batches:
+        for batch, checked, rejected in batches:
             if sink is None:
                 sink = _sink(connection, batch.table, load_id, started)
-            broken = batch.broken if users is None else batch.broken.with_columns(pl.lit(None, pl.String).alias(c.RAW))
-            rejected = pl.concat([broken, checked.rejected])
             quarantine.keep(rejected, load_id, batch.table)
             sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
             present |= batch.present
@@ -105,11 +109,12 @@ def load_reading(
             n_good += checked.good.height
             reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
             unknown_kinds.update(checked.unknown_kinds)
+            passed_over.update(batch.passed_over)
             if batch.table == "items":
                 without_text += _count_without_text(checked.good)
             on_batch(batch, n_read)
     if sink is None:
-        return LoadReport(path=source, table=None)
+        return LoadReport(path=source, table=None, passed_over=dict(passed_over))
     quarantine.judge(n_read, reasons)
     n_loaded = _merge(connection, sink, load_id=load_id, moment=started, present=present)
     facts = LoadFacts(
@@ -135,16 +140,47 @@ def load_reading(
         rows_duplicate=facts.rows_duplicate,
         rows_rejected=facts.rows_rejected,
         reasons=facts.reasons,
+        passed_over=dict(passed_over),
         unknown_kinds=dict(unknown_kinds.most_common()),
         without_text=without_text,
         findings=tuple(findings(connection, facts, quality)),
     )
 
 
-def _checked(reading: Reading, checker: Checker, users: Users | None) -> Iterator[tuple[Batch, Checked]]:
+def _checked(reading: Reading, checker: Checker, users: Users | None) -> Iterator[tuple[Batch, Checked, pl.DataFrame]]:
+    """Check batches; of what was read, only that of rejected rows is handed on."""
     with closing(ahead(reading.batches())) as batches:
         for batch in batches:
-            yield batch, checker.check(batch.table, _with_pseudonyms(batch.rows, users))
+            rows = _with_pseudonyms(batch.rows, users)
+            checked = checker.check(batch.table, rows)
+            rejected = pl.concat([_broken(batch, users), _rejected(batch, rows, checked, users)])
+            yield replace(batch, as_read=None), checked, rejected
+
+
+def _broken(batch: Batch, users: Users | None) -> pl.DataFrame:
+    """Complete what the reader found to be no rows; under pseudonyms no text of it is kept, nor whose it is."""
+    nothing = pl.lit(None, pl.String)
+    if users is not None:
+        return batch.broken.with_columns(nothing.alias(c.RAW), nothing.alias(c.USER_ID)).select(*REJECTED)
+    if c.USER_ID in batch.broken.columns:
+        return batch.broken.select(*REJECTED)
+    return batch.broken.with_columns(nothing.alias(c.USER_ID))
+
+
+def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users | None) -> pl.DataFrame:
+    """Complete what the checks found by the rows as their file has them, and by whose they are."""
+    if checked.rejected.is_empty():
+        return pl.DataFrame(schema=REJECTED)
+    positions = checked.rejected[c.ROW]
+    user_ids = pl.Series([None], dtype=pl.String).new_from_index(0, len(positions))
+    if c.USER_ID in rows.columns:
+        user_ids = as_id(rows[c.USER_ID].gather(positions))
+    raw = user_ids.clear().extend_constant(None, len(positions))
+    if batch.as_read is not None:
+        raw = batch.as_read.texts(positions)
+        if users is not None and batch.table != "items":
+            raw = under_pseudonyms(raw, user_ids, batch.as_read)
+    return checked.rejected.with_columns(raw.alias(c.RAW), user_ids.alias(c.USER_ID)).select(*REJECTED)
 
 
 def _sink(

@@ -72,6 +72,11 @@ class Layout:
     columns: dict[str, str]
     """Our name -> the file's name, only for what this table holds."""
 
+    @property
+    def user_columns(self) -> tuple[str, ...]:
+        """The file's name of the column that tells the user, if it has one."""
+        return (self.columns[c.USER_ID],) if c.USER_ID in self.columns else ()
+
 
 def layout(names: Iterable[str], config: ColumnsConfig, *, path: object) -> Layout:
     """Tell what a file with these columns holds; InputFileError names what is missing.

@@ -24,6 +24,14 @@ _STEPS = (
         UPDATE rejected_rows SET table_name = loads.table_name FROM loads WHERE loads.load_id = rejected_rows.load_id;
         """,
     ),
+    (
+        "rejected_rows",
+        "read_as",
+        """
+        ALTER TABLE rejected_rows ADD COLUMN user_id VARCHAR;
+        ALTER TABLE rejected_rows ADD COLUMN read_as VARCHAR;
+        """,
+    ),
     ("impressions", "reasons", "ALTER TABLE impressions ADD COLUMN reasons JSON"),
     ("requests", "comparison", "ALTER TABLE requests ADD COLUMN comparison JSON"),
     # No earlier version wrote a receipt.

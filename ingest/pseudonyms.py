@@ -157,6 +157,10 @@ def _users_already(workspace: Workspace) -> Path | None:
             for table in ("interactions", "impressions", "requests"):
                 if store.connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone():
                     return workspace.store_path
+            # Of an item nobody is the user; of any other row somebody may be, wherever it says so.
+            kept = "SELECT 1 FROM rejected_rows WHERE table_name <> 'items' AND raw IS NOT NULL LIMIT 1"
+            if store.connection.execute(kept).fetchone():
+                return workspace.store_path
     return None
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest import columns as c
+from ingest.as_read import AsRead
 from ingest.batches import BROKEN_SCHEMA, Batch, named, none_broken
 from ingest.errors import InputFileError
 from ingest.lines import Records, numbered_lines
@@ -29,10 +31,13 @@ def read_csv(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     header has names, empty ones too; lines without any value are skipped.
     """
     csv_file = OpenCsv.of(source)
+    if not csv_file.names:
+        return
     table = layout(csv_file.names, config, path=source.path)
     for records in csv_file.records():
         rows, present = named(records.frame, table, records.lines)
-        yield Batch(table.table, present, rows, records.broken, records.bytes_done)
+        as_read = AsRead(records.as_read, table.user_columns)
+        yield Batch(table.table, present, rows, records.broken, records.bytes_done, as_read)
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,25 @@ class OpenCsv:
 
     @classmethod
     def of(cls, source: Source, *, headless: Sequence[str] = ()) -> "OpenCsv":
-        """Read the header. `headless` names the columns of a file that has none, with commas between its values.
+        """Read the header, after blank lines if need be; a file of these alone has no columns.
 
-        Even then a first line that holds two of these names, spelled one way or another, is a header.
+        `headless` names the columns of a file that has none, with commas between its values. Even then a first line
+        that holds two of these names, spelled one way or another, is a header.
         """
         chunks = source.chunks()
         first = next(chunks, b"")
+        second = next(chunks, None) if not first.strip() else None
+        if not first.strip() and second is None:
+            return cls(source, list(headless), ",", 1, iter(()))
+        chunks = chunks if second is None else chain([second], chunks)
+        n_lines = first.count(b"\n")
+        first = first.lstrip(b"\r\n")
+        n_blank = n_lines - first.count(b"\n")
         header, _, body = first.partition(b"\n")
         if headless and not _is_header(header, headless):
-            return cls(source, list(headless), ",", 1, chain([first], chunks))
+            return cls(source, list(headless), ",", 1 + n_blank, chain([first], chunks))
         names, separator = _header(header, source)
-        return cls(source, names, separator, 2, chain([body], chunks))
+        return cls(source, names, separator, 2 + n_blank, chain([body], chunks))
 
     def records(self) -> Iterator[Records]:
         """Yield all rows as strings, empty values as null."""
@@ -92,7 +105,7 @@ def _header(line: bytes, source: Source) -> tuple[list[str], str]:
         names = [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
     except csv.Error as error:
         raise InputFileError(f"{source.path}: wanted a header of column names, got {text[:60]!r} ({error})") from error
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, n in Counter(names).items() if name and n > 1)
     if twice:
         raise InputFileError(f"{source.path}: the column '{twice[0]}' stands twice in the header; rename one")
     # Unnamed columns (a data frame's index) get names that nobody else has, so that rows still fit.

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from ingest import columns as c
+from ingest.as_read import AsRead
 from ingest.batches import Batch
 from ingest.errors import InputFileError
 from ingest.json_lines import CACHED_BYTES, ObjectLines, line_texts, object_keys, object_lines, parsed_objects
@@ -24,22 +25,34 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     for chunk in source.chunks():
         lines, n_new = object_lines(chunk, first_line=n_lines + 1)
         n_lines += n_new
+        if not len(lines.numbers) and lines.broken.is_empty():  # blank lines alone
+            continue
         if here is None:
             here = _first_layout(lines, source, config)
         values, lines = parsed_objects(lines, list(here.columns.values()))
-        rest = pl.Series(c.REST, [None], dtype=pl.String).new_from_index(0, values.height)
-        if not _nothing_else(lines.text, values):
+        if _nothing_else(lines.text, values):
+            nothing = pl.Series(c.REST, [None], dtype=pl.String).new_from_index(0, values.height)
+            yield _batch(lines, values, nothing, here, source.bytes_done)
+        else:
             keys, lines = object_keys(lines)
             here = columns_of(here.table, keys, config)
-            values, lines = parsed_objects(lines, list(here.columns.values()))
-            rest = _rest(lines, here)
-        rows = values.select(
-            pl.Series(c.LINE, lines.numbers),
-            rest,
-            *(pl.col(key).alias(name) for name, key in here.columns.items()),
-        )
-        present = frozenset(here.columns) | ({c.REST} if rest.null_count() < len(rest) else frozenset())
-        yield Batch(here.table, present, rows, lines.broken, source.bytes_done)
+            yield named_objects(lines, here, source.bytes_done)
+
+
+def named_objects(lines: ObjectLines, here: Layout, bytes_done: int) -> Batch:
+    """Read lines whose layout is known: its columns under our names, all other keys in `rest`."""
+    values, lines = parsed_objects(lines, list(here.columns.values()))
+    return _batch(lines, values, _rest(lines, here), here, bytes_done)
+
+
+def _batch(lines: ObjectLines, values: pl.DataFrame, rest: pl.Series, here: Layout, bytes_done: int) -> Batch:
+    rows = values.select(
+        pl.Series(c.LINE, lines.numbers),
+        rest,
+        *(pl.col(key).alias(name) for name, key in here.columns.items()),
+    )
+    present = frozenset(here.columns) | ({c.REST} if rest.null_count() < len(rest) else frozenset())
+    return Batch(here.table, present, rows, lines.broken, bytes_done, AsRead(lines.texts, here.user_columns))
 
 
 def _first_layout(lines: ObjectLines, source: Source, config: ColumnsConfig) -> Layout:

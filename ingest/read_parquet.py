@@ -1,11 +1,13 @@
 """How does a Parquet file come in batches?"""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import polars as pl
 
+from ingest.as_read import AsRead, frame_as_read
 from ingest.batches import Batch, named
 from ingest.binary_columns import told_apart
 from ingest.errors import InputFileError
@@ -13,6 +15,9 @@ from ingest.mapping import ColumnsConfig, layout
 
 ROWS_PER_BATCH = 245_760
 """Two of DuckDB's row groups."""
+
+_FAR_DAYS = 366 * 8_000
+_A_DAY = {"d": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
 
 
 def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[Batch]:
@@ -39,9 +44,33 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
             return
         lines = pl.int_range(done + 1, done + frame.height + 1, eager=True)
         done += frame.height
-        readable, lines, broken = told_apart(frame, table, lines)
+        readable, lines, broken = told_apart(_with_near_moments(frame), table, lines)
         rows, present = named(readable, table, lines)
-        yield Batch(table.table, present, rows, broken, size * done // max(total, 1))
+        as_read = AsRead(partial(frame_as_read, readable), table.user_columns)
+        yield Batch(table.table, present, rows, broken, size * done // max(total, 1), as_read)
+
+
+def _with_near_moments(frame: pl.DataFrame) -> pl.DataFrame:
+    """Write moments as text where one of their column is too far away for Polars to write: it would panic later."""
+    return frame.with_columns(
+        _near(column) for column in frame if column.dtype.is_temporal() and _is_far(column.dtype, column.to_physical())
+    )
+
+
+def _is_far(dtype: pl.DataType, numbers: pl.Series) -> bool:
+    if not isinstance(dtype, pl.Datetime | pl.Date) or numbers.null_count() == len(numbers):
+        return False
+    limit = _FAR_DAYS * _A_DAY[dtype.time_unit if isinstance(dtype, pl.Datetime) else "d"]
+    return int(numbers.max()) > limit or int(numbers.min()) < -limit  # type: ignore[arg-type]
+
+
+def _near(column: pl.Series) -> pl.Series:
+    """Leave those far away as the numbers that they are: the checks find them before 1970 or in the future."""
+    numbers = column.to_physical()
+    limit = _FAR_DAYS * _A_DAY[column.dtype.time_unit if isinstance(column.dtype, pl.Datetime) else "d"]
+    near = numbers.is_between(-limit, limit)
+    written = column.set((~near).fill_null(False), None).dt.to_string("iso:strict")
+    return written.zip_with(near.fill_null(True), numbers.cast(pl.String))
 
 
 def _not_parquet(path: Path, error: BaseException) -> str:

@@ -137,16 +137,20 @@ CREATE TABLE IF NOT EXISTS rejected_rows (
     reason_code VARCHAR NOT NULL,
     detail VARCHAR,
     raw VARCHAR,
-    table_name VARCHAR NOT NULL
+    table_name VARCHAR NOT NULL,
+    user_id VARCHAR,
+    read_as VARCHAR
 );
 COMMENT ON TABLE rejected_rows IS 'Rows that were not loaded, and why.';
-COMMENT ON COLUMN rejected_rows.load_id IS 'The load that met it: loads.load_id.';
+COMMENT ON COLUMN rejected_rows.load_id IS 'The latest load that met it: loads.load_id.';
 COMMENT ON COLUMN rejected_rows.source IS 'File it stood in.';
 COMMENT ON COLUMN rejected_rows.line IS 'Line of the file, 1 first, the header included; row number for Parquet.';
 COMMENT ON COLUMN rejected_rows.reason_code IS 'Why, as a code: see docs/data-formats.md.';
 COMMENT ON COLUMN rejected_rows.detail IS 'Why, in words, with the value.';
-COMMENT ON COLUMN rejected_rows.raw IS 'The row as it came: the line, or our columns as one JSON object.';
+COMMENT ON COLUMN rejected_rows.raw IS 'The row as it came: the line, or the columns of its file as one JSON object; our columns where read_as is NULL. NULL: not kept, under pseudonyms, since nobody knows where it names the user.';
 COMMENT ON COLUMN rejected_rows.table_name IS 'Where it would have gone: items, interactions or impressions.';
+COMMENT ON COLUMN rejected_rows.user_id IS 'Whose it is, as far as could be read.';
+COMMENT ON COLUMN rejected_rows.read_as IS 'How its file was read: csv, jsonl, parquet or the name of a preset; NULL: by an earlier version.';
 
 CREATE TABLE IF NOT EXISTS loads (
     load_id VARCHAR NOT NULL,
@@ -168,7 +172,7 @@ COMMENT ON COLUMN loads.sha256 IS 'SHA-256 of the file; NULL for what came over 
 COMMENT ON COLUMN loads.rows_read IS 'Rows in the file, bad ones included, the header not.';
 COMMENT ON COLUMN loads.rows_loaded IS 'Rows that are new here, or for items new or changed.';
 COMMENT ON COLUMN loads.rows_duplicate IS 'Rows that were here already or stood in the file twice.';
-COMMENT ON COLUMN loads.rows_rejected IS 'Rows kept in rejected_rows instead; those tried again stay there under their first load.';
+COMMENT ON COLUMN loads.rows_rejected IS 'Rows kept in rejected_rows instead; those tried again stay there under the load of their file, those of a file loaded again go over to the later load.';
 COMMENT ON COLUMN loads.started_at IS 'When the load began, naive UTC.';
 COMMENT ON COLUMN loads.finished_at IS 'When the load was written, naive UTC.';
 

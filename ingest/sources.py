@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, Protocol, cast
 
 from ingest.errors import InputFileError
 
@@ -83,6 +83,17 @@ def is_readable(path: Path) -> bool:
 def bare_name(path: Path) -> str:
     """Return the name without .gz or .zst."""
     return path.stem if path.suffix.lower() in _COMPRESSED else path.name
+
+
+class Text(Protocol):
+    """Text that comes in pieces of whole lines."""
+
+    @property
+    def bytes_done(self) -> int:
+        """How much of it has been read."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield whole lines, some megabytes at once."""
 
 
 class Source:

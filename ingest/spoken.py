@@ -19,14 +19,18 @@ def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
     """Tell what became of each file, and what the person may want to look at."""
     for report in reports:
         if report.table is None:
-            yield f"{report.path}: nothing to load (empty, or passed over by the preset)"
+            yield f"{report.path}: nothing to load (empty, or passed over by the preset)" + _passed_over(report)
             continue
         yield (
             f"{report.path}: {report.table}: {report.rows_read:,} rows read = {report.rows_loaded:,} loaded"
-            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected" + _attention(report.findings)
+            f" + {report.rows_duplicate:,} duplicate + {report.rows_rejected:,} rejected"
+            + _passed_over(report)
+            + _attention(report.findings)
         )
         for code, n_rows in report.reasons.items():
             yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"
+        if report.rejected_before:
+            yield f"  {report.rejected_before:,} of them were kept already, from an earlier load of this file"
         for kind, n_rows in report.unknown_kinds.items():
             yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
         if report.without_text:
@@ -40,6 +44,12 @@ def drain_lines(path: Path, drained: "Drained | None") -> Iterator[str]:
             f"{path}: drained {drained.events:,} events (+ {drained.duplicates:,} duplicate), "
             f"{drained.requests:,} requests, {drained.impressions:,} impressions" + _attention(drained.findings)
         )
+
+
+def _passed_over(report: "LoadReport") -> str:
+    return "".join(
+        f"; {n_rows:,} {what} passed over, no table holds them" for what, n_rows in report.passed_over.items()
+    )
 
 
 def _attention(findings: "Iterable[Finding]") -> str:

@@ -45,22 +45,26 @@ def take_in(
     checks = workspace.section("checks", ChecksConfig)
     if time_format:
         checks = replace(checks, time_format=time_format)
+    columns = workspace.section("columns", ColumnsConfig)
     kinds = workspace.section("kinds", KindsConfig)
     quality = workspace.section("quality", QualityConfig)
     pseudonyms = Pseudonyms.of_workspace(workspace)
+    users = pseudonyms.column if pseudonyms else None
     with Store.open(workspace.store_path) as store:
         if rejected:
-            reports = replay.replay_rejected(store, checks=checks, kinds=kinds, quality=quality, progress=progress)
+            reports = replay.replay_rejected(
+                store, columns=columns, checks=checks, kinds=kinds, quality=quality, users=users, progress=progress
+            )
         else:
             reports = load.load_files(
                 store,
                 files,
                 preset=preset,
-                columns=workspace.section("columns", ColumnsConfig),
+                columns=columns,
                 checks=checks,
                 kinds=kinds,
                 quality=quality,
-                users=pseudonyms.column if pseudonyms else None,
+                users=users,
                 progress=progress,
             )
         drained = _drained(workspace, store, quality)

@@ -28,9 +28,9 @@ def readings(path: Path, preset: str, columns: ColumnsConfig) -> "list[Reading]"
 
     InputFileError: the preset does not know the file. SettingsError: there is no such preset.
     """
-    files = _files(preset, columns)
-    known = next((file for file in files if file.fits(path)), None)
+    known = known_file(path, preset, columns)
     if known is None:
+        files = _files(preset, columns)
         names = ", ".join(dict.fromkeys(file.name for file in files if file.fills))
         raise InputFileError(
             f"{path}: the preset {preset} reads {names}, but knows no file of this name; "
@@ -39,9 +39,14 @@ def readings(path: Path, preset: str, columns: ColumnsConfig) -> "list[Reading]"
     return known.readings(path)
 
 
+def known_file(path: Path, preset: str, columns: ColumnsConfig) -> "KnownFile | None":
+    """Return how the preset describes a file of this name; SettingsError: there is no such preset."""
+    return next((file for file in _files(preset, columns) if file.fits(path)), None)
+
+
 def is_known(path: Path, preset: str) -> bool:
     """Tell whether the preset knows the file, be it to pass it over."""
-    return any(file.fits(path) for file in _files(preset, ColumnsConfig()))
+    return known_file(path, preset, ColumnsConfig()) is not None
 
 
 def _files(preset: str, columns: ColumnsConfig) -> "Sequence[KnownFile]":

@@ -31,6 +31,8 @@ _OF_A_PRODUCT = (
 def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe the files of all releases; the first name that fits counts."""
     products = json_objects(_PRODUCT, kept=_OF_A_PRODUCT, literals=True)
+    reviews_fill = Fill("interactions", _reviews, user_columns=("user_id", "reviewerID"))
+    ratings_fill = Fill("interactions", _ratings, user_columns=("user_id",))
     reviews = json_objects(_REVIEW, kept=_OF_A_REVIEW)
     # From 2023 on `asin` is the variant that was bought, `parent_asin` the product.
     reviews_of_variants = json_objects(_REVIEW, kept=("asin", *_OF_A_REVIEW))
@@ -40,13 +42,11 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
             KnownFile(name, products, (Fill("items", _products),), form="jsonl")
             for name in ("meta_*.json", "meta_*.jsonl", "metadata.json", "*_Meta.json")
         ),
-        KnownFile("*.json", reviews, (Fill("interactions", _reviews),), form="jsonl"),
-        KnownFile("*.jsonl", reviews_of_variants, (Fill("interactions", _reviews),), form="jsonl"),
+        KnownFile("*.json", reviews, (reviews_fill,), form="jsonl"),
+        KnownFile("*.jsonl", reviews_of_variants, (reviews_fill,), form="jsonl"),
         # Ratings alone: the columns of 2014 and of 2018 stand in different orders, those of 2023 have names.
-        KnownFile(
-            "ratings_*.csv", csv_rows("user_id", "asin", "rating", "timestamp"), (Fill("interactions", _ratings),)
-        ),
-        KnownFile("*.csv", csv_rows("asin", "user_id", "rating", "timestamp"), (Fill("interactions", _ratings),)),
+        KnownFile("ratings_*.csv", csv_rows("user_id", "asin", "rating", "timestamp"), (ratings_fill,)),
+        KnownFile("*.csv", csv_rows("asin", "user_id", "rating", "timestamp"), (ratings_fill,)),
     )
 
 

@@ -30,7 +30,7 @@ _CSV_NAMES = {
 def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe the exported files; `columns` names the labels that are titles and so on."""
     items = (Fill("items", partial(_items, columns=columns)),)
-    feedback = (Fill("interactions", _feedback),)
+    feedback = (Fill("interactions", _feedback, user_columns=("UserId", "user_id")),)
     items_in_json = json_objects({**dict.fromkeys(_ITEM, TEXT), "Labels": JSON})
     feedback_in_json = json_objects(dict.fromkeys(_FEEDBACK, TEXT))
     return (

@@ -2,15 +2,17 @@
 
 import ast
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from ingest import columns as c
 from ingest.batches import BROKEN_SCHEMA
+from ingest.json_members import only
 from ingest.lines import Records, numbered_lines
-from ingest.sources import Source
+from ingest.sources import Text
 
 TEXT = "VARCHAR"
 """A string, number or flag as text; anything nested as JSON."""
@@ -27,17 +29,20 @@ def json_objects(
     kept: tuple[str, ...] = (),
     literals: bool = False,
     one_of: tuple[str, tuple[str, ...]] | None = None,
-) -> Callable[[Source], Iterator[Records]]:
+    unkept: Mapping[str, str] | None = None,
+) -> Callable[[Text], Iterator[Records]]:
     """Make a reader of one JSON object a line; an array, on one line or one object a line, is taken apart.
 
     The rows have a column for each key of the shape, null where the object lacks it or has another type, and `rest`:
     those of the `kept` keys that the object has, as JSON. With `literals` a line may also be a Python literal.
-    `one_of` names a key and the values that it can have; other objects are set aside.
+    `one_of` names a key and the values that it can have; other objects are set aside. `unkept` tells of further values
+    of that key what such objects are; they are counted and passed over.
     """
 
-    def read(source: Source) -> Iterator[Records]:
+    def read(source: Text) -> Iterator[Records]:
         import duckdb
 
+        names = (*shape, *kept)
         n_lines = 0
         with duckdb.connect(config={"memory_limit": "1GB"}) as connection:
             for chunk in source.chunks():
@@ -47,14 +52,28 @@ def json_objects(
                 connection.register("objects", objects.with_row_index("number").to_arrow())
                 rows = pl.DataFrame(connection.sql(_taken_apart(shape, kept)).to_arrow_table())
                 broken = pl.concat([broken, refused])
+                passed_over: dict[str, int] = {}
                 if one_of is not None:
-                    fits = rows[one_of[0]].is_in(one_of[1]).fill_null(False)
-                    broken = pl.concat([broken, _strange(objects, ~fits, *one_of)])
-                    rows = rows.filter(fits)
+                    key, values = one_of
+                    fits = rows[key].is_in(values).fill_null(False)
+                    known = fits | rows[key].is_in(list(unkept or {})).fill_null(False)
+                    broken = pl.concat([broken, _strange(objects, ~known, key, values)])
+                    passed_over = _counted(rows[key].filter(known & ~fits), unkept or {})
+                    rows, objects = rows.filter(fits), objects.filter(fits)
                 frame = rows.drop(c.LINE).cast({c.REST: pl.String})
-                yield Records(frame, rows[c.LINE], broken.sort(c.LINE), source.bytes_done)
+                texts = partial(_texts, objects[c.RAW], names)
+                yield Records(frame, rows[c.LINE], broken.sort(c.LINE), source.bytes_done, texts, passed_over)
 
     return read
+
+
+def _texts(raw: pl.Series, names: Collection[str], positions: pl.Series) -> pl.Series:
+    """Return objects as they stand, less the keys that are left out on purpose."""
+    return pl.Series(c.RAW, [only(text, names) for text in raw.gather(positions)], dtype=pl.String)
+
+
+def _counted(values: pl.Series, said: Mapping[str, str]) -> dict[str, int]:
+    return {said[value]: n for value, n in values.value_counts().sort(values.name).iter_rows()}
 
 
 def _objects(connection: Any, lines: pl.DataFrame, literals: bool) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from ingest import columns as c
+from ingest.as_read import AsRead
 from ingest.batches import Batch, none_broken
 from ingest.lines import Records
 from ingest.mapping import Table
@@ -27,6 +28,8 @@ class Fill:
     """What must see the whole file first, such as events that go on from earlier ones."""
     at_once: int = 262_144
     """How many rows of the file are turned at once; few where each becomes many."""
+    user_columns: tuple[str, ...] = ()
+    """The file's names of the columns that tell the user; in each row the first one with a value does."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,27 @@ class KnownFile:
                 return
             stream = self.read(source)
             for records in fill.over_all(stream) if fill.over_all else stream:
-                broken = records.broken if tell_broken else none_broken()
-                frame = records.frame.with_columns(records.lines.cast(pl.Int64).alias(c.LINE))
-                for part in frame.iter_slices(fill.at_once) if frame.height else [frame]:
-                    rows = fill.rows(part)
-                    yield Batch(fill.table, _told(rows), rows, broken, records.bytes_done)
-                    broken = none_broken()
+                yield from turned(records, fill, tell_broken=tell_broken)
+
+
+def turned(records: Records, fill: Fill, *, tell_broken: bool = True) -> Iterator[Batch]:
+    """Turn rows under the file's names into rows under ours."""
+    broken = records.broken if tell_broken else none_broken()
+    passed_over = records.passed_over if tell_broken else {}
+    lines = records.lines.cast(pl.Int64)
+    # One line may hold several records, and a record several rows: meanwhile each row has the number of its record.
+    frame = records.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(c.LINE))
+    for part in frame.iter_slices(fill.at_once) if frame.height else [frame]:
+        rows = fill.rows(part)
+        numbers = rows[c.LINE]
+        rows = rows.with_columns(lines.gather(numbers).alias(c.LINE))
+        as_read = AsRead(partial(_records_as_read, records, numbers), fill.user_columns)
+        yield Batch(fill.table, _told(rows), rows, broken, records.bytes_done, as_read, passed_over)
+        broken, passed_over = none_broken(), {}
+
+
+def _records_as_read(records: Records, numbers: pl.Series, positions: pl.Series) -> pl.Series:
+    return records.as_read(numbers.gather(positions))
 
 
 def _told(rows: pl.DataFrame) -> frozenset[str]:

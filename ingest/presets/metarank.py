@@ -21,15 +21,20 @@ _EVENT = {
     "fields": JSON,
 }
 
+_WHO = ("user", "session")
+
 
 def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe a log; `columns` names the fields that are title, description, categories and so on."""
     fills = (
         Fill("items", partial(_items, columns=columns), over_all=carried_on),
-        Fill("impressions", _impressions, at_once=8192),
-        Fill("interactions", _interactions),
+        Fill("impressions", _impressions, user_columns=_WHO, at_once=8192),
+        Fill("interactions", _interactions, user_columns=_WHO),
     )
-    read = json_objects(_EVENT, one_of=("event", (*ITEM_EVENTS, "user", "ranking", "interaction")))
+    # The store has no table of users: what is known of them is what they did.
+    read = json_objects(
+        _EVENT, one_of=("event", (*ITEM_EVENTS, "ranking", "interaction")), unkept={"user": "events of users"}
+    )
     return (
         *(KnownFile(name, read, fills, form="jsonl") for name in ("*.json", "*.jsonl", "*.ndjson")),
         *passed_over("*.yml", "*.yaml", "README*", "LICENSE*"),
@@ -76,4 +81,4 @@ def _interactions(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _who() -> pl.Expr:
     """Return the user; a visitor who is none counts as one for as long as the session lasts."""
-    return pl.coalesce("user", "session")
+    return pl.coalesce(_WHO)

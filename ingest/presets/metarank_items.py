@@ -3,6 +3,8 @@
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def carried_on(stream: Iterator[Records]) -> Iterator[Records]:
             connection.register("batch", frame.filter(pl.col("event").is_in(ITEM_EVENTS)).to_arrow())
             connection.execute("INSERT INTO events SELECT * FROM batch")
             connection.unregister("batch")
-            yield Records(records.frame.clear(), records.lines.clear(), records.broken, records.bytes_done)
+            yield replace(records, frame=records.frame.clear(), lines=records.lines.clear(), texts=None)
         item, known = None, dict[str, Any]()
         sorted_events = connection.sql("SELECT * FROM events ORDER BY item, line")
         for batch in sorted_events.to_arrow_reader(ROWS_PER_BATCH):
@@ -49,7 +51,17 @@ def carried_on(stream: Iterator[Records]) -> Iterator[Records]:
                 known |= facts_of(fields)
                 completed.append(json.dumps([{"name": key, "value": value} for key, value in known.items()]))
             frame = frame.with_columns(pl.Series("fields", completed, dtype=pl.String))
-            yield Records(frame.drop(c.LINE), frame[c.LINE], records.broken.clear(), records.bytes_done)
+            texts = partial(_events, frame)
+            yield Records(frame.drop(c.LINE), frame[c.LINE], records.broken.clear(), records.bytes_done, texts)
+
+
+def _events(frame: pl.DataFrame, positions: pl.Series) -> pl.Series:
+    """Write completed events as the log would: read again, each tells all that was known of its item then."""
+    events = [
+        json.dumps({**event, "fields": json.loads(event["fields"])}, ensure_ascii=False)
+        for event in frame[positions].select(_COLUMNS).iter_rows(named=True)
+    ]
+    return pl.Series(c.RAW, events, dtype=pl.String)
 
 
 def facts_of(fields: str | None) -> dict[str, Any]:

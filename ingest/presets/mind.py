@@ -23,8 +23,12 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
         KnownFile("*news.tsv", cut_lines("\t", _NEWS), (Fill("items", _news),)),
         KnownFile(
             "*behaviors.tsv",
-            cut_lines("\t", _BEHAVIORS),
-            (Fill("impressions", _impressions, at_once=8192), Fill("interactions", _clicks, at_once=8192)),
+            # When the clicks of the history happened is not told.
+            cut_lines("\t", _BEHAVIORS, unkept=("history",)),
+            (
+                Fill("impressions", _impressions, user_columns=("user",), at_once=8192),
+                Fill("interactions", _clicks, user_columns=("user",), at_once=8192),
+            ),
         ),
         *passed_over("entity_embedding.vec", "relation_embedding.vec", "README*", "LICENSE*", "*.docx"),
     )
@@ -54,7 +58,7 @@ def _attributes(url: str | None, *entities: str | None) -> str:
 
 
 def _impressions(rows: pl.DataFrame) -> pl.DataFrame:
-    """One row for each article shown. `history` is left out: when these clicks happened is not told."""
+    """One row for each article shown."""
     # The parts of the data set number their impressions from 1 each; the moment keeps them apart.
     lists = rows.select(
         c.LINE,

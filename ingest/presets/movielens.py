@@ -25,13 +25,13 @@ _ITEM = ("movieId", "title", "released", "released_on_video", "imdb_url", *_GENR
 def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe the files of all releases."""
     return (
-        KnownFile("ratings.csv", csv_rows(), (Fill("interactions", _ratings),)),
-        KnownFile("tags.csv", csv_rows(), (Fill("interactions", _tags),)),
+        KnownFile("ratings.csv", csv_rows(), (Fill("interactions", _ratings, user_columns=("userId",)),)),
+        KnownFile("tags.csv", csv_rows(), (Fill("interactions", _tags, user_columns=("userId",)),)),
         KnownFile("movies.csv", csv_rows(), (Fill("items", _movies),)),
-        KnownFile("ratings.dat", cut_lines("::", _RATING), (Fill("interactions", _ratings),)),
-        KnownFile("tags.dat", cut_lines("::", _TAG), (Fill("interactions", _tags),)),
+        KnownFile("ratings.dat", cut_lines("::", _RATING), (Fill("interactions", _ratings, user_columns=("userId",)),)),
+        KnownFile("tags.dat", cut_lines("::", _TAG), (Fill("interactions", _tags, user_columns=("userId",)),)),
         KnownFile("movies.dat", cut_lines("::", _MOVIE), (Fill("items", _movies),)),
-        KnownFile("u.data", cut_lines("\t", _RATING), (Fill("interactions", _ratings),)),
+        KnownFile("u.data", cut_lines("\t", _RATING), (Fill("interactions", _ratings, user_columns=("userId",)),)),
         KnownFile("u.item", cut_lines("|", _ITEM), (Fill("items", _movies_of_100k),)),
         # Ids in other catalogues would make items of films without text; users and tag relevance are not stored;
         # the splits of 100K and 10M repeat the ratings.

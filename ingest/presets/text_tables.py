@@ -11,8 +11,14 @@ from ingest.read_csv import OpenCsv
 from ingest.sources import Source
 
 
-def cut_lines(separator: str, names: Sequence[str]) -> Callable[[Source], Iterator[Records]]:
-    """Make a reader of lines with a separator between values and no quotation; text is UTF-8, else Latin-1."""
+def cut_lines(
+    separator: str, names: Sequence[str], *, unkept: Sequence[str] = ()
+) -> Callable[[Source], Iterator[Records]]:
+    """Make a reader of lines with a separator between values and no quotation; text is UTF-8, else Latin-1.
+
+    Values of the names in `unkept` are left out.
+    """
+    chosen = [(at, name) for at, name in enumerate(names) if name not in unkept]
 
     def read(source: Source) -> Iterator[Records]:
         n_lines = 0
@@ -22,7 +28,7 @@ def cut_lines(separator: str, names: Sequence[str]) -> Callable[[Source], Iterat
             text = lines.filter(pl.col(c.RAW).str.strip_chars() != "")
             values = text[c.RAW].str.split(separator)
             fits = values.list.len() == len(names)
-            frame = values.filter(fits).to_frame().select(_value(at, name) for at, name in enumerate(names))
+            frame = values.filter(fits).to_frame().select(_value(at, name) for at, name in chosen)
             odd = text.filter(~fits).select(
                 c.LINE,
                 pl.lit("field_count").alias(c.REASON_CODE),

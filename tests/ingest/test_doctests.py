@@ -5,7 +5,11 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "module", ["ingest.binary_columns", "ingest.mapping", "ingest.usual_volume", "ingest.times", "ingest.values"]
+    "module",
+    [
+        *("ingest.as_read", "ingest.binary_columns", "ingest.json_members", "ingest.mapping", "ingest.usual_volume"),
+        *("ingest.times", "ingest.values"),
+    ],
 )
 def test_examples_in_docstrings_hold(module):
     result = doctest.testmod(importlib.import_module(module))

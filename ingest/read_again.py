@@ -1,0 +1,203 @@
+"""How do rows kept in quarantine become batches once more? Read as their file would be, under today's names.
+
+Each kept row is a record: a line or an object of the file's own columns. In the batches `line` is its number here.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ingest import columns as c
+from ingest.as_read import AsRead, under_pseudonyms
+from ingest.batches import Batch, none_broken
+from ingest.json_lines import ObjectLines, line_texts, object_keys, parsed_objects, valid_objects
+from ingest.json_members import Member, as_object, members
+from ingest.lines import Records
+from ingest.mapping import ColumnsConfig, Layout, Table, columns_of
+from ingest.read_jsonl import named_objects
+from ingest.sources import Text
+from ingest.values import as_id
+
+ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rejected rows of one load that went to one table."""
+
+    source: str
+    """Their file, which need not be there any more."""
+    table: Table
+    read_as: str | None
+    """How the file was read: a format or a preset; None for rows of an earlier version, which have our names."""
+    raw: pl.Series
+    user_ids: pl.Series
+    """Whose they are, as far as could be read; a pseudonym where those are in use."""
+
+
+def read_again(
+    kept: Kept, config: ColumnsConfig, users: Callable[[pl.Series], pl.Series] | None = None
+) -> Iterator[Batch]:
+    """Yield kept rows under our names; a record that its preset does not know any more is in no batch.
+
+    A table that a file went to stays the same, whatever the mapping has become. `users` makes pseudonyms: a user found
+    in a column where none had been found before gets one, all others have theirs.
+    """
+    for start in range(0, len(kept.raw), ROWS_AT_ONCE):
+        raw = kept.raw.slice(start, ROWS_AT_ONCE)
+        numbers = np.arange(start, start + len(raw))
+        if kept.read_as is None:
+            yield _under_our_names(raw, numbers, kept.table)
+            continue
+        if kept.read_as == "jsonl":
+            batches = _json_lines(raw, numbers, kept.table, config)
+        elif kept.read_as in ("csv", "parquet"):
+            batches = _columns(raw, numbers, kept.table, config, typed=kept.read_as == "parquet")
+        else:
+            batches = _of_preset(raw, numbers, kept, config)
+        for batch in batches:
+            yield _as_kept(batch, kept, users)
+
+
+def _as_kept(batch: Batch, kept: Kept, users: Callable[[pl.Series], pl.Series] | None) -> Batch:
+    """Let rows that are rejected again be kept as they are, and give pseudonyms to users who have none."""
+    rows, raw = batch.rows, kept.raw.gather(batch.rows[c.LINE])
+    if users is not None and c.USER_ID in rows.columns:
+        found, known = as_id(rows[c.USER_ID]), kept.user_ids.gather(rows[c.LINE])
+        is_new = found.is_not_null() & found.ne_missing(known)
+        user_ids = users(found.set(~is_new, None)).zip_with(is_new, found)
+        rows = rows.with_columns(user_ids.alias(c.USER_ID))
+        if batch.as_read is not None and is_new.any():
+            raw = under_pseudonyms(raw, user_ids, batch.as_read).zip_with(is_new, raw)
+    return replace(batch, rows=rows, as_read=AsRead(raw.gather))
+
+
+def _under_our_names(raw: pl.Series, numbers: NDArray[np.int64], table: Table) -> Batch:
+    keys, lines = object_keys(_lines(raw, numbers))
+    values, lines = parsed_objects(lines, keys)
+    present = frozenset(key for key in keys if key != c.REST or values[c.REST].null_count() < values.height)
+    rows = values.with_columns(pl.Series(c.LINE, lines.numbers))
+    return Batch(table, present, rows, lines.broken, 0, AsRead(lines.texts))
+
+
+def _json_lines(raw: pl.Series, numbers: NDArray[np.int64], table: Table, config: ColumnsConfig) -> Iterator[Batch]:
+    """Each line is mapped by its own keys: a name that another line uses takes nothing from it."""
+    import duckdb
+
+    lines = valid_objects(_lines(raw, numbers))
+    with duckdb.connect() as connection:
+        connection.register("lines", line_texts(lines).with_row_index("number").to_arrow())
+        found = connection.sql("SELECT json_keys(raw) FROM lines ORDER BY number").fetchall()
+    by_keys: dict[frozenset[str], Layout] = {}
+    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for at, (keys,) in enumerate(found):
+        names = frozenset(keys)
+        if names not in by_keys:
+            by_keys[names] = columns_of(table, sorted(names), config)
+        alike.setdefault(tuple(by_keys[names].columns.items()), []).append(at)
+    texts = lines.text.split(b"\n")
+    broken = lines.broken
+    for columns, chosen in alike.items():
+        text = b"".join(texts[at] + b"\n" for at in chosen)
+        yield named_objects(ObjectLines(text, lines.numbers[chosen], broken), Layout(table, dict(columns)), 0)
+        broken = none_broken()
+
+
+def _columns(
+    raw: pl.Series,
+    numbers: NDArray[np.int64],
+    table: Table,
+    config: ColumnsConfig,
+    *,
+    typed: bool,
+) -> Iterator[Batch]:
+    for names, records, lines in _by_names(raw, numbers):
+        here = columns_of(table, names, config)
+        taken = set(here.columns.values())
+        others = [at for at, name in enumerate(names) if name not in taken and not name.startswith("__index_level_")]
+        place = {name: at for at, name in enumerate(names)}
+        rest = [as_object([record[at] for at in others]) if others else None for record in records]
+        rows = pl.DataFrame(
+            [
+                pl.Series(c.LINE, lines, dtype=pl.Int64),
+                pl.Series(c.REST, rest, dtype=pl.String),
+                *(
+                    _values(ours, [record[place[name]].value for record in records], typed=typed)
+                    for ours, name in here.columns.items()
+                ),
+            ]
+        )
+        present = frozenset(here.columns) | ({c.REST} if others else frozenset())
+        as_read = AsRead(raw.gather, here.user_columns)
+        yield Batch(here.table, present, rows, none_broken(), 0, as_read)
+
+
+def _values(name: str, texts: Sequence[str], *, typed: bool) -> pl.Series:
+    """Read one column again: text from CSV, from Parquet what its JSON says."""
+    values = [json.loads(text) for text in texts]
+    try:
+        return pl.Series(name, values, dtype=None if typed else pl.String)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError):
+        written = [
+            None if value is None else value if isinstance(value, str) else json.dumps(value) for value in values
+        ]
+        return pl.Series(name, written, dtype=pl.String)
+
+
+def _of_preset(raw: pl.Series, numbers: NDArray[np.int64], kept: Kept, config: ColumnsConfig) -> Iterator[Batch]:
+    from ingest.presets import known_file
+    from ingest.presets.known_files import turned
+
+    file = known_file(Path(kept.source), cast(str, kept.read_as), config)
+    fill = next((fill for fill in file.fills if fill.table == kept.table), None) if file else None
+    if file is None or file.read is None or fill is None:
+        return
+    if file.form == "jsonl":
+        for records in cast("Callable[[Text], Iterator[Records]]", file.read)(_KeptText(raw)):
+            in_file = pl.Series(c.LINE, numbers)
+            broken = records.broken.with_columns(in_file.gather(records.broken[c.LINE] - 1).alias(c.LINE))
+            yield from turned(replace(records, lines=in_file.gather(records.lines - 1), broken=broken), fill)
+        return
+    for names, objects, lines in _by_names(raw, numbers):
+        columns = [_values(name, [each[at].value for each in objects], typed=False) for at, name in enumerate(names)]
+        yield from turned(Records(pl.DataFrame(columns), pl.Series(c.LINE, lines), none_broken(), 0), fill)
+
+
+@dataclass(frozen=True)
+class _KeptText:
+    """Kept objects as the text of a file, one a line."""
+
+    raw: pl.Series
+    bytes_done: int = 0
+
+    def chunks(self) -> Iterator[bytes]:
+        yield _text(self.raw)
+
+
+def _by_names(
+    raw: pl.Series, numbers: NDArray[np.int64]
+) -> Iterator[tuple[tuple[str, ...], list[list[Member]], list[int]]]:
+    """Put records of the same columns together: usually those of one file, so all."""
+    alike: dict[tuple[str, ...], tuple[list[list[Member]], list[int]]] = {}
+    for number, text in zip(numbers.tolist(), raw, strict=True):
+        found = members(text)
+        if found is not None:
+            records, lines = alike.setdefault(tuple(member.name for member in found), ([], []))
+            records.append(found)
+            lines.append(number)
+    for names, (records, lines) in alike.items():
+        yield names, records, lines
+
+
+def _lines(raw: pl.Series, numbers: NDArray[np.int64]) -> ObjectLines:
+    return ObjectLines(_text(raw), numbers, none_broken())
+
+
+def _text(raw: pl.Series) -> bytes:
+    return "".join(f"{text}\n" for text in raw).encode()
