@@ -15,6 +15,7 @@ from ingest.find_files import find_files
 from ingest.load import load_files
 from ingest.mapping import ColumnsConfig
 from ingest.presets import PRESETS, readings
+from ingest.spoken import load_lines
 
 LENIENT = ChecksConfig(max_rejected_share=0.9)
 
@@ -350,6 +351,27 @@ def test_metarank_log_fills_three_tables(load_set, rows):
         ("items", 10, "invalid_json"),
         ("items", 11, "invalid_json"),
     ]
+
+
+def test_metarank_events_of_users_are_counted_told_and_no_rows(load_set, monkeypatch):
+    monkeypatch.setattr("ingest.sources.CHUNK_BYTES", 200)
+    log = "".join(json.dumps(event) + "\n" for event in [*EVENT_LOG, EVENT_LOG[1]])
+    reports = load_set("metarank", **{"events.jsonl": log})
+    assert {report.table: report.passed_over for report in reports} == {
+        "items": {"events of users": 2},
+        "impressions": {},
+        "interactions": {},
+    }
+    assert sum(report.rows_read for report in reports) == 2 + 3 + 3 + 1  # items, shown, interactions, the surprise
+    for report in reports:
+        assert report.rows_read == report.rows_loaded + report.rows_duplicate + report.rows_rejected
+    (line, *_) = load_lines(reports)
+    assert "rejected; 2 events of users passed over, no table holds them" in line
+
+
+def test_metarank_log_of_users_alone_says_so(load_set):
+    (line, *_) = load_lines(load_set("metarank", **{"users.jsonl": json.dumps(EVENT_LOG[1]) + "\n"}))
+    assert "1 events of users passed over, no table holds them" in line
 
 
 def test_metarank_clicks_of_a_ranking_are_found_by_its_id(load_set, store):
