@@ -19,9 +19,13 @@ def find_files(paths: Sequence[Path | str], preset: str | None = None) -> list[P
     """
     found: dict[Path, Path] = {}
     for given in map(Path, paths):
-        if given.is_dir():
+        try:
+            is_folder, is_there = given.is_dir(), given.exists()
+        except OSError as error:
+            raise InputFileError(f"{given}: wanted a file, a folder or a pattern, got {error.strerror}") from error
+        if is_folder:
             files = _within(given, preset)
-        elif given.exists() or not _WILDCARDS & set(str(given)):
+        elif is_there or not _WILDCARDS & set(str(given)):
             files = [_named(given, preset)]
         else:
             matches = _matching(given)
@@ -37,6 +41,10 @@ def find_files(paths: Sequence[Path | str], preset: str | None = None) -> list[P
 def _named(path: Path, preset: str | None) -> Path:
     if not path.exists():
         raise InputFileError(f"{path}: wanted a file, a folder or a pattern, found none of that name; check the name")
+    if not path.is_file():
+        raise InputFileError(
+            f"{path}: wanted a file, got a pipe or a device; write what comes from it into a file first"
+        )
     if preset is None:
         kind_of(path)
     return path

@@ -1,5 +1,6 @@
 """How does any file become batches of rows? The name tells the format, the columns tell the table."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,9 @@ def read_batches(path: Path, config: ColumnsConfig) -> Iterator[Batch]:
             return
         if source.kind.format == "parquet":
             with source.seekable() as file:
+                if not file.seek(0, os.SEEK_END):
+                    return
+                file.seek(0)
                 yield from read_parquet(file, path, config)
         elif source.kind.format == "jsonl":
             yield from read_jsonl(source, config)

@@ -17,7 +17,10 @@ _FORMATS = (
     "%Y-%m-%d",
     "%Y-%m-%dT%H:%M",
     "%Y-%m-%d %H:%M",
+    "%Y-%m-%dT%H:%M%#z",
+    "%Y-%m-%d %H:%M%#z",
     "%Y%m%dT%H%M%S",
+    "%Y%m%dT%H%M%S%#z",
     "%Y-%m-%d %H:%M:%S%.f UTC",
 )
 
@@ -41,7 +44,8 @@ def parse_times(values: pl.Series, time_format: str | None = None) -> pl.Series:
     dtype = values.dtype
     if isinstance(dtype, pl.Datetime):
         zoned = values.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else values
-        return zoned.cast(NAIVE_UTC)
+        # Strictly, a moment too far away to be written is a panic inside Polars; so it is no time.
+        return zoned.cast(NAIVE_UTC, strict=False)
     if dtype == pl.Date:
         return values.cast(NAIVE_UTC)
     if dtype.is_numeric():
@@ -64,6 +68,8 @@ def _from_unix(values: pl.Series) -> pl.Series:
         .then(whole)
         .otherwise(whole // 1_000)
     )
+    if values.dtype.is_integer() and values.min() == -(1 << 63):  # the one number whose size is no number
+        values = values.set(values == -(1 << 63), None)
     frame = values.rename("number").to_frame()
     if values.dtype.is_integer():
         frame = frame.with_columns(number.cast(pl.Int64, strict=False))
@@ -96,12 +102,12 @@ def _formatted(time_format: str, values: pl.Series) -> pl.Series:
 
 
 def _digits(values: pl.Series) -> pl.Series:
-    numeric = values.str.contains(r"^-?\d{1,19}(\.\d+)?$")
+    numeric = values.str.contains(r"^-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?$")
     days = values.str.contains(r"^(19|20)\d{6}$")
     if not (numeric | days).any():
         return pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
     whole = values.set((~numeric).fill_null(True), None)
-    has_point = whole.str.contains(".", literal=True).any()
+    has_point = whole.str.contains("[.eE]").any()
     unix = _from_unix(whole.cast(pl.Float64 if has_point else pl.Int64, strict=False))
     if not days.any():
         return unix

@@ -1,0 +1,123 @@
+"""Files as they come from the wild: each is loaded whole, rejected row by row, or refused in one sentence."""
+
+import gzip
+import io
+import os
+
+import polars as pl
+import pytest
+import zstandard
+
+from ingest.checks import ChecksConfig
+from ingest.errors import InputFileError
+from ingest.load import load_files
+from ingest.replay import replay_rejected
+from ingest.store import END_OF_TIME
+
+HEAD = "user_id,item_id,occurred_at\n"
+ROW = "u1,i1,2024-01-01\n"
+LINE = b'{"user_id":"u","item_id":"i","occurred_at":"2024-01-01"}\n'
+LENIENT = ChecksConfig(max_rejected_share=0.99)
+
+
+def as_parquet(frame):
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv.gz", gzip.compress(b"")),
+        ("a.csv.zst", zstandard.compress(b"")),
+        ("a.parquet.gz", gzip.compress(b"")),
+        ("a.csv", b"\n\r\n\n"),
+        ("a.jsonl", b"\n\n  \n"),
+    ],
+)
+def test_a_file_that_holds_nothing_but_its_wrapping_loads_nothing(load, name, content):
+    report = load(name, content)
+    assert (report.table, report.rows_read) == (None, 0)
+
+
+def test_blank_lines_before_the_header_are_skipped_and_counted(store, load):
+    report = load("log.csv", "\n\r\n" + HEAD + ROW + "u2,,2024-01-01\n")
+    assert (report.rows_read, report.rows_loaded, report.rows_rejected) == (2, 1, 1)
+    assert store.connection.sql("SELECT line FROM rejected_rows").fetchall() == [(5,)]
+
+
+def test_members_of_gzip_and_frames_of_zstd_follow_one_another_also_within_a_row(load):
+    cut = [(HEAD + "u1,i1,20").encode(), b"24-01-01\n"]
+    assert load("log.csv.gz", b"".join(map(gzip.compress, cut))).rows_loaded == 1
+    assert load("log.csv.zst", b"".join(map(zstandard.compress, cut))).rows_duplicate == 1
+
+
+def test_what_follows_the_last_member_is_damage(load):
+    for name, packed in (("a.jsonl.gz", gzip.compress(LINE)), ("a.jsonl.zst", zstandard.compress(LINE))):
+        with pytest.raises(InputFileError, match="damaged or cut"):
+            load(name, packed + b"garbage")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2024-01-01T00:00Z", "2024-01-01 01:00+01:00", "20240101T000000Z", "20240101T010000+0100"),
+        *("1704067200.0", "1.7040672E9", "1.7040672e+12", "2024-01-01T00:00:00.000000000Z"),
+    ],
+)
+def test_more_ways_to_write_a_moment(store, load, text):
+    assert load("log.csv", HEAD + f"u,i,{text}\n").rows_loaded == 1
+    assert str(store.interactions(before=END_OF_TIME)["occurred_at"][0]) == "2024-01-01 00:00:00"
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("ms"), pl.Datetime("us", "Europe/Berlin"), pl.Date, pl.Int64])
+def test_moments_beyond_all_calendars_are_rejected_and_take_nobody_along(store, load, dtype):
+    good, physical = (19_723, pl.Int32) if dtype == pl.Date else (1_704_067_200_000_000, pl.Int64)
+    if dtype == pl.Datetime("ms"):
+        good //= 1000
+    bits = 31 if physical == pl.Int32 else 63
+    times = pl.Series([good, (1 << bits) - 1, -(1 << bits), None], dtype=physical).cast(dtype)
+    frame = pl.DataFrame({"user_id": list("abcd"), "item_id": list("abcd"), "occurred_at": times})
+    report = load("log.parquet", as_parquet(frame), checks=LENIENT)
+    assert (report.rows_read, report.rows_loaded, report.rows_rejected) == (4, 1, 3)
+    assert str(store.interactions(before=END_OF_TIME)["occurred_at"][0]) == "2024-01-01 00:00:00"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_rows_of_many_columns_are_loaded_rejected_kept_and_read_again(store, load, form):
+    n_columns = 20_000 if form != "parquet" else 2_000
+    wide = {f"c{n}": [n, n] for n in range(n_columns)}
+    frame = pl.DataFrame({"user_id": ["u", "v"], "item_id": ["i", "i"], "occurred_at": ["2024-01-01", "soon"], **wide})
+    content = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": lambda: as_parquet(frame)}[form]()
+    report = load(f"log.{form}", content)
+    assert (report.rows_read, report.rows_loaded, report.rows_rejected) == (2, 1, 1)
+    (again,) = replay_rejected(store)
+    assert (again.rows_read, again.rows_rejected) == (1, 1)
+
+
+def test_a_pipe_is_refused_since_it_can_be_read_once_only(store, tmp_path):
+    os.mkfifo(tmp_path / "log.csv")
+    with pytest.raises(InputFileError, match="got a pipe or a device"):
+        load_files(store, [tmp_path / "log.csv"])
+
+
+def test_a_name_too_long_for_the_file_system_is_a_mistake(store, tmp_path):
+    with pytest.raises(InputFileError, match="File name too long"):
+        load_files(store, [tmp_path / ("x" * 300 + ".csv")])
+
+
+def test_a_name_that_is_no_text_is_written_down_with_escapes(store, tmp_path):
+    path = os.fsdecode(os.fsencode(str(tmp_path)) + b"/log\xff.csv")
+    with open(path, "w") as file:
+        file.write(HEAD + ROW + "u,,2024-01-01\n")
+    (report,) = load_files(store, [path])
+    assert (report.rows_loaded, report.rows_rejected) == (1, 1)
+    assert report.path.endswith("log\\udcff.csv")
+    assert len(replay_rejected(store)) == 1
+
+
+def test_a_file_reached_by_two_names_is_read_once(store, tmp_path):
+    (tmp_path / "log.csv").write_text(HEAD + ROW)
+    (tmp_path / "link.csv").symlink_to(tmp_path / "log.csv")
+    assert [report.rows_loaded for report in load_files(store, [tmp_path])] == [1]
