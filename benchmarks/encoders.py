@@ -9,9 +9,9 @@ what was known before its cutoff, which is where settings are chosen; without it
 
 Tuned is what the product does: the epoch is chosen on the last tenth of the known log, then training begins anew on all
 of it; seconds are the sum of both. It stands beside the untuned encoder, a TF-IDF profile of the same history, and the
-sum of interest and profile. `--ablations` trains once more without each part that is in use, `--variant` with other
-settings. `--models` measures ready-made encoders instead: MODELS/<case>/final is a model folder, as
-`python -m encoders.train --pair` writes it.
+sum of interest and profile. `--ablations` trains once more without each part that is in use and with each sort of hard
+negatives that is not, `--variant` with other settings. `--models` measures ready-made encoders instead:
+MODELS/<case>/final is a model folder, as `python -m encoders.train --pair` writes it.
 
 Intervals are of 95 %, by bootstrap over queries; differences are paired.
 """
@@ -33,7 +33,7 @@ from rich.console import Console
 from benchmarks.encoder_parts.cases import CASES, prepare
 from benchmarks.encoder_parts.judging import Judge, Judged
 from benchmarks.encoder_parts.scoring import Past, answers
-from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS, Systems
+from benchmarks.encoder_parts.systems import PROFILE, TUNED, UNTUNED, WITH_WORDS, Systems, ablations, same_training
 from benchmarks.encoder_parts.tables import markdown, put_into, rows_of, table
 from encoders.errors import EncoderError
 from encoders.settings import with_settings
@@ -45,17 +45,14 @@ WORDS_SHARE = 0.3
 def main() -> None:
     """Run the cases asked for and print a table each."""
     parser, given = _arguments()
-    variants = (ABLATIONS if given.ablations else {}) | dict(map(_variant, given.variant))
-    names = [*_systems(given), *variants]
     against = given.against or (TUNED if given.ablations else PROFILE)
     try:
         config = with_settings(EncoderConfig(), given.set)
+        variants = (ablations(config) if given.ablations else {}) | dict(map(_variant, given.variant))
         settings = {name: with_settings(config, changes) for name, changes in variants.items()}
     except EncoderError as error:
         parser.error(str(error))
-    for name in [name for name in settings if settings[name] == config]:
-        print(f"{name}: not measured, the tuned settings are so already ({' '.join(variants[name])})")
-        names.remove(name)
+    names = [*_systems(given), *variants]
     if given.against and against not in names:
         parser.error(f"--against: wanted one of {', '.join(names)}, got {against!r}")
     rows: list[dict[str, Any]] = []
@@ -80,6 +77,11 @@ def _run_case(
 ) -> list[dict[str, Any]]:
     """Make and judge each system; the one that others are compared with comes first."""
     prepared = prepare(case, data=given.data, judge=given.judge, scratch=scratch, inner=given.inner)
+    shown = prepared.asked.impressions is not None
+    for name, own in settings.items():
+        if name not in (TUNED, against) and same_training(own, settings[TUNED], shown=shown):
+            print(f"{case}, {name}: not measured, the tuned system is that already")
+            names = [other for other in names if other != name]
     systems = Systems(
         prepared, settings, scratch, refit=given.refit, models=given.models, words_share=given.words_share
     )
@@ -125,7 +127,9 @@ def _arguments() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help="encoder settings")
     parser.add_argument("--refit", action=argparse.BooleanOptionalAction, default=True, help="train on all at last")
     parser.add_argument("--no-baselines", action="store_true", help="measure the tuned encoder alone")
-    parser.add_argument("--ablations", action="store_true", help="train also without each part")
+    parser.add_argument(
+        "--ablations", action="store_true", help="train also without each part, and with each hard negative"
+    )
     parser.add_argument(
         "--variant", action="append", default=[], metavar="'NAME: SETTING=VALUE ...'", help="train also with these"
     )

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from encoders.buckets import age_bucket, weight_bucket
 from encoders.negatives import Negatives
 from encoders.sequences import Sequences
+from encoders.skips import Skips
 
 Ints = NDArray[np.int64]
 _MICRO = 1_000_000
@@ -53,7 +54,11 @@ class Batch:
     log_odds: NDArray[np.float32]
     """Log of each candidate's chance to be in a batch [c]."""
     barred: NDArray[np.bool_]
-    """Candidates [p, c] that are no negatives: taken by the user at some time, or not yet seen by anyone."""
+    """Candidates [p, c] that are no negatives: taken by the user at some time, not yet seen by anyone, or among
+    the pair's own skips."""
+    skips: Ints
+    """Catalogue rows that were shown to the pair's user and skipped [p, k], 0 where `skipped` is False."""
+    skipped: NDArray[np.bool_]
 
 
 def gather(data: Sequences, begins: Ints, ends: Ints, length: int) -> Histories:
@@ -106,6 +111,7 @@ class Batches:
         negatives: int,
         negatives_power: float,
         hard_negatives: int = 0,
+        skipped_negatives: int = 0,
         recent_half: float = 0.0,
     ) -> None:
         self.data = data
@@ -114,6 +120,7 @@ class Batches:
         self.pairs_per_epoch = pairs_per_epoch
         self.target = data.takes() & data.has_text[data.items] if len(data.items) else np.zeros(0, bool)
         self.negatives = Negatives(data, self.target, n=negatives, power=negatives_power, n_near=hard_negatives)
+        self.skips = Skips(data, n=skipped_negatives)
         self.first_seen = data.first_seen()
         self.importance = _importance(data.times, recent_half)
         self._column = np.full(data.n_items, -1, dtype=np.int64)
@@ -182,6 +189,10 @@ class Batches:
         barred = self.first_seen[candidates][None, :] > moment[:, None]
         barred |= self._own(begins, len(candidates))[row]
         target = self._column[targets]
+        skips, skipped = self.skips.draw(index[row, at], rng)
+        pair, _ = np.nonzero(skipped)
+        column = self._column[skips[skipped]]
+        barred[pair[column >= 0], column[column >= 0]] = True  # each counts once
         self._column[candidates] = -1
         barred[np.arange(len(row)), target] = False
         return Batch(
@@ -194,6 +205,8 @@ class Batches:
             candidates=candidates,
             log_odds=self.negatives.log_odds(candidates, len(row)),
             barred=barred,
+            skips=skips,
+            skipped=skipped,
         )
 
     def _own(self, begins: Ints, n: int) -> NDArray[np.bool_]:

@@ -31,17 +31,28 @@ def next_item_loss(
     Each of `cut_dims` adds the same loss over vectors cut to that length (Matryoshka; Kusupati et al., 2022).
     """
     device = tower.gate.device
-    events, candidates, vectors = _encode(encoder, batch.histories, batch.candidates, cold_share, device)
+    rows = np.concatenate([batch.candidates, batch.skips.ravel()])
+    events, others, vectors = _encode(encoder, batch.histories, rows, cold_share, device)
     row, place = _to(batch.row, device), _to(batch.place, device)
     users = _users_at(tower, batch.histories, events, row, place, _to(batch.gap, device), vectors)
-    items = functional.embedding(candidates, vectors)
+    items = functional.embedding(others[: len(batch.candidates)], vectors)
+    skips = functional.embedding(others[len(batch.candidates) :].view(batch.skips.shape), vectors)
     lowered = correction * torch.from_numpy(batch.log_odds).to(device)
     barred, importance = torch.from_numpy(batch.barred).to(device), torch.from_numpy(batch.importance).to(device)
+    target, skipped = _to(batch.target, device), torch.from_numpy(batch.skipped).to(device)
     losses = []
     for dim in (*cut_dims, items.shape[1]):
-        cut = items if dim == items.shape[1] else functional.normalize(items[:, :dim], dim=1, eps=1e-6)
-        losses.append(sampled_softmax(users[:, :dim], cut, lowered, barred, _to(batch.target, device)) * importance)
+        asking, cut = users[:, :dim], _cut(items, dim)
+        loss = sampled_softmax(asking, cut, lowered, barred, target)
+        if batch.skipped.any():
+            taken = functional.embedding(target, cut)
+            loss = among_skips(loss, asking, taken, _cut(skips, dim), skipped)
+        losses.append(loss * importance)
     return torch.stack(losses).mean()
+
+
+def _cut(vectors: Tensor, dim: int) -> Tensor:
+    return vectors if dim == vectors.shape[-1] else functional.normalize(vectors[..., :dim], dim=-1, eps=1e-6)
 
 
 def sampled_softmax(users: Tensor, items: Tensor, lowered: Tensor, barred: Tensor, target: Tensor) -> Tensor:
@@ -52,6 +63,18 @@ def sampled_softmax(users: Tensor, items: Tensor, lowered: Tensor, barred: Tenso
     """
     out: Tensor = _SampledSoftmax.apply(users, items, lowered, barred, target)  # type: ignore[no-untyped-call]
     return out
+
+
+def among_skips(loss: Tensor, users: Tensor, targets: Tensor, skips: Tensor, skipped: Tensor) -> Tensor:
+    """Return `sampled_softmax`'s cross-entropy [p] with each pair's own skips among the candidates, too.
+
+    `users` and `targets` are [p, dim], `skips` [p, k, dim], of which those count that are `skipped` [p, k]. No chance
+    brought them there: their user saw them as well as the target, and left them. So their logits are lowered by as much
+    as the target's: between the two, popularity has no say.
+    """
+    more = (skips @ users[:, :, None])[..., 0] - (users * targets).sum(dim=1, keepdim=True)
+    more = more.masked_fill(~skipped, -1e9).logsumexp(dim=1)  # finite: nothing comes back to a pair without skips
+    return torch.logaddexp(loss, more)
 
 
 class _SampledSoftmax(torch.autograd.Function):

@@ -74,7 +74,9 @@ class EncoderConfig:
     negatives: int = 1024
     """Items drawn from the catalogue for a step, beside the batch's own."""
     hard_negatives: int = 0
-    """Near neighbours of a step's targets among its negatives, beside what impressions showed and nobody took."""
+    """Near neighbours of a step's targets among its negatives."""
+    skipped_negatives: int = 0
+    """Most items that a taken item stood beside when it was shown, and that its user skipped, as its own negatives."""
     negatives_power: float = 0.5
     """Negatives are drawn in proportion to how often items were taken, to this power."""
     recent_half: float = 0.15

@@ -113,6 +113,7 @@ class Trainer:
             negatives=max(config.negatives // shrink, 1),
             negatives_power=config.negatives_power,
             hard_negatives=-(-config.hard_negatives // shrink),
+            skipped_negatives=config.skipped_negatives,
             recent_half=config.recent_half,
         )
         self.shown = ShownBatches(data, length=config.history)

@@ -3,8 +3,9 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.encoder_parts.cases import Prepared
 from benchmarks.encoder_parts.scoring import Scorer, interest_scorer, profile_scorer, with_words
@@ -15,13 +16,20 @@ from ingest.progress import Progress
 PROFILE, UNTUNED, TUNED, WITH_WORDS = "TF-IDF profile", "untuned", "tuned", "tuned + words"
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "without logQ": ("popularity_correction=0",),
-    "without hard negatives": ("hard_negatives=0",),
+    "without hard negatives": ("hard_negatives=0", "skipped_negatives=0"),
     "without kinds and ages": ("read_kinds_and_ages=false",),
     "mean pooling": ("layers=0",),
     "frozen text": ("tuning=none",),
     "without newcomers": ("newcomer_cost=-1",),
 }
 """What each lacks, as settings that differ from those of the tuned system."""
+ADDITIONS: dict[str, tuple[str, ...]] = {
+    "with near neighbours": ("hard_negatives=512",),
+    "with skipped items": ("skipped_negatives=8",),
+}
+"""What stands beside a tuned system that has none of these negatives."""
+_OF_SHOWN: dict[str, Any] = {"skipped_negatives": 0, "impressions_share": 0.0}
+"""Settings that a log without impressions knows nothing of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,21 @@ class System:
     """The encoder's kind, where there is one."""
     seconds: float | None = None
     """What its training took; None where it was not trained here."""
+
+
+def ablations(config: EncoderConfig) -> dict[str, tuple[str, ...]]:
+    """Return what to train beside a tuned system: without each part, and with negatives that it does not use."""
+    added = {
+        name: changes
+        for name, changes in ADDITIONS.items()
+        if not any(getattr(config, change.partition("=")[0]) for change in changes)
+    }
+    return ABLATIONS | added
+
+
+def same_training(one: EncoderConfig, other: EncoderConfig, *, shown: bool) -> bool:
+    """Return whether two settings come to the same encoder; `shown` says whether the log has impressions."""
+    return one == other or (not shown and replace(one, **_OF_SHOWN) == replace(other, **_OF_SHOWN))
 
 
 class Systems:

@@ -16,10 +16,11 @@ import pytest
 from benchmarks.encoder_parts.cases import Asked, Prepared, judge_module, prepare
 from benchmarks.encoder_parts.judging import COLD_RECALL, NDCG, ONE_EVENT, Judge, Line
 from benchmarks.encoder_parts.scoring import Past, answers, interest_scorer, profile_scorer, with_words
-from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS
+from benchmarks.encoder_parts.systems import ABLATIONS, PROFILE, TUNED, UNTUNED, WITH_WORDS, ablations, same_training
 from benchmarks.encoder_parts.tables import SECONDS, markdown, put_into
 from encoders.pair import train_pair
-from encoders.train import train
+from encoders.settings import with_settings
+from encoders.train import EncoderConfig, train
 
 ROOT = Path(__file__).parents[2]
 JUDGE = ROOT.parent / "shared" / "judge"
@@ -94,11 +95,31 @@ def test_each_part_in_use_is_left_out_in_turn(data, tmp_path):
     rows = [row for row in json.loads(out.read_text()) if row["figure"] == NDCG]
     assert [row["system"] for row in rows] == [TUNED, *ABLATIONS, "one layer"]
     assert "same: not measured" in told
+    assert "with skipped items: not measured" in told, "nothing was shown there"
     assert "against" not in rows[0]
     for row in rows[1:]:
         assert row["against"] == TUNED
         assert row["gained_low"] <= row["gained"] <= row["gained_high"]
         assert row["gained"] == pytest.approx(row["value"] - rows[0]["value"], abs=1e-6)
+
+
+def test_hard_negatives_that_are_not_in_use_are_tried():
+    off = replace(EncoderConfig(), hard_negatives=0, skipped_negatives=0)
+    assert list(ablations(off)) == [*ABLATIONS, "with near neighbours", "with skipped items"]
+    assert list(ablations(replace(off, hard_negatives=9))) == [*ABLATIONS, "with skipped items"]
+    assert list(ablations(replace(off, skipped_negatives=9))) == [*ABLATIONS, "with near neighbours"]
+    without = with_settings(
+        replace(off, hard_negatives=9, skipped_negatives=9), ablations(off)["without hard negatives"]
+    )
+    assert without == off
+
+
+@pytest.mark.parametrize("changes", [{"skipped_negatives": 9}, {"impressions_share": 0.1}])
+def test_where_nothing_was_shown_skips_make_no_other_system(changes):
+    config = EncoderConfig()
+    assert same_training(config, replace(config, **changes), shown=False)
+    assert not same_training(config, replace(config, **changes), shown=True)
+    assert not same_training(config, replace(config, layers=0, **changes), shown=False)
 
 
 @needs_judge
