@@ -76,7 +76,7 @@ class EncoderConfig:
     hard_negatives: int = 0
     """Near neighbours of a step's targets among its negatives."""
     skipped_negatives: int = 0
-    """Most items that its user was shown and skipped among a pair's own negatives; 0 leaves them to the listwise loss."""
+    """Most items that its user was shown and skipped among a pair's negatives; 0 leaves them to the listwise loss."""
     negatives_power: float = 0.5
     """Negatives are drawn in proportion to how often items were taken, to this power."""
     recent_half: float = 0.15
