@@ -171,6 +171,7 @@ def three_items() -> Asked:
                 "user_id": ["u", "v"],
                 "item_id": ["a", "b"],
                 "weight": [1.0, 1.0],
+                "kind": ["view", "view"],
                 "occurred_at": [AT - timedelta(days=1), AT],
             },
             schema_overrides={"occurred_at": pl.Datetime("us")},
