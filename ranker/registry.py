@@ -110,7 +110,7 @@ FEATURES: Final = (
         "category", "the user's share in the item's categories x logs of popularity and trend", "none", as_of=MARKET
     ),
     _affinity("category_share", "the user's decayed share in the item's categories", speaks_for=True),
-    _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand"),
+    _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand or author"),
     *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),
     _source("rank_best", "best rank in any source", "log rank"),
     _source("fused", f"sum of 1 / ({FUSION_OFFSET} + rank) over the sources", "none"),
