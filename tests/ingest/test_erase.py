@@ -25,6 +25,7 @@ from ingest.store import Store
 from ingest.verify_erasure import search
 from ingest.workspace import Workspace
 
+QUARANTINE = "rejected_rows (load_id, source, line, reason_code, detail, raw, table_name)"
 ROOT = Path(__file__).parents[2]
 GONE = "person-to-forget-4711"
 LONGER = f"{GONE}-junior"
@@ -254,7 +255,7 @@ def test_rejected_rows_go_by_their_user_or_by_a_mention_where_none_can_be_read(s
     with Store.open(space.store_path) as store:
         for raw in rows:
             store.connection.execute(
-                "INSERT INTO rejected_rows VALUES ('l', 'f', 1, 'bad', NULL, ?, 'interactions')", [raw]
+                f"INSERT INTO {QUARANTINE} VALUES ('l', 'f', 1, 'bad', NULL, ?, 'interactions')", [raw]
             )
     forget(space, Person((GONE,)), RetentionConfig())
     with Store.open(space.store_path) as store:

@@ -12,6 +12,7 @@ from ingest.retention import Retained, RetentionConfig, retain
 from ingest.store import Store
 from ingest.workspace import Workspace, commented_toml
 
+QUARANTINE = "rejected_rows (load_id, source, line, reason_code, detail, raw, table_name)"
 NOW = datetime(2024, 6, 30)
 INSTANT = NOW - timedelta(days=10)
 TICK = timedelta(microseconds=1)
@@ -46,7 +47,7 @@ def fill(space, *moments):
                 "INSERT INTO loads VALUES (?, 'f', 'interactions', NULL, 1, 0, 0, 1, ?, ?)",
                 [str(number), moment, moment],
             )
-            execute("INSERT INTO rejected_rows VALUES (?, 'f', 1, 'bad', NULL, '{}', 'interactions')", [str(number)])
+            execute(f"INSERT INTO {QUARANTINE} VALUES (?, 'f', 1, 'bad', NULL, '{{}}', 'interactions')", [str(number)])
 
 
 def counts(space):
