@@ -88,7 +88,7 @@ def evaluate(
     """
     started_at = utc_now()
     config = workspace.section("evaluation", EvaluationConfig)
-    with _trained(workspace, cutoff, bundle, config, progress) as folder:
+    with _trained(workspace, cutoff, bundle, protocols, config, progress) as folder:
         ranker = Ranker.load(folder)
         with Store.open(workspace.store_path) as store:
             interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
@@ -154,14 +154,9 @@ def _compare(
     baselines[INTEREST] = text_interest(baselines["popular"], folder)
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
-    lay: dict[Protocol, Callable[..., Window]] = {
-        "cutoff": cutoff_window,
-        "replay": partial(replay_window, asked=asked_at(interactions, impressions)),
-    }
+    asked = asked_at(interactions, impressions)
     for protocol in protocols:
-        window = lay[protocol](
-            interactions, cutoff, repeats=rules.repeats, max_queries=config.max_queries, seed=config.seed
-        )
+        window = _lay(protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config)
         queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
         answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):
@@ -179,6 +174,31 @@ def _compare(
         if protocol == "replay":
             rows.append(_compare_shown(window, ranker, live, baselines, impressions=impressions, config=config))
     return pl.concat(rows), counts
+
+
+def _lay(
+    protocol: Protocol,
+    interactions: pl.DataFrame,
+    cutoff: datetime,
+    asked: pl.Series | None,
+    *,
+    repeats: bool,
+    config: EvaluationConfig,
+) -> Window:
+    """Lay a protocol over the log; EvaluationError where nobody took anything that could be asked about."""
+    lay: dict[Protocol, Callable[..., Window]] = {
+        "cutoff": cutoff_window,
+        "replay": partial(replay_window, asked=asked),
+    }
+    window = lay[protocol](interactions, cutoff, repeats=repeats, max_queries=config.max_queries, seed=config.seed)
+    if window.queries.is_empty():
+        what = "took anything" if repeats else "took anything new to them"
+        raise EvaluationError(
+            f"evaluation by {protocol} wants interactions of positive weight at or after the cutoff {cutoff} in which "
+            f"users {what}, got none; name an earlier cutoff, set weights under [kinds]"
+            + (", or set repeats = true under [rules], if items are taken again" if not repeats else "")
+        )
+    return window
 
 
 def _compare_shown(
@@ -208,7 +228,12 @@ def _compare_shown(
 
 @contextmanager
 def _trained(
-    workspace: Workspace, cutoff: datetime | None, bundle: Path | None, config: EvaluationConfig, progress: Progress
+    workspace: Workspace,
+    cutoff: datetime | None,
+    bundle: Path | None,
+    protocols: Sequence[Protocol],
+    config: EvaluationConfig,
+    progress: Progress,
 ) -> Iterator[Path]:
     """Give the folder of a bundle that knows nothing from the cutoff on; one trained for this is removed at the end."""
     if bundle is not None:
@@ -220,10 +245,13 @@ def _trained(
     if cutoff is None:
         cutoff = choose_cutoff(interactions, config.quantile)
     _check_sides(interactions, cutoff)
+    trained = TrainConfig.of(workspace)
+    for protocol in protocols:  # before the training, which takes minutes
+        _lay(protocol, interactions, cutoff, None, repeats=trained.rules.repeats, config=config)
     del interactions
     with scratch(workspace.root, EVALUATION) as folder:
         aside = _Aside(workspace.root, folder)
-        yield train(aside, TrainConfig.of(workspace), until=cutoff, progress=progress).folder
+        yield train(aside, trained, until=cutoff, progress=progress).folder
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,21 @@ def test_an_empty_store_is_a_mistake(tmp_path: Path) -> None:
         evaluate(workspace)
 
 
+@pytest.mark.parametrize(
+    ("kind", "way_out"), [("click", "set repeats = true under \\[rules\\]"), ("hide", "set weights under \\[kinds\\]")]
+)
+def test_a_log_in_which_nobody_takes_anything_new_is_a_mistake(tmp_path: Path, kind: str, way_out: str) -> None:
+    workspace = Workspace.create(tmp_path / "shop", SETTINGS)
+    (tmp_path / "items.csv").write_text("item_id,title\na,apple\nb,pear\n")
+    rows = [f"u{day % 2},{'ab'[day % 2]},{kind},2024-01-{day:02d}" for day in range(1, 21)]
+    (tmp_path / "log.csv").write_text("user_id,item_id,kind,occurred_at\n" + "\n".join(rows) + "\n")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / "items.csv", tmp_path / "log.csv"])
+    with pytest.raises(EvaluationError, match=way_out):
+        evaluate(workspace)
+    assert not list(workspace.root.glob(".evaluation-*"))
+
+
 def test_protocols_are_taken_by_name() -> None:
     assert check_protocols(None) == check_protocols(["replay", "cutoff"]) == ["cutoff", "replay"]
     assert check_protocols(["replay"]) == ["replay"]
