@@ -127,7 +127,7 @@ def next_items(history: History, since: int, until: int, *, repeats: bool = Fals
     """
     users, items, weights, times = history.events(before=until)
     asked = history.asked(before=until)
-    new = (repeats | _first_time(users, items, times)) & (asked >= since) & (weights > 0)
+    new = (repeats | first_time(users, items, times)) & (asked >= since) & (weights > 0)
     return _as_truth(users[new], asked[new], items[new], weights[new], known_by=None)
 
 
@@ -137,8 +137,18 @@ def all_later(history: History, moment: int, until: int, *, repeats: bool = Fals
     Cold users are asked too, and about items that were first touched within the window.
     """
     users, items, weights, times = history.events(before=until)
-    new = (repeats | _first_time(users, items, times)) & (times >= moment) & (weights > 0)
+    new = (repeats | first_time(users, items, times)) & (times >= moment) & (weights > 0)
     return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], known_by=until)
+
+
+def first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]:
+    """Mark the events in which a user met an item for the first time, of whatever weight; of several at once one."""
+    order = np.lexsort((times, items, users))
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
+    out = np.zeros(len(order), bool)
+    out[order[first]] = True
+    return out
 
 
 def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.NDArray[np.bool_]:
@@ -230,15 +240,6 @@ def _stand_for(counts: npt.NDArray[np.int64], left_out: int) -> Floats:
     proposed, held = counts.T
     of_others = 1 + left_out / max(int(proposed[held > 0].sum()), 1)
     return np.asarray(proposed / np.maximum(held, 1) * of_others, np.float32)
-
-
-def _first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]:
-    order = np.lexsort((times, items, users))
-    first = np.ones(len(order), bool)
-    first[1:] = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
-    out = np.zeros(len(order), bool)
-    out[order[first]] = True
-    return out
 
 
 def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats, known_by: int | None) -> Truth:

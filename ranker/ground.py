@@ -84,11 +84,19 @@ class Ground:
 
     @classmethod
     def of(
-        cls, frames: Frames, text: TextConfig, data: Path, *, examples_share: float, examples_from: int = 0
+        cls,
+        frames: Frames,
+        text: TextConfig,
+        data: Path,
+        *,
+        examples_share: float,
+        examples_from: int = 0,
+        repeats: bool = False,
     ) -> "Ground":
         """Read the texts, sort the history and write the training folder `data`.
 
-        Examples begin with the latest `examples_share` of the log, but not before `examples_from` (microseconds).
+        Examples begin with the latest `examples_share` of the log, earlier where that holds few takings
+        (`examples_begin`), but not before `examples_from` (microseconds).
         """
         history = History.from_frames(frames.catalogue, frames.interactions, frames.impressions)
         items = frames.catalogue.items
@@ -97,7 +105,7 @@ class Ground:
         export_frames(
             items, frames.interactions, data, before=frames.cutoff, impressions=frames.impressions, texts=texts
         )
-        t1 = examples_begin(history, microseconds(frames.cutoff), examples_share)
+        t1 = examples_begin(history, microseconds(frames.cutoff), examples_share, repeats=repeats)
         return cls(
             catalogue=frames.catalogue,
             texts=texts,

@@ -66,7 +66,10 @@ def learn(
 ) -> Learned:
     """Learn to order what the sources propose, from questions in `t1 <= time < until`; fused ranks with too few."""
     if t1 is None:
-        return Learned(blend=Fusion(), measured={"learned": False, "why": "all interactions lie at one moment"})
+        cause = (
+            "all interactions lie at one moment" if history.user_ids else "there are no interactions before the cutoff"
+        )
+        return Learned(blend=Fusion(), measured={"learned": False, "why": cause})
     shares = (1 - LATER_SHARE, LATER_SHARE)
     between = window_bounds(history, t1, until, shares)
     earlier, later = make_slices(sources, history, between, shares, candidates, examples, rules, progress)

@@ -3,15 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 
 from ingest.progress import Progress, silent
 from ranker.candidates import CandidatesConfig
-from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items
+from ranker.examples import Examples, ExamplesConfig, all_later, first_time, make_examples, next_items
 from ranker.history import History
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
+
+FEWEST_TAKINGS: Final = 500
+"""With fewer takings in the usual share of the log than this, a blend would be learned from chance."""
+WIDEST: Final = 0.3
+"""Examples may then begin earlier, as far as this latest share of the log: sources need the rest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +40,21 @@ class Slice:
         return sum(int((part.labels > 0).sum()) for part in self.parts)
 
 
-def examples_begin(history: History, cutoff: int, share: float) -> int | None:
-    """Return the moment at which the latest `share` of interactions begins; None when there is nothing before it."""
-    times = np.sort(history.events(before=cutoff)[3])
+def examples_begin(history: History, cutoff: int, share: float, *, repeats: bool = False) -> int | None:
+    """Return the moment at which the latest `share` of interactions begins; None when there is nothing before it.
+
+    A log may be short, or full of what users had before, so that its latest share holds few takings to ask for (with
+    `repeats` any, else those of items new to the user). Then it is as much earlier as `FEWEST_TAKINGS` of them need,
+    down to the latest `WIDEST` share.
+    """
+    users, items, weights, moments = history.events(before=cutoff)
+    times = np.sort(moments)
     if not len(times):
         return None
-    t1 = int(times[min(int(len(times) * (1 - share)), len(times) - 1)])
+    t1, widest = (int(times[min(int(len(times) * (1 - part)), len(times) - 1)]) for part in (share, WIDEST))
+    taken = np.sort(moments[(weights > 0) & (repeats | first_time(users, items, moments))])
+    if len(taken):
+        t1 = min(t1, max(int(taken[-FEWEST_TAKINGS:][0]), widest))
     if t1 == times[0]:
         later = times[times > t1]
         return int(later[0]) if len(later) else None

@@ -130,6 +130,7 @@ def train(
             scratch / "data",
             examples_share=config.examples.share,
             examples_from=examples_from,
+            repeats=config.rules.repeats,
         )
         del frames  # a long log is most of what is held in memory
         history = ground.history

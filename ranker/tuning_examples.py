@@ -92,7 +92,13 @@ def tuning_examples(
 
 def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: Progress) -> dict[str, Windows]:
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
-        ground = Ground.of(frames, config.text, scratch / "data", examples_share=config.examples.share)
+        ground = Ground.of(
+            frames,
+            config.text,
+            scratch / "data",
+            examples_share=config.examples.share,
+            repeats=config.rules.repeats,
+        )
         history, t1, cutoff = ground.history, ground.t1, ground.until
         if t1 is None:
             raise NothingToLearnError(
