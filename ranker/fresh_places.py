@@ -24,6 +24,10 @@ NEARLY: Final = 0.95
 """This share of the most fresh items found is as good as all of it: the last few cost more than the many before."""
 FEWEST: Final = 30
 """With fewer takings of fresh items than this in the later window nothing is known, and the setting stays."""
+RARE: Final = 0.01
+"""Where fresh items are a smaller share of what was taken than this, nobody asks for them, and no place is kept."""
+MANY: Final = 1_000
+"""So many takings tell that something is rare."""
 _FRESH: Final = FEATURE_NAMES.index("rank_fresh")
 _NEWNESS: Final = FEATURE_NAMES.index("user_newness")
 
@@ -33,7 +37,7 @@ class FreshPlaces:
     """How many of every `fresh_every` places are kept for new items, by what the user is known to take."""
 
     kept: int = 1
-    """For users who take young items; everybody else has one."""
+    """For users who take young items; everybody else has one. 0: nobody has any."""
     newness: float = -np.inf
     """Up to which `user_newness` that is."""
 
@@ -43,14 +47,14 @@ class FreshPlaces:
         chosen = measured.get("fresh_places", {})
         if rules.fresh_cost <= 0 or chosen.get("every") != rules.fresh_every or "kept" not in chosen:
             return cls()
-        return cls(kept=chosen["kept"], newness=chosen["newness"])
+        return cls(kept=chosen["kept"], newness=chosen.get("newness", -np.inf))
 
     def at(self, features: Floats, live: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
         """Return it for each pair's user [n_pairs]; a user without a past has what everybody has.
 
         So has everybody in live answers, marked by `live`: of what is taken next, few new items make up for the places.
         """
-        kept = np.where(features[:, _NEWNESS] <= self.newness, self.kept, 1)
+        kept = np.where(features[:, _NEWNESS] <= self.newness, self.kept, min(self.kept, 1))
         return kept if live is None else np.where(live, 1, kept)
 
 
@@ -61,18 +65,22 @@ def choose_places(blend: Blend, later: Examples | None, rules: RulesConfig) -> d
     what leaves to known items all but the share `fresh_cost` of the NDCG@10 that they have without any place, and finds
     nearly as many fresh items as the most that is found so, the least costly is taken; without gain there is `every`
     alone. What is found of new items does not make up for what is lost of known ones: in answers of later days it does
-    so less than in this window. `later` must hold all candidates, not a sample.
+    so less than in this window. Where fresh items are `RARE` among what was taken none is kept, if that costs less.
+    `later` must hold all candidates, not a sample.
     """
     every = rules.fresh_every
     stays: dict[str, Any] = {"every": every, "tried": {}}
     if not every or rules.fresh_cost <= 0 or later is None:
         return stays
     asked = _Asked(later, blend.score(later.features))
-    if asked.n_fresh_taken < FEWEST:
+    rare = asked.n_taken >= MANY and asked.n_fresh_taken < RARE * asked.n_taken
+    if asked.n_fresh_taken < FEWEST and not rare:
         return stays
     newness = later.features[np.cumsum(later.groups) - 1, _NEWNESS]
     without, usual = asked.measured(0, FreshPlaces()), asked.measured(every, FreshPlaces())
     tried = {"0": without, "1": usual}
+    if rare:
+        return {**stays, **({"kept": 0} if without["ndcg@10"] > usual["ndcg@10"] else {}), "tried": tried}
     found: list[tuple[dict[str, float], dict[str, Any]]] = [(usual, stays)]
     known = newness[np.isfinite(newness)]
     for kept in (number for number in TRIED if number <= every // 2 and len(known)):
@@ -98,7 +106,7 @@ class _Asked:
         taken = later.labels > 0
         kept = np.union1d(_first(query, score, np.ones_like(fresh)), _first(query, score, fresh))
         ideal = np.concatenate([[0], np.cumsum(1 / np.log2(np.arange(K) + 2))])
-        self.n_fresh_taken = int((taken & fresh).sum())
+        self.n_taken, self.n_fresh_taken = int(taken.sum()), int((taken & fresh).sum())
         self._best = np.maximum(ideal[np.minimum(np.bincount(query[taken], minlength=len(later.groups)), K)], ideal[1])
         self._features, self._score = later.features[kept], score[kept]
         self._taken, self._fresh = taken[kept], fresh[kept]

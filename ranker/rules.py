@@ -21,8 +21,8 @@ class RulesConfig:
     """Of every so many places at least one goes to an item that hardly anyone has touched; 0 keeps no place."""
     fresh_cost: float = 0.08
     """Share of known items' NDCG@10 that places for such items may cost: training keeps more of them, up to half, for
-    users who take new items or for all, as long as known ones lose no more on a later window; 0 keeps one. What is
-    bought holds in answers at the bundle's cutoff; live ones keep one."""
+    users who take new items or for all, as long as known ones lose no more on a later window, and none where hardly
+    anybody takes such items; 0 keeps one. That holds in answers at the bundle's cutoff; live ones keep one."""
     price_attribute: str = "price"
     """Attribute of the catalogue that a query's min_price and max_price look at."""
     diversity: float = 0.0

@@ -65,7 +65,9 @@ def _places_line(places: dict[str, Any]) -> str:
         for kept, cost in places["tried"].items()
     )
     chosen = f"1 of {places['every']}"
-    if "kept" in places:
+    if places.get("kept") == 0:
+        chosen += ", at the cutoff none: hardly anybody takes new items"
+    elif "kept" in places:
         days = math.expm1(places["newness"]) / 86_400
         chosen += (
             f", at the cutoff {places['kept']} for users who take items up to {days:.3g} days after anyone first did"

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from ranker.examples import Examples
-from ranker.fresh_places import FEWEST, FreshPlaces, choose_places
+from ranker.fresh_places import FEWEST, MANY, FreshPlaces, choose_places
 from ranker.many import recommend_many
 from ranker.query import Query
 from ranker.rank import Ranker
@@ -124,6 +124,37 @@ def test_too_few_takings_choose_nothing():
     assert N > FEWEST
     later = asked(known_taken=0, fresh_taken=False)
     assert choose_places(ByFeature(), later, RulesConfig()) == {"every": 10, "tried": {}}
+
+
+@pytest.mark.parametrize(("fresh_takings", "kept"), [(9, 0), (10, None), (12, None)])
+def test_where_hardly_anybody_takes_new_items_no_place_is_kept(fresh_takings, kept):
+    """Of a thousand takings nine are of new items: the known item at rank ten is worth more than a place for them."""
+    one = asked(known_taken=9, fresh_taken=False)
+    times = -(-(MANY - fresh_takings) // N)
+    later = Examples.concatenate([one] * times)
+    taken = np.flatnonzero(later.labels)
+    later.labels[taken[MANY - fresh_takings :]] = 0
+    place = np.tile(np.arange(15), N * times)
+    later.labels[np.flatnonzero(place == 12)[:fresh_takings]] = 1
+    assert later.labels.sum() == MANY
+    assert choose_places(ByFeature(), later, RulesConfig()).get("kept") == kept
+    later.labels[taken[0]] = 0  # a taking less, and too little is known
+    assert "kept" not in choose_places(ByFeature(), later, RulesConfig())
+
+
+def test_no_place_is_kept_at_the_cutoff_alone():
+    chosen = FreshPlaces.of(RulesConfig(), {"fresh_places": {"every": 10, "kept": 0}})
+    users = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
+    users[:2, NEWNESS] = 1, 3  # the third has no past
+    assert chosen.at(users).tolist() == [0, 0, 0]
+    assert chosen.at(users, np.array([False, True, True])).tolist() == [0, 1, 1]
+
+
+def test_a_place_that_costs_nothing_is_kept_also_where_new_items_are_rare():
+    later = Examples.concatenate([asked(known_taken=0, fresh_taken=False)] * (MANY // N))
+    found = choose_places(ByFeature(), later, RulesConfig())
+    assert "kept" not in found
+    assert found["tried"]["0"] == found["tried"]["1"]
 
 
 def test_bundle_serves_with_the_places_chosen():
