@@ -6,6 +6,7 @@ import os
 # It is read when a library is first imported, here and in every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 
 from encoders.train import EncoderConfig
@@ -18,6 +19,9 @@ from ranker.bundle import promote
 from ranker.examples import ExamplesConfig
 from ranker.rank import Ranker
 from ranker.train import TrainConfig, train
+
+hypothesis.settings.register_profile("busy machine", deadline=None)  # speed is measured in benchmarks, never here
+hypothesis.settings.load_profile("busy machine")
 
 SHOP = TrainConfig(
     encoder=EncoderConfig(base="catalogue", dim=32, epochs=1, continue_epochs=1, pairs_per_epoch=2_000),

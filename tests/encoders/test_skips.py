@@ -10,6 +10,7 @@ from torch.nn import functional
 from encoders.accumulate import Accumulated
 from encoders.batches import Batches
 from encoders.export import export_frames
+from encoders.kinds import NO_KINDS
 from encoders.losses import among_skips, next_item_loss, sampled_softmax
 from encoders.sequences import NEVER, Sequences, Shown, read_sequences
 from encoders.skips import Skips
@@ -27,6 +28,8 @@ def log(*users, requests=(), n_items=12, silent=()):
         items=np.array([item for item, _, _ in events]),
         weights=np.array([weight for _, _, weight in events], np.float32),
         times=np.array([time for _, time, _ in events]),
+        codes=np.zeros(len(events), np.uint8),
+        kinds=NO_KINDS,
         shown=Shown(
             users=np.array([user for user, _, _ in requests], np.int64),
             times=np.array([time for _, time, _ in requests], np.int64),
