@@ -19,6 +19,8 @@ from ingest import columns as c
 from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.last_events import LastEvents
+from ranker.log_arrays import by_time, exposure_of, kinds_of
 from ranker.moments import Moments, Recent
 from ranker.running_counts import RunningCounts
 from ranker.sessions import session_codes
@@ -74,9 +76,9 @@ class History:
         times = interactions[c.OCCURRED_AT].dt.epoch("us").to_numpy()
         weights = interactions[c.WEIGHT].to_numpy()
         asked = asked_at(interactions, impressions).dt.epoch("us").to_numpy()
-        kinds, codes = _kinds(interactions)
+        kinds, codes = kinds_of(interactions)
         sessions = session_codes(interactions[c.SESSION_ID]) if c.SESSION_ID in interactions.columns else None
-        shown, clicked = _exposure(catalogue, impressions)
+        shown, clicked = exposure_of(catalogue, impressions)
         return cls._from_arrays(
             users,
             user_rows[known],
@@ -208,30 +210,8 @@ class History:
 
     def recent(self, moments: Moments, length: int) -> Recent:
         """Return what was positive among each query's last `length` interactions strictly before its moment."""
-        items, weights, times, kinds, sessions = self._by_user.last(moments, length)
-        if self._lives:
-            late = [live._by_user.last(moments, length) for live in self._lives]
-            if sessions is None and any(found[4] is not None for found in late):
-                sessions = np.zeros(items.shape, np.int32)
-            if sessions is not None:
-                told = [np.zeros(found[0].shape, np.int32) if found[4] is None else found[4] for found in late]
-                sessions = np.concatenate([sessions, *told], axis=1)
-            items = np.concatenate([items, *(found[0] for found in late)], axis=1)
-            weights = np.concatenate([weights, *(found[1] for found in late)], axis=1)
-            times = np.concatenate([times, *(found[2] for found in late)], axis=1)
-            kinds = np.concatenate([kinds, *(found[3] for found in late)], axis=1)
-            order = np.argsort(np.where(items >= 0, times, -1), axis=1, kind="stable")[:, -length:]
-            items = np.take_along_axis(items, order, axis=1)
-            weights = np.take_along_axis(weights, order, axis=1)
-            times = np.take_along_axis(times, order, axis=1)
-            kinds = np.take_along_axis(kinds, order, axis=1)
-            sessions = None if sessions is None else np.take_along_axis(sessions, order, axis=1)
-        liked = weights > 0
-        items, weights = np.where(liked, items, -1).astype(np.int32), np.where(liked, weights, 0)
-        ages = np.where(liked, (moments.as_of[:, None] - times) / 1e6, 0)
-        kinds = np.where(liked, kinds, 0).astype(np.uint8)
-        sessions = None if sessions is None else np.where(liked, sessions, 0)
-        return Recent(items=items, weights=weights, ages=ages, kinds=kinds, sessions=sessions)
+        layers = [layer._by_user.last(moments, length) for layer in (self, *self._lives)]
+        return LastEvents.of_layers(layers).positive(moments.as_of)
 
     def user_counts(self, moments: Moments) -> Times:
         """Count all interactions of each query's user before its moment."""
@@ -350,7 +330,7 @@ class History:
             by_item,
             self._shown.moved(items[self._shown.rows()]),
             self._clicked.moved(items[self._clicked.rows()]),
-            _by_time(by_item),
+            by_time(by_item),
             kinds=self.kinds,
         )
 
@@ -377,39 +357,9 @@ class History:
             by_item,
             AsOfCounter.load(folder, "shown"),
             AsOfCounter.load(folder, "clicked"),
-            Timeline(mapped(folder / "log_times.npy"), mapped(log_items)) if log_items.is_file() else _by_time(by_item),
+            Timeline(mapped(folder / "log_times.npy"), mapped(log_items)) if log_items.is_file() else by_time(by_item),
             kinds=Kinds(tuple(kinds)),
         )
 
     def _counters(self) -> dict[str, AsOfCounter]:
         return {"by_item": self._by_item, "shown": self._shown, "clicked": self._clicked}
-
-
-def _by_time(by_item: AsOfCounter) -> Timeline:
-    """Return all events in order of time."""
-    times = by_item.time_at(np.arange(len(by_item)))
-    order = np.argsort(times, kind="stable")
-    return Timeline(times[order], by_item.rows()[order])
-
-
-def _kinds(interactions: pl.DataFrame) -> tuple[Kinds, Codes]:
-    """Return the kinds of a log, and each event's code; frames without kinds have none."""
-    if c.KIND not in interactions.columns:
-        return NO_KINDS, np.zeros(len(interactions), np.uint8)
-    named = interactions[c.KIND]
-    kinds = Kinds.of_counts(named.drop_nulls().value_counts().iter_rows())
-    return kinds, named.replace_strict(kinds.by_name, default=0, return_dtype=pl.UInt8).to_numpy()
-
-
-def _exposure(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple[AsOfCounter, AsOfCounter]:
-    if impressions is None or impressions.is_empty():
-        empty = np.empty(0, np.int64)
-        return AsOfCounter.from_events(empty, empty), AsOfCounter.from_events(empty, empty)
-    items = catalogue.rows(impressions[c.ITEM_ID])
-    known = items >= 0
-    clicked = known & impressions[c.CLICKED_AT].is_not_null().to_numpy()
-
-    def counted(moment: str, rows: npt.NDArray[np.bool_]) -> AsOfCounter:
-        return AsOfCounter.from_events(items[rows], impressions[moment].filter(rows).dt.epoch("us").to_numpy())
-
-    return counted(c.OCCURRED_AT, known), counted(c.CLICKED_AT, clicked)

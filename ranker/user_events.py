@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from encoders.kinds import Codes
 from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.last_events import LastEvents
 from ranker.moments import Moments
 from ranker.timeline import Floats
 
@@ -87,26 +88,28 @@ class UserEvents:
         """Count the events of each query's user before its moment."""
         return self._counter.count(moments.users, before=moments.as_of)
 
-    def last(self, moments: Moments, length: int) -> tuple[Rows, Floats, Times, Codes, Rows | None]:
-        """Return item, weight, time, kind and session of each query's last events before its moment [q, length].
-
-        They are padded in front: with item -1, weight 0, time 0, kind 0 and session 0. Where no event names a session
-        there are none.
-        """
+    def last(self, moments: Moments, length: int) -> LastEvents:
+        """Return each query's last events before its moment."""
         end = self._counter.position(moments.users, moments.as_of)
         start = self._counter.start(moments.users)
         position = end[:, None] + np.arange(-length, 0)
-        if not len(self.items):
-            padded = np.full(position.shape, -1, np.int32)
-            weights, times = np.zeros(position.shape, np.float32), np.zeros(position.shape, np.int64)
-            return padded, weights, times, np.zeros(position.shape, np.uint8), None
         inside = position >= start[:, None]
+        if not len(self.items):
+            return LastEvents(
+                items=np.full(position.shape, -1, np.int32),
+                weights=np.zeros(position.shape, np.float32),
+                times=np.zeros(position.shape, np.int64),
+                kinds=np.zeros(position.shape, np.uint8),
+                sessions=None,
+            )
         position = np.where(inside, position, 0)
-        items = np.where(inside, self.items[position], -1).astype(np.int32)
-        weights = np.where(inside, self.weights[position], 0).astype(np.float32)
-        kinds = np.where(inside, self.kinds[position], 0).astype(np.uint8)
-        sessions = None if self.sessions is None else np.where(inside, self.sessions[position], 0)
-        return items, weights, np.where(inside, self._counter.time_at(position), 0), kinds, sessions
+        return LastEvents(
+            items=np.where(inside, self.items[position], -1).astype(np.int32),
+            weights=np.where(inside, self.weights[position], 0).astype(np.float32),
+            times=np.where(inside, self._counter.time_at(position), 0),
+            kinds=np.where(inside, self.kinds[position], 0).astype(np.uint8),
+            sessions=None if self.sessions is None else np.where(inside, self.sessions[position], 0),
+        )
 
     def before(self, moments: Moments) -> tuple[Times, Rows, Floats]:
         """Return all that each query's user did before its moment, flat: number of the query, item, weight."""
