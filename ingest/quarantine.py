@@ -91,12 +91,13 @@ class FileQuarantine:
     def once(self, sha256: str) -> dict[str, int]:
         """Take rows over from earlier loads of the file, known by its name or content; tell how many, by load.
 
-        The same row, as often as both hold it: the later load has the later verdict on it.
+        The same row, as often as both hold it: the later load has the later verdict on it. Of a row without text only
+        its line is known, which tells something in a file of the same content alone.
         """
         if not self._load_ids:
             return {}
         known = self.connection.execute(
-            "SELECT load_id FROM loads WHERE path = $source OR sha256 = $sha256",
+            "SELECT load_id, sha256 = $sha256 FROM loads WHERE path = $source OR sha256 = $sha256",
             {"source": self.source, "sha256": sha256},
         ).fetchall()
         if not known:
@@ -108,7 +109,9 @@ class FileQuarantine:
                     rowid AS place, load_id, list_contains($now, load_id) AS is_new, table_name,
                     md5(coalesce(raw, concat_ws(chr(31), line, reason_code, detail, user_id))) AS content, line
                 FROM rejected_rows
-                WHERE list_contains($now, load_id) OR list_contains($before, load_id)
+                WHERE
+                    list_contains($now, load_id)
+                    OR list_contains($before, load_id) AND (raw IS NOT NULL OR list_contains($alike, load_id))
             ),
             numbered AS (
                 SELECT
@@ -122,7 +125,11 @@ class FileQuarantine:
                 ON new.table_name = old.table_name AND new.content = old.content AND new.nth = old.nth
             WHERE NOT old.is_new AND new.is_new
             """,
-            params={"now": self._load_ids, "before": [load_id for (load_id,) in known]},
+            params={
+                "now": self._load_ids,
+                "before": [load_id for load_id, _ in known],
+                "alike": [load_id for load_id, same in known if same],
+            },
         ).to_arrow_table()
         if taken_over.num_rows:
             self.connection.register("taken_over", taken_over)

@@ -381,6 +381,18 @@ def test_under_pseudonyms_rows_without_text_are_kept_once_too(secret, tmp_path):
         assert store.sql("SELECT line, raw FROM rejected_rows ORDER BY line").fetchall() == [(2, None), (3, None)]
 
 
+def test_under_pseudonyms_another_day_of_a_file_takes_no_row_without_text_over(secret, tmp_path):
+    """The line is all that is known of such rows, and under the same name another file has another line there."""
+    log = tmp_path / "day.jsonl"
+    for item in ("i", "j"):
+        log.write_text(
+            f'{{"user_id":"u","item_id":"{item}","ts":"2024-01-01"}}\n{{"item_id":"{item}","ts":"2024-01-01"}}\n'
+        )
+        assert run(secret, "ingest", log) == 0
+    with duckdb.connect(str(secret.store_path), read_only=True) as store:
+        assert store.sql("SELECT line, raw FROM rejected_rows").fetchall() == [(2, None), (2, None)]
+
+
 def test_the_line_of_a_load_says_what_was_kept_already(tmp_path, capsys):
     shop, log = str(tmp_path / "shop"), tmp_path / "log.csv"
     assert readrank.run(["init", shop]) == 0
