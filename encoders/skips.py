@@ -19,6 +19,10 @@ class Skips:
         """
         self.n = n
         shown = data.shown if n else Shown.nothing()
+        self.request = np.full(len(data.items) if len(shown.users) else 0, -1, np.int64)
+        """The request of each event [n_events]; -1 for none. Nothing where nothing was shown."""
+        if not len(shown.users):
+            return
         request = np.repeat(np.arange(len(shown.users)), np.diff(shown.starts))
         pair = shown.users[request] * max(data.n_items, 1) + shown.items
         events = data.users * max(data.n_items, 1) + data.items
@@ -31,7 +35,6 @@ class Skips:
         self._starts = np.cumsum(self._n) - self._n
         some = np.flatnonzero(self._n > 0)
         self.request = _latest(shown.users[some], shown.times[some], some, data.users, data.times)
-        """The request of each event [n_events]; -1 for none."""
         told = clicked & (self._n[request] > 0)
         # a request and what it led to may bear the same time
         answered = _latest(pair[told], shown.times[request[told]], request[told], events, data.times + 1)
@@ -43,7 +46,7 @@ class Skips:
         They stand next to each other in their request, from a random one on, so that none is drawn twice. Where no
         event has any, the width is 0 and the generator is left as it was.
         """
-        requests = self.request[events]
+        requests = self.request[events] if len(self.request) else np.full(len(events), -1, np.int64)
         found = requests >= 0
         if not found.any():
             return np.zeros((len(events), 0), np.int64), np.zeros((len(events), 0), bool)
