@@ -1,7 +1,7 @@
 """How did a row stand in its file, before any mapping? Asked only for rows that are rejected."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -20,13 +20,23 @@ class AsRead:
     """The file's names of the columns that tell the user; in each row the first one with a value does."""
 
 
-def frame_as_read(frame: pl.DataFrame, positions: pl.Series) -> pl.Series:
-    """Write rows of a frame as JSON objects.
+def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[str] = ()) -> pl.Series:
+    """Write rows of a frame as JSON objects; numbers of the columns that are `mapped` to ours lose nothing by it.
 
     >>> frame_as_read(pl.DataFrame({"a": [1, 2], "b": ["x", None]}), pl.Series([1])).to_list()
     ['{"a":2,"b":null}']
+    >>> frame_as_read(pl.DataFrame({"a": [float("nan")]}), pl.Series([0]), ["a"]).to_list()
+    ['{"a":"NaN"}']
     """
-    return frame[positions].select(pl.struct(pl.all()).struct.json_encode().alias(c.RAW)).to_series()
+    rows = frame[positions]
+    rows = rows.with_columns(_exactly(rows[name]) for name in mapped if rows[name].dtype.is_float())
+    return rows.select(pl.struct(pl.all()).struct.json_encode().alias(c.RAW)).to_series()
+
+
+def _exactly(numbers: pl.Series) -> pl.Series:
+    """Return numbers as JSON can hold them: in double precision, as which they are read, and as text if not finite."""
+    wide = numbers.cast(pl.Float64)
+    return wide if wide.is_finite().all() else wide.cast(pl.String)
 
 
 def under_pseudonyms(texts: pl.Series, user_ids: pl.Series, as_read: AsRead) -> pl.Series:

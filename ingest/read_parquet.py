@@ -46,7 +46,7 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
         done += frame.height
         readable, lines, broken = told_apart(_with_near_moments(frame), table, lines)
         rows, present = named(readable, table, lines)
-        as_read = AsRead(partial(frame_as_read, readable), table.user_columns)
+        as_read = AsRead(partial(frame_as_read, readable, mapped=table.columns.values()), table.user_columns)
         yield Batch(table.table, present, rows, broken, size * done // max(total, 1), as_read)
 
 

@@ -131,7 +131,11 @@ def _catalogue_now(store: Store) -> Catalogue:
 def _compared(source: str, old: Catalogue, now: Catalogue, encoded: int, users_left_out: int) -> Changes:
     both = now.items.join(old.items, on=c.ITEM_ID, how="semi").sort(c.ITEM_ID)
     before = old.items.join(now.items, on=c.ITEM_ID, how="semi").sort(c.ITEM_ID)
-    differs = pl.any_horizontal(pl.col(name).ne_missing(before[name]) for name in both.columns)
+    other_past = pl.concat([now.absences, old.absences]).unique(keep="none")[c.ITEM_ID]
+    differs = pl.any_horizontal(
+        pl.col(c.ITEM_ID).is_in(other_past.to_list()),
+        *(pl.col(name).ne_missing(before[name]) for name in both.columns),
+    )
     return Changes(
         source=source,
         new=len(now) - len(both),

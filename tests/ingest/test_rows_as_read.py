@@ -5,6 +5,7 @@ import json
 from datetime import datetime
 
 import duckdb
+import numpy as np
 import polars as pl
 import pytest
 
@@ -362,6 +363,22 @@ def test_a_row_that_is_rejected_for_another_reason_now_is_still_one_row(store, l
     load("log.csv", rows)
     assert load("log.csv", rows, checks=DAYS).rejected_before == 1
     assert [code for _, code, *_ in waiting(store)] == ["bad_weight"]
+
+
+@pytest.mark.parametrize("weight", [0.1, 1e22, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
+def test_numbers_of_parquet_come_back_as_the_file_has_them(store, tmp_path, weight, dtype):
+    """As many rows and the same event ids, so that the file is known again; what is no number is none later either."""
+    path = tmp_path / "log.parquet"
+    pl.DataFrame({"user_id": ["u", "u"], "item_id": ["i", "j"], "ts": ["2024-01-31", "31/01/2024"]}).with_columns(
+        weight=pl.Series([1.0, weight], dtype=dtype)
+    ).write_parquet(path)
+    load_files(store, [path], checks=LENIENT)
+    (replayed,) = replay_rejected(store, checks=DAYS)
+    (again,) = load_files(store, [path], checks=DAYS)
+    finite = np.isfinite(weight)
+    assert (replayed.rows_loaded, replayed.rows_rejected) == (int(finite), int(not finite))
+    assert (again.rows_loaded, again.rows_duplicate, again.rows_rejected) == (0, 1 + finite, int(not finite))
 
 
 def test_a_row_that_left_quarantine_is_kept_anew_when_it_is_bad_again(store, load):

@@ -295,6 +295,20 @@ def test_a_bundle_knows_the_past_and_a_refreshed_one_too(tmp_path):
     assert offered_at(Ranker.load(refreshed).catalogue, 9, 30) == [{"back"}] * 2
 
 
+def test_a_late_file_about_the_past_alone_is_worth_a_refresh(tmp_path):
+    workspace = store_of(tmp_path, VERSIONS, WEEK)
+    with threadpool_limits(1):
+        folder = train(workspace, TINY).folder
+    assert not refresh(workspace, version=folder.name)[1]
+    (tmp_path / "earlier.csv").write_text("item_id,title,updated_at,available\nback,the back,1970-01-05,true\n")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / "earlier.csv"])
+    refreshed, changes = refresh(workspace, version=folder.name)
+    assert changes.changed == 1
+    assert "back" not in offered_at(Ranker.load(folder).catalogue, 6)[0]
+    assert "back" in offered_at(Ranker.load(refreshed).catalogue, 6)[0]
+
+
 def test_a_search_makes_its_examples_anew_when_only_the_past_changed(tmp_path):
     workspace = store_of(tmp_path, VERSIONS, WEEK)
     with Store.open(workspace.store_path) as store:
