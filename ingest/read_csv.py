@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from ingest.mapping import ColumnsConfig, layout
 from ingest.sources import Source
 
 _SEPARATORS = ",\t;|"
+_BLANK_LINES = re.compile(rb"\A(?:[ \t\r]*\n)+")
 _MAX_RECORD_LINES = 1000
 _MAX_CARRIED_BYTES = 4 << 20
 
@@ -64,7 +66,7 @@ class OpenCsv:
             return cls(source, list(headless), ",", 1, iter(()))
         chunks = chunks if second is None else chain([second], chunks)
         n_lines = first.count(b"\n")
-        first = first.lstrip(b"\r\n")
+        first = _BLANK_LINES.sub(b"", first, count=1)
         n_blank = n_lines - first.count(b"\n")
         header, _, body = first.partition(b"\n")
         if headless and not _is_header(header, headless):

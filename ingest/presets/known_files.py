@@ -81,7 +81,10 @@ def turned(records: Records, fill: Fill, *, tell_broken: bool = True) -> Iterato
 
 
 def _records_as_read(records: Records, numbers: pl.Series, positions: pl.Series) -> pl.Series:
-    return records.as_read(numbers.gather(positions))
+    """Write a record once, however many rows it held: a line of an answer holds one for each item shown."""
+    asked = numbers.gather(positions)
+    distinct = asked.unique().sort()
+    return records.as_read(distinct).gather(distinct.search_sorted(asked))
 
 
 def _told(rows: pl.DataFrame) -> frozenset[str]:

@@ -41,8 +41,9 @@ def test_a_file_that_holds_nothing_but_its_wrapping_loads_nothing(load, name, co
     assert (report.table, report.rows_read) == (None, 0)
 
 
-def test_blank_lines_before_the_header_are_skipped_and_counted(store, load):
-    report = load("log.csv", "\n\r\n" + HEAD + ROW + "u2,,2024-01-01\n")
+@pytest.mark.parametrize("blank", ["\n\r\n", "  \n\t \r\n"])
+def test_blank_lines_before_the_header_are_skipped_and_counted(store, load, blank):
+    report = load("log.csv", blank + HEAD + ROW + "u2,,2024-01-01\n")
     assert (report.rows_read, report.rows_loaded, report.rows_rejected) == (2, 1, 1)
     assert store.connection.sql("SELECT line FROM rejected_rows").fetchall() == [(5,)]
 

@@ -10,12 +10,15 @@ import polars as pl
 import pytest
 
 import readrank
+from ingest.batches import none_broken
 from ingest.checks import ChecksConfig
 from ingest.erase import forget
 from ingest.json_members import members
+from ingest.lines import Records
 from ingest.load import load_files
 from ingest.mapping import ColumnsConfig
 from ingest.mentions import Person
+from ingest.presets.known_files import _records_as_read
 from ingest.pseudonyms import KEY_VARIABLE, Pseudonyms
 from ingest.replay import replay_rejected
 from ingest.retention import RetentionConfig
@@ -363,6 +366,15 @@ def test_a_row_that_is_rejected_for_another_reason_now_is_still_one_row(store, l
     load("log.csv", rows)
     assert load("log.csv", rows, checks=DAYS).rejected_before == 1
     assert [code for _, code, *_ in waiting(store)] == ["bad_weight"]
+
+
+def test_a_line_of_many_rejected_rows_is_written_once(monkeypatch):
+    frame = pl.DataFrame({"a": ["x", "y", "z"]})
+    records, written = Records(frame, pl.Series([1, 2, 3]), none_broken(), 0), []
+    monkeypatch.setattr(Records, "as_read", lambda _, positions: written.extend(positions) or frame["a"][positions])
+    found = _records_as_read(records, pl.Series([0, 0, 1, 2, 2, 2]), pl.Series([5, 0, 1, 3]))
+    assert found.to_list() == ["z", "x", "x", "z"]
+    assert sorted(written) == [0, 2]
 
 
 @pytest.mark.parametrize("weight", [0.1, 1e22, float("nan"), float("inf"), float("-inf")])
