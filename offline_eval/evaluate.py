@@ -242,13 +242,14 @@ def _trained(
         return
     with Store.open(workspace.store_path) as store:
         interactions = store.interactions(before=END_OF_TIME)
+        asked = asked_at(interactions, store.impressions(before=END_OF_TIME))
     if cutoff is None:
         cutoff = choose_cutoff(interactions, config.quantile)
     _check_sides(interactions, cutoff)
     trained = TrainConfig.of(workspace)
     for protocol in protocols:  # before the training, which takes minutes
-        _lay(protocol, interactions, cutoff, None, repeats=trained.rules.repeats, config=config)
-    del interactions
+        _lay(protocol, interactions, cutoff, asked, repeats=trained.rules.repeats, config=config)
+    del interactions, asked
     with scratch(workspace.root, EVALUATION) as folder:
         aside = _Aside(workspace.root, folder)
         yield train(aside, trained, until=cutoff, progress=progress).folder

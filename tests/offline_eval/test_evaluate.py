@@ -215,6 +215,24 @@ def test_a_log_in_which_nobody_takes_anything_new_is_a_mistake(tmp_path: Path, k
     assert not list(workspace.root.glob(".evaluation-*"))
 
 
+def test_replay_with_nothing_to_ask_is_a_mistake_before_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is new after the cutoff was asked for before it, by the request that showed it."""
+    workspace = Workspace.create(tmp_path / "shop", SETTINGS)
+    (tmp_path / "items.csv").write_text("item_id,title\na,apple\nb,pear\n")
+    days = "".join(f"u{day % 2},{'ab'[day % 2]},2024-01-{day:02d},\n" for day in range(1, 20))
+    (tmp_path / "log.csv").write_text(f"user_id,item_id,occurred_at,request_id\n{days}u0,b,2024-01-20,r1\n")
+    (tmp_path / "shown.csv").write_text(
+        "request_id,user_id,item_id,occurred_at,clicked\nr1,u0,b,2024-01-05,true\nr1,u0,a,2024-01-05,false\n"
+    )
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / name for name in ("items.csv", "log.csv", "shown.csv")])
+    monkeypatch.setattr("offline_eval.evaluate.train", lambda *_, **__: pytest.fail("trained before it asked"))
+    with pytest.raises(EvaluationError, match="evaluation by replay wants interactions"):
+        evaluate(workspace, protocols=["replay"])
+
+
 def test_protocols_are_taken_by_name() -> None:
     assert check_protocols(None) == check_protocols(["replay", "cutoff"]) == ["cutoff", "replay"]
     assert check_protocols(["replay"]) == ["replay"]
