@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from ingest.workspace import Workspace
 from ranker.batch import history_of
-from ranker.blend import Fusion
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig
+from ranker.fusion import Fusion
 from ranker.many import recommend_many
 from ranker.model import Model
 from ranker.query_files import read_queries, write_answers

@@ -18,7 +18,7 @@ STAGES = {
     "scores": ("ranker.candidates.score_all",),
     "propose": ("ranker.model.propose",),
     "features": ("ranker.model.compute", "ranker.rank.compute"),
-    "score": ("ranker.blend.Trees.score", "ranker.blend.Fusion.score"),
+    "score": ("ranker.blend.Trees.score", "ranker.fusion.Fusion.score"),
 }
 """The functions whose time makes up each stage; what they call of one another counts once, where it happens."""
 

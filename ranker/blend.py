@@ -1,4 +1,4 @@
-"""How do features become one score? LambdaRank over trees, or fusion of ranks with nothing to learn from."""
+"""How do features become one score? LambdaRank over trees."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from ranker.compiled import load_compiled
 from ranker.examples import Examples
-from ranker.registry import FEATURE_NAMES, FEATURES, FUSION_OFFSET
-from ranker.sources import SOURCES
+from ranker.registry import FEATURE_NAMES, FEATURES
 from ranker.timeline import Floats
 
 MIN_TREES = 10
@@ -122,21 +121,6 @@ class Trees:
 
         booster = lightgbm.Booster(model_file=str(path))
         return cls(booster, load_compiled(path, booster))
-
-
-class Fusion:
-    """Reciprocal rank fusion of the sources: needs no training (Cormack, Clarke, Büttcher, SIGIR 2009)."""
-
-    _columns = tuple(FEATURE_NAMES.index(f"rank_{name}") for name in SOURCES)
-    _given = tuple(FEATURE_NAMES.index(name) for name in ("interest", "words", "together", "count_all"))
-
-    def score(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Sum 1 / (60 + rank) over the sources that proposed an item; given items are ranked among themselves."""
-        ranks = np.exp(features[:, self._columns])
-        score = np.nansum(1 / (FUSION_OFFSET + ranks), axis=1)
-        among = (-features[:, self._given]).argsort(axis=0, kind="stable").argsort(axis=0)
-        fallback = (1 / (FUSION_OFFSET + 1 + among)).sum(axis=1)
-        return np.asarray(np.where(np.isnan(ranks).all(axis=1), fallback, score), np.float64)
 
 
 @dataclass(frozen=True, kw_only=True)

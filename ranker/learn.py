@@ -8,11 +8,13 @@ import polars as pl
 
 from ingest.progress import Progress
 from ranker import calibrate
-from ranker.blend import Blend, BlendConfig, Fusion, Trees, fit, importance
+from ranker.blend import Blend, BlendConfig, Trees, fit, importance
 from ranker.calibrate import Calibration
 from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items
 from ranker.fresh_places import choose_places
+from ranker.fusion import Fusion
+from ranker.gain import ndcg_of_queries
 from ranker.given import every_outcome, impression_examples
 from ranker.history import History
 from ranker.rules import RulesConfig
@@ -77,10 +79,14 @@ def learn(
     taken = all_later(history, between[1], until, repeats=rules.repeats)
     found = recall_of_sources(sources, history, taken.sample(QUESTIONS, rng), candidates, rules).as_json()
     positives = [earlier.positives, later.positives]
+    parts = earlier.parts + later.parts
     if min(positives) < MIN_POSITIVES:
-        why = {"learned": False, "why": _too_few("positive examples", positives)}
-        return Learned(blend=Fusion(), measured=why, sources=found)
-    fitted = fit(Examples.concatenate(earlier.parts), Examples.concatenate(later.parts), config)
+        return _fused(parts, _too_few("positive examples", positives), found)
+    judge = Examples.concatenate(later.parts)
+    fitted = fit(Examples.concatenate(earlier.parts), judge, config)
+    by_trees, by_ranks = (_ndcg(blend, judge) for blend in (fitted.before, Fusion.fit(earlier.parts)))
+    if by_trees < by_ranks:
+        return _fused(parts, f"trees reach {by_trees:.4f} NDCG@10 on later queries, ranks {by_ranks:.4f}", found)
     likely, measured = calibrate.calibrate(fitted.before, later.following)
     every = ExamplesConfig(negatives=len(sources.catalogue))
 
@@ -95,7 +101,7 @@ def learn(
     strangers = choose_order(fitted.before, ask_strangers(sources, history, evenly, until, candidates, rules))
     soon = next_items(history, between[1], until, repeats=rules.repeats)
     untouched = choose_demotion(fitted.before, ask(with_waiting(soon, history, sources.catalogue)))
-    retrieved = Examples.concatenate(earlier.parts + later.parts).retrieved
+    retrieved = Examples.concatenate(parts).retrieved
     return Learned(
         blend=fitted.trees,
         likely=likely,
@@ -142,6 +148,17 @@ def learn_given(
     likely, measured = calibrate.calibrate(fitted.before, outcomes)
     figures = {"learned": True, **fitted.measured, "calibration": measured, "importance": _importance(fitted.trees)}
     return Learned(blend=fitted.trees, likely=likely, measured=figures)
+
+
+def _fused(parts: list[Examples], why: str, sources: dict[str, Any]) -> Learned:
+    """Return fusion of ranks, with weights of all examples, where no trees are to be had."""
+    fusion = Fusion.fit(parts)
+    weights = {name: round(weight, 4) for name, weight in fusion.weights.items()}
+    return Learned(blend=fusion, measured={"learned": False, "why": why, "weights": weights}, sources=sources)
+
+
+def _ndcg(blend: Blend, judge: Examples) -> float:
+    return float(ndcg_of_queries(judge.labels, blend.score(judge.features), judge.groups).mean())
 
 
 def _importance(trees: Trees) -> dict[str, float]:

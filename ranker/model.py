@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.arrange import Arranged, Arranger, Wish
-from ranker.blend import Blend, Fusion, Trees
+from ranker.blend import Blend, Trees
 from ranker.bundle import Manifest
 from ranker.candidates import Candidates, CandidatesConfig, propose
 from ranker.catalogue import Catalogue
 from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
+from ranker.fusion import Fusion
 from ranker.moments import microseconds
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
@@ -60,7 +61,7 @@ class Model:
     def load(cls, folder: Path, manifest: Manifest) -> Self:
         """Read a bundle whose manifest has been checked; what the later window chose stands in the manifest."""
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
-        blend: Blend = Trees.load(trees) if trees.is_file() else Fusion()
+        blend: Blend = Trees.load(trees) if trees.is_file() else Fusion.of(manifest.measured)
         rules = RulesConfig(**manifest.settings["rules"])
         serve_dim = manifest.settings["encoder"].get("serve_dim", 0)
         return cls(

@@ -32,6 +32,9 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
         )
     else:
         yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
+        if weights := blend.get("weights"):
+            told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+            yield f"what each source counts in it: {told}"
     yield from source_lines(*(measured[part] for part in ("sources", "fresh_places", "strangers", "untouched")))
     yield from _settings_lines(trained)
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ranker.blend import Fusion, Trees
+from ranker.blend import Trees
 from ranker.explain import EXPLAINED, STRONGEST, _speak_most, compare, family_weights
+from ranker.fusion import Fusion
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES

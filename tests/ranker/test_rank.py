@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ranker.blend import Fusion, Trees
+from ranker.blend import Trees
+from ranker.fusion import Fusion
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES

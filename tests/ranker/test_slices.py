@@ -4,9 +4,9 @@ import string
 
 import pytest
 
-from ranker.blend import Fusion
 from ranker.candidates import CandidatesConfig
 from ranker.examples import ExamplesConfig
+from ranker.fusion import Fusion
 from ranker.history import History
 from ranker.learn import learn
 from ranker.rules import RulesConfig

@@ -1,0 +1,63 @@
+"""How are candidates ordered where there is too little to learn from? By their ranks in the sources, each weighed."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.examples import Examples
+from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
+from ranker.sources import SOURCES
+from ranker.timeline import Floats
+
+OFFSET: Final = 10
+"""Added to each rank. Cormack, Clarke and Büttcher (SIGIR 2009) take 60, for lists that are all good; among ours the
+first places of one may be worth more than any place of another."""
+PRIOR: Final = 20
+"""Each source counts as if it had been met in so many questions more, and had been as good there as all on average."""
+_PLACES: Final = 10
+_RANKS: Final = [FEATURE_NAMES.index(f"rank_{name}") for name in SOURCES]
+_OF_GIVEN: Final = [FEATURE_NAMES.index(name) for name in ("interest", "words", "together", "count_all")]
+
+
+class Fusion:
+    """Reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009), in which sources that find more count more.
+
+    A weight a source is all that is learned, so a few dozen questions are enough; without any all sources count alike.
+    """
+
+    def __init__(self, weights: dict[str, float] | None = None) -> None:
+        """Take each source's weight by its name; one that is not named counts 1."""
+        self.weights = {name: float((weights or {}).get(name, 1.0)) for name in SOURCES}
+        self._weights = np.array(list(self.weights.values()))
+
+    @classmethod
+    def fit(cls, parts: Sequence[Examples]) -> Self:
+        """Weigh each source by the mean gain of what was taken in its first ten places, 1 being the mean source."""
+        if not any((part.labels > 0).any() for part in parts):
+            return cls()
+        examples = Examples.concatenate(list(parts))
+        taken = examples.labels > 0
+        query = np.repeat(np.arange(len(examples.groups)), examples.groups)[taken]
+        rank = np.exp(examples.features[taken][:, _RANKS].astype(float))
+        gained = np.where(rank <= _PLACES, 1 / np.log2(rank + 1), 0.0)  # NaN, not proposed, gains nothing
+        share = 1 / np.bincount(query)[query]  # a question counts once, however many items it led to
+        questions = len(np.unique(query))
+        found = (gained * share[:, None]).sum(axis=0) / questions
+        weights = (questions * found + PRIOR * found.mean()) / (questions + PRIOR)
+        mean = weights.mean()
+        return cls(dict(zip(SOURCES, weights / mean, strict=True))) if mean > 0 else cls()
+
+    @classmethod
+    def of(cls, measured: dict[str, Any]) -> Self:
+        """Return the one that a training has left in the `measured` of its manifest."""
+        return cls(measured.get("blend", {}).get("weights"))
+
+    def score(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Sum weight / (10 + rank) over the sources that proposed an item; given items are ranked among themselves."""
+        ranks = np.exp(features[:, _RANKS].astype(float))
+        score = np.nansum(self._weights / (OFFSET + ranks), axis=1)
+        among = (-features[:, _OF_GIVEN]).argsort(axis=0, kind="stable").argsort(axis=0)
+        fallback = (1 / (FUSION_OFFSET + 1 + among)).sum(axis=1)
+        return np.asarray(np.where(np.isnan(ranks).all(axis=1), fallback, score), np.float64)
