@@ -14,7 +14,7 @@ from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items
 from ranker.fresh_places import choose_places
 from ranker.fusion import Fusion
-from ranker.gain import ndcg_of_queries
+from ranker.gain import compare
 from ranker.given import every_outcome, impression_examples
 from ranker.history import History
 from ranker.rules import RulesConfig
@@ -24,8 +24,10 @@ from ranker.sources import Sources
 from ranker.strangers import ask_strangers, choose_order
 from ranker.untouched import choose_demotion, with_waiting
 
+FEWEST_POSITIVES = 20
+"""With fewer positive examples than this in a window nothing tells whether trees are any good: fused ranks serve."""
 MIN_POSITIVES = 50
-"""With fewer positive examples than this, fusion of ranks is safer than a learned blend."""
+"""With fewer than this, trees serve only where they are better than fused ranks by an interval."""
 LATER_SHARE = 0.25
 """Latest share of the examples that chooses the number of trees."""
 CALIBRATED_REQUESTS = 2_000
@@ -80,13 +82,15 @@ def learn(
     found = recall_of_sources(sources, history, taken.sample(QUESTIONS, rng), candidates, rules).as_json()
     positives = [earlier.positives, later.positives]
     parts = earlier.parts + later.parts
-    if min(positives) < MIN_POSITIVES:
-        return _fused(parts, _too_few("positive examples", positives), found)
+    if min(positives) < FEWEST_POSITIVES:
+        return _fused(parts, _too_few("positive examples", positives, FEWEST_POSITIVES), found)
     judge = Examples.concatenate(later.parts)
     fitted = fit(Examples.concatenate(earlier.parts), judge, config)
-    by_trees, by_ranks = (_ndcg(blend, judge) for blend in (fitted.before, Fusion.fit(earlier.parts)))
-    if by_trees < by_ranks:
-        return _fused(parts, f"trees reach {by_trees:.4f} NDCG@10 on later queries, ranks {by_ranks:.4f}", found)
+    by_trees, by_ranks = (blend.score(judge.features) for blend in (fitted.before, Fusion.fit(earlier.parts)))
+    gain = compare(judge, by_trees, by_ranks, examples.seed)
+    if gain.value < gain.baseline or (min(positives) < MIN_POSITIVES and not gain.is_better):
+        why = f"{min(positives)} positive examples in a window; NDCG@10 of later queries is {gain.value:.4f} by trees"
+        return _fused(parts, f"{why}, {gain.baseline:.4f} by ranks", found)
     likely, measured = calibrate.calibrate(fitted.before, later.following)
     every = ExamplesConfig(negatives=len(sources.catalogue))
 
@@ -139,7 +143,7 @@ def learn_given(
     earlier_part, later_part = shown.split(shown.as_of < later)
     positives = [int((part.labels > 0).sum()) for part in (earlier_part, later_part)]
     if min(positives) < MIN_POSITIVES:
-        why = {"learned": False, "why": _too_few("clicked impressions", positives)}
+        why = {"learned": False, "why": _too_few("clicked impressions", positives, MIN_POSITIVES)}
         return Learned(blend=None, measured=why)
     fitted = fit(earlier_part, later_part, config.for_given(len(earlier_part.labels)))
     outcomes = every_outcome(
@@ -157,13 +161,9 @@ def _fused(parts: list[Examples], why: str, sources: dict[str, Any]) -> Learned:
     return Learned(blend=fusion, measured={"learned": False, "why": why, "weights": weights}, sources=sources)
 
 
-def _ndcg(blend: Blend, judge: Examples) -> float:
-    return float(ndcg_of_queries(judge.labels, blend.score(judge.features), judge.groups).mean())
-
-
 def _importance(trees: Trees) -> dict[str, float]:
     return {name: round(share, 4) for name, share in importance(trees)[:20]}
 
 
-def _too_few(what: str, found: list[int]) -> str:
-    return f"{' and '.join(map(str, found))} {what} in the earlier and later window, {MIN_POSITIVES} wanted in each"
+def _too_few(what: str, found: list[int], wanted: int) -> str:
+    return f"{' and '.join(map(str, found))} {what} in the earlier and later window, {wanted} wanted in each"

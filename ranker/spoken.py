@@ -31,7 +31,7 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
             f"that hold {blend['candidate_recall']:.1%} of what followed"
         )
     else:
-        yield f"blend by fusion of ranks, because there was too little to learn from: {blend['why']}"
+        yield f"blend by fusion of ranks, as there was too little to learn from: {blend['why']}"
         if weights := blend.get("weights"):
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
             yield f"what each source counts in it: {told}"

@@ -6,7 +6,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.blend import Trees
-from ranker.fusion import Fusion
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES
@@ -123,11 +122,3 @@ def test_shap_values_add_up_to_the_score(ranker):
     features = np.array([item.features for item in items], np.float32)
     total = ranker.model.blend.contributions(features).sum(axis=1)
     assert total.tolist() == pytest.approx([item.score for item in items], abs=1e-6)
-
-
-def test_fusion_prefers_what_more_sources_put_higher():
-    features = np.full((3, len(FEATURE_NAMES)), np.nan, np.float32)
-    features[:, FEATURE_NAMES.index("rank_interest")] = np.log([1, 2, 1])
-    features[2, FEATURE_NAMES.index("rank_words")] = np.log(5)
-    score = Fusion().score(features)
-    assert score.tolist() == pytest.approx([1 / 61, 1 / 62, 1 / 61 + 1 / 65], rel=1e-5)

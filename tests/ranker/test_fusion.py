@@ -1,0 +1,144 @@
+"""Where there is too little to learn from, the sources' ranks are fused, and sources that find more count more."""
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ingest.progress import silent
+from ingest.store import END_OF_TIME, Store
+from ranker.blend import BlendConfig, Fitted, Trees, fit
+from ranker.bundle import live_folder, read_manifest
+from ranker.candidates import CandidatesConfig
+from ranker.examples import Examples, ExamplesConfig
+from ranker.fusion import OFFSET, PRIOR, Fusion
+from ranker.history import History
+from ranker.learn import learn
+from ranker.model import Model
+from ranker.moments import microseconds
+from ranker.registry import FEATURE_NAMES
+from ranker.rules import RulesConfig
+from ranker.slices import examples_begin
+from ranker.sources import SOURCES
+
+
+def ranked(*rows: dict[str, int]) -> np.ndarray:
+    """Features of candidates with these ranks in the sources."""
+    features = np.full((len(rows), len(FEATURE_NAMES)), np.nan, np.float32)
+    for row, ranks in zip(features, rows, strict=True):
+        for name, rank in ranks.items():
+            row[FEATURE_NAMES.index(f"rank_{name}")] = np.log(rank)
+    return features
+
+
+def questions(n: int, taken: dict[str, int], left: dict[str, int]) -> Examples:
+    """Questions of two candidates each: one with the ranks `taken` was taken, the other was left."""
+    return Examples(
+        features=np.tile(ranked(taken, left), (n, 1)),
+        labels=np.tile([1, 0], n).astype(np.int32),
+        positions=np.zeros(2 * n, np.int32),
+        groups=np.full(n, 2),
+        as_of=np.arange(n),
+        negative_weight=np.ones(n, np.float32),
+        retrieved=1.0,
+    )
+
+
+def test_what_more_sources_put_higher_comes_first():
+    score = Fusion().score(ranked({"interest": 1}, {"interest": 2}, {"interest": 1, "words": 5}))
+    first = 1 / (OFFSET + 1)
+    assert score.tolist() == pytest.approx([first, 1 / (OFFSET + 2), first + 1 / (OFFSET + 5)], rel=1e-5)
+
+
+def test_a_source_counts_what_it_found_in_its_first_ten_places():
+    fusion = Fusion.fit([questions(30, {"popular": 2, "words": 11}, {"words": 1, "interest": 1})])
+    found = 1 / np.log2(3)
+    mean = found / len(SOURCES)
+    popular, others = ((30 * gained + PRIOR * mean) / (30 + PRIOR) for gained in (found, 0.0))
+    assert fusion.weights["popular"] / fusion.weights["words"] == pytest.approx(popular / others)
+    assert fusion.weights["words"] == fusion.weights["interest"] == fusion.weights["fresh"]
+    assert np.mean(list(fusion.weights.values())) == pytest.approx(1)
+    taken, left = fusion.score(ranked({"popular": 2, "words": 11}, {"words": 1, "interest": 1}))
+    assert taken > left
+    taken, left = Fusion().score(ranked({"popular": 2, "words": 11}, {"words": 1, "interest": 1}))
+    assert taken < left
+
+
+def test_a_few_questions_move_weights_less_than_many():
+    few, many = (Fusion.fit([questions(n, {"popular": 1}, {"words": 1})]).weights["popular"] for n in (2, 200))
+    assert 1 < few < many < len(SOURCES)
+
+
+def test_a_question_counts_once_however_much_was_taken():
+    one, other = questions(10, {"popular": 1}, {}), questions(10, {"words": 1}, {})
+    both_taken = replace(other, labels=np.ones(20, np.int32), features=ranked(*[{"words": 1}] * 20))
+    weights = Fusion.fit([one, both_taken]).weights
+    assert weights["words"] == pytest.approx(weights["popular"])
+
+
+def test_without_anything_taken_all_sources_count_alike():
+    nothing = replace(questions(3, {"popular": 1}, {}), labels=np.zeros(6, np.int32))
+    for parts in ([], [nothing], [questions(3, {}, {})]):
+        assert set(Fusion.fit(parts).weights.values()) == {1.0}
+
+
+@pytest.fixture
+def learned_with(ranker, shop, monkeypatch):
+    """Learn from the shop, whose trees are `trees(fitted)` instead, with so few positives wanted."""
+    with Store.open(shop.store_path, read_only=True) as store:
+        history = History.from_frames(ranker.catalogue, store.interactions(before=END_OF_TIME))
+    until = microseconds(ranker.cutoff)
+    few = ExamplesConfig(max_queries=300, negatives=20)
+
+    def learn_with(trees, *, safe: int):
+        def fitted(*parts) -> Fitted:
+            found = fit(*parts)
+            return replace(found, before=trees(found.before))
+
+        monkeypatch.setattr("ranker.learn.fit", fitted)
+        monkeypatch.setattr("ranker.learn.MIN_POSITIVES", safe)
+        since, config = examples_begin(history, until, 0.3), BlendConfig(trees=20)
+        return learn(
+            ranker.model.sources, history, since, until, CandidatesConfig(), few, config, RulesConfig(), silent
+        )
+
+    return learn_with
+
+
+class Upside:
+    """Orders as other trees do, worst first."""
+
+    def __init__(self, trees: Trees):
+        self.trees = trees
+
+    def score(self, features):
+        return -self.trees.score(features)
+
+
+def test_trees_that_order_worse_than_fused_ranks_do_not_serve(learned_with):
+    learned = learned_with(Upside, safe=50)
+    assert isinstance(learned.blend, Fusion)
+    assert learned.measured["weights"] == {
+        name: pytest.approx(weight, abs=1e-4) for name, weight in learned.blend.weights.items()
+    }
+    assert len(set(learned.measured["weights"].values())) > 3
+    assert "by trees" in learned.measured["why"]
+    assert learned.sources["taken"] > 0, "what the sources find is told"
+
+
+def test_with_few_positives_trees_must_be_better_by_an_interval(learned_with, monkeypatch):
+    assert isinstance(learned_with(lambda trees: trees, safe=50).blend, Trees)
+    monkeypatch.setattr("ranker.gain.Gain.is_better", property(lambda gain: False))
+    assert isinstance(learned_with(lambda trees: trees, safe=50).blend, Trees), "enough positives"
+    assert isinstance(learned_with(lambda trees: trees, safe=10**6).blend, Fusion)
+
+
+def test_a_bundle_keeps_the_weights(shop, tmp_path):
+    live = live_folder(shop.bundles_path)
+    folder = shutil.copytree(live, tmp_path / "bundle")
+    (folder / "ranker.txt").unlink()
+    told = {"blend": {"learned": False, "why": "few", "weights": {"popular": 3.0}}}
+    model = Model.load(folder, replace(read_manifest(live), measured=told))
+    assert isinstance(model.blend, Fusion)
+    assert (model.blend.weights["popular"], model.blend.weights["words"]) == (3.0, 1.0)
