@@ -1,13 +1,12 @@
 """How did a row stand in its file, before any mapping? Asked only for rows that are rejected."""
 
-import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import polars as pl
 
 from ingest import columns as c
-from ingest.json_members import as_object, members
+from ingest.mapping import Layout
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,11 @@ class AsRead:
     texts: Callable[[pl.Series], pl.Series]
     """Positions of rows in the batch -> each row as its line or as a JSON object of the file's columns."""
     user_columns: tuple[str, ...] = ()
-    """The file's names of the columns that tell the user; in each row the first one with a value does."""
+    """The file's names of the columns that tell a user; whose a row is, the first one with a value does."""
+    else_user: tuple[str, ...] = ()
+    """Columns that tell the user of rows in which none of those has a value; of other rows they tell something else."""
+    layout: Layout | None = None
+    """Which names of its file, or of its part of a file, each row was read by; None under a preset."""
 
 
 def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[str] = ()) -> pl.Series:
@@ -37,24 +40,3 @@ def _exactly(numbers: pl.Series) -> pl.Series:
     """Return numbers as JSON can hold them: in double precision, as which they are read, and as text if not finite."""
     wide = numbers.cast(pl.Float64)
     return wide if wide.is_finite().all() else wide.cast(pl.String)
-
-
-def under_pseudonyms(texts: pl.Series, user_ids: pl.Series, as_read: AsRead) -> pl.Series:
-    """Write pseudonyms in place of the users of rows; null where no user is found, since the id may stand anywhere."""
-    kept = [
-        None if text is None or user is None else _renamed(text, as_read.user_columns, user)
-        for text, user in zip(texts, user_ids, strict=True)
-    ]
-    return pl.Series(texts.name, kept, dtype=pl.String)
-
-
-def _renamed(text: str, names: tuple[str, ...], user: str) -> str | None:
-    found = members(text)
-    if found is None:
-        return None
-    told = {member.name for member in found if member.value != "null"}
-    column = next((name for name in names if name in told), None)
-    if column is None:
-        return None
-    written = json.dumps(user)
-    return as_object([replace(member, value=written) if member.name == column else member for member in found])

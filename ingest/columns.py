@@ -50,6 +50,7 @@ DETAIL = "detail"
 RAW = "raw"
 ROW = "row"
 READ_AS = "read_as"
+LAYOUT = "layout"
 REST = "rest"
 TABLE_NAME = "table_name"
 

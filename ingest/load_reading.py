@@ -13,9 +13,9 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.ahead import ahead
-from ingest.as_read import under_pseudonyms
 from ingest.batches import Batch
 from ingest.checks import Checked, Checker, KindsConfig
+from ingest.keyed_members import keyed_members, with_users
 from ingest.mapping import Table
 from ingest.merge_events import EventWriter
 from ingest.merge_impressions import merge_impressions
@@ -151,7 +151,7 @@ def _checked(reading: Reading, checker: Checker, users: Users | None) -> Iterato
     """Check batches; of what was read, only that of rejected rows is handed on."""
     with closing(ahead(reading.batches())) as batches:
         for batch in batches:
-            rows = _with_pseudonyms(batch.rows, users)
+            rows = _with_pseudonyms(batch, users)
             checked = checker.check(batch.table, rows)
             rejected = pl.concat([_broken(batch, users), _rejected(batch, rows, checked, users)])
             yield replace(batch, as_read=None), checked, rejected
@@ -161,10 +161,12 @@ def _broken(batch: Batch, users: Users | None) -> pl.DataFrame:
     """Complete what the reader found to be no rows; under pseudonyms no text of it is kept, nor whose it is."""
     nothing = pl.lit(None, pl.String)
     if users is not None:
-        return batch.broken.with_columns(nothing.alias(c.RAW), nothing.alias(c.USER_ID)).select(*REJECTED)
-    if c.USER_ID in batch.broken.columns:
-        return batch.broken.select(*REJECTED)
-    return batch.broken.with_columns(nothing.alias(c.USER_ID))
+        told = batch.broken.with_columns(nothing.alias(c.RAW), nothing.alias(c.USER_ID))
+    elif c.USER_ID in batch.broken.columns:
+        told = batch.broken
+    else:
+        told = batch.broken.with_columns(nothing.alias(c.USER_ID))
+    return told.with_columns(nothing.alias(c.LAYOUT)).select(*REJECTED)
 
 
 def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users | None) -> pl.DataFrame:
@@ -175,12 +177,15 @@ def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users |
     user_ids = pl.Series([None], dtype=pl.String).new_from_index(0, len(positions))
     if c.USER_ID in rows.columns:
         user_ids = as_id(rows[c.USER_ID].gather(positions))
-    raw = user_ids.clear().extend_constant(None, len(positions))
-    if batch.as_read is not None:
-        raw = batch.as_read.texts(positions)
+    raw, as_read, layout = user_ids.clear().extend_constant(None, len(positions)), batch.as_read, None
+    if as_read is not None:
+        raw = as_read.texts(positions)
+        layout = as_read.layout.as_text() if as_read.layout else None
         if users is not None and batch.table != "items":
-            raw = under_pseudonyms(raw, user_ids, batch.as_read)
-    return checked.rejected.with_columns(raw.alias(c.RAW), user_ids.alias(c.USER_ID)).select(*REJECTED)
+            raw = keyed_members(raw, as_read.user_columns[1:], users) if len(as_read.user_columns) > 1 else raw
+            raw = with_users(raw, (*as_read.user_columns, *as_read.else_user), user_ids)
+    told = raw.alias(c.RAW), user_ids.alias(c.USER_ID), pl.lit(layout, pl.String).alias(c.LAYOUT)
+    return checked.rejected.with_columns(*told).select(*REJECTED)
 
 
 def _sink(
@@ -211,10 +216,15 @@ def _merge(
     return n_new
 
 
-def _with_pseudonyms(rows: pl.DataFrame, users: Users | None) -> pl.DataFrame:
+def _with_pseudonyms(batch: Batch, users: Users | None) -> pl.DataFrame:
+    """Give users their pseudonyms, in the column that tells them and in further ones that came along as context."""
+    rows, layout = batch.rows, batch.as_read.layout if batch.as_read else None
     if users is None or c.USER_ID not in rows.columns:
         return rows
-    return rows.with_columns(users(as_id(rows[c.USER_ID])).alias(c.USER_ID))
+    rows = rows.with_columns(users(as_id(rows[c.USER_ID])).alias(c.USER_ID))
+    if layout is not None and layout.table == "interactions" and len(layout.user_columns) > 1:
+        rows = rows.with_columns(keyed_members(rows[c.REST], layout.user_columns[1:], users))
+    return rows
 
 
 def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:

@@ -1,7 +1,9 @@
 """What does a file hold, and which of its columns is which? Told by the column names alone."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Literal
 
 from ingest import columns as c
@@ -10,11 +12,12 @@ from ingest.errors import InputFileError
 Table = Literal["items", "interactions", "impressions"]
 
 _TEXT_COLUMNS = (c.TITLE, c.DESCRIPTION, c.CATEGORIES)
-_REQUIRED: dict[Table, tuple[str, ...]] = {
+REQUIRED: dict[Table, tuple[str, ...]] = {
     "items": (c.ITEM_ID,),
     "interactions": (c.USER_ID, c.ITEM_ID, c.OCCURRED_AT),
     "impressions": (c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT, c.CLICKED),
 }
+"""Without these no row of a table is good."""
 _HELD: dict[Table, tuple[str, ...]] = {
     "items": c.ITEM_COLUMNS,
     "interactions": c.INTERACTION_COLUMNS,
@@ -69,13 +72,31 @@ class Layout:
     """What one file holds and where."""
 
     table: Table
-    columns: dict[str, str]
-    """Our name -> the file's name, only for what this table holds."""
+    names: dict[str, tuple[str, ...]]
+    """Our name -> the file's names for it, the one that counts first; only for what this table holds."""
+
+    @classmethod
+    def of_text(cls, table: Table, text: str) -> "Layout":
+        """Read what `as_text` wrote."""
+        return cls(table, {ours: tuple(names) for ours, names in json.loads(text).items()})
+
+    def as_text(self) -> str:
+        """Write the names as JSON.
+
+        >>> Layout("interactions", {"user_id": ("user", "uid")}).as_text()
+        '{"user_id": ["user", "uid"]}'
+        """
+        return json.dumps(self.names, ensure_ascii=False)
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Our name -> the file's name that counts."""
+        return {ours: names[0] for ours, names in self.names.items()}
 
     @property
     def user_columns(self) -> tuple[str, ...]:
-        """The file's name of the column that tells the user, if it has one."""
-        return (self.columns[c.USER_ID],) if c.USER_ID in self.columns else ()
+        """The file's names of the columns that tell a user, the one that counts first."""
+        return self.names.get(c.USER_ID, ())
 
 
 def layout(names: Iterable[str], config: ColumnsConfig, *, path: object) -> Layout:
@@ -94,10 +115,10 @@ def layout(names: Iterable[str], config: ColumnsConfig, *, path: object) -> Layo
         table = "items"
     else:
         raise InputFileError(f"{path}: {_missing(found, config)}; found {_listed(names)}; {_WAY_OUT}")
-    missing = [name for name in _REQUIRED[table] if name not in found]
+    missing = [name for name in REQUIRED[table] if name not in found]
     if missing:
         raise InputFileError(
-            f"{path}: holds {table} (it has '{found[c.CLICKED]}') but lacks {_listed(missing)}; "
+            f"{path}: holds {table} (it has '{found[c.CLICKED][0]}') but lacks {_listed(missing)}; "
             f"found {_listed(names)}; {_WAY_OUT}"
         )
     return columns_of(table, names, config)
@@ -112,19 +133,20 @@ def columns_of(table: Table, names: Iterable[str], config: ColumnsConfig) -> Lay
 _WAY_OUT = "rename the column, or name it under [columns] in readrank.toml"
 
 
-def _found(names: list[str], config: ColumnsConfig) -> dict[str, str]:
+def _found(names: list[str], config: ColumnsConfig) -> dict[str, tuple[str, ...]]:
     present = set(names)
     found = {}
     for field in fields(config):
-        source = next((name for name in (field.name, *getattr(config, field.name)) if name in present), None)
-        if source is not None:
-            found[field.name] = source
+        known = dict.fromkeys((field.name, *getattr(config, field.name)))
+        sources = tuple(name for name in known if name in present)
+        if sources:
+            found[field.name] = sources
     return found
 
 
-def _missing(found: dict[str, str], config: ColumnsConfig) -> str:
+def _missing(found: dict[str, tuple[str, ...]], config: ColumnsConfig) -> str:
     if c.USER_ID in found or c.OCCURRED_AT in found:
-        lacking = [name for name in _REQUIRED["interactions"] if name not in found]
+        lacking = [name for name in REQUIRED["interactions"] if name not in found]
         return f"wanted interactions (user_id, item_id, occurred_at), but there is no column {_listed(lacking)}"
     if c.ITEM_ID in found:
         return "wanted items, but there is no text: none of title, description, categories"

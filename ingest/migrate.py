@@ -32,6 +32,7 @@ _STEPS = (
         ALTER TABLE rejected_rows ADD COLUMN read_as VARCHAR;
         """,
     ),
+    ("rejected_rows", "layout", "ALTER TABLE rejected_rows ADD COLUMN layout VARCHAR"),
     ("impressions", "reasons", "ALTER TABLE impressions ADD COLUMN reasons JSON"),
     ("requests", "comparison", "ALTER TABLE requests ADD COLUMN comparison JSON"),
     # No earlier version wrote a receipt.

@@ -21,6 +21,7 @@ REJECTED = {
     c.DETAIL: pl.String,
     c.RAW: pl.String,
     c.USER_ID: pl.String,
+    c.LAYOUT: pl.String,
 }
 """What is told of a rejected row."""
 
@@ -66,8 +67,10 @@ class FileQuarantine:
                 self.connection.execute(
                     """
                     INSERT INTO rejected_rows
-                        (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as)
-                    SELECT $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as FROM rejected
+                        (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as, layout)
+                    SELECT
+                        $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as, layout
+                    FROM rejected
                     """,
                     {"load_id": load_id, "source": self.source, "table": table, "read_as": self.read_as},
                 )

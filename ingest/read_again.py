@@ -14,12 +14,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest import columns as c
-from ingest.as_read import AsRead, under_pseudonyms
+from ingest.as_read import AsRead
 from ingest.batches import Batch, none_broken
 from ingest.json_lines import ObjectLines, line_texts, object_keys, parsed_objects, valid_objects
 from ingest.json_members import Member, as_object, members
+from ingest.keyed_members import keyed_members, with_users
 from ingest.lines import Records
-from ingest.mapping import ColumnsConfig, Layout, Table, columns_of
+from ingest.mapping import REQUIRED, ColumnsConfig, Layout, Table, columns_of
 from ingest.read_jsonl import named_objects
 from ingest.sources import Text
 from ingest.values import as_id
@@ -39,6 +40,8 @@ class Kept:
     raw: pl.Series
     user_ids: pl.Series
     """Whose they are, as far as could be read; a pseudonym where those are in use."""
+    layouts: pl.Series
+    """By which names of their file, or of their part of it, they were read; null where that was not kept."""
 
 
 def read_again(
@@ -49,33 +52,56 @@ def read_again(
     A table that a file went to stays the same, whatever the mapping has become. `users` makes pseudonyms: a user found
     in a column where none had been found before gets one, all others have theirs.
     """
-    for start in range(0, len(kept.raw), ROWS_AT_ONCE):
-        raw = kept.raw.slice(start, ROWS_AT_ONCE)
-        numbers = np.arange(start, start + len(raw))
+    for numbers, told in _read_alike(kept):
+        raw = kept.raw.gather(numbers)
         if kept.read_as is None:
             yield _under_our_names(raw, numbers, kept.table)
             continue
         if kept.read_as == "jsonl":
-            batches = _json_lines(raw, numbers, kept.table, config)
+            batches = _json_lines(raw, numbers, kept.table, config, told)
         elif kept.read_as in ("csv", "parquet"):
             batches = _columns(raw, numbers, kept.table, config, typed=kept.read_as == "parquet")
         else:
             batches = _of_preset(raw, numbers, kept, config)
         for batch in batches:
-            yield _as_kept(batch, kept, users)
+            yield _as_kept(batch, kept, told, users)
 
 
-def _as_kept(batch: Batch, kept: Kept, users: Callable[[pl.Series], pl.Series] | None) -> Batch:
-    """Let rows that are rejected again be kept as they are, and give pseudonyms to users who have none."""
+def _read_alike(kept: Kept) -> Iterator[tuple[NDArray[np.int64], Layout | None]]:
+    """Put rows together that were read by the same names: all of a file, but for parts of a mixed one."""
+    for start in range(0, len(kept.raw), ROWS_AT_ONCE):
+        layouts = kept.layouts.slice(start, ROWS_AT_ONCE)
+        for text in layouts.unique(maintain_order=True):
+            alike = layouts.is_null() if text is None else layouts == text
+            yield (
+                alike.arg_true().to_numpy().astype(np.int64) + start,
+                Layout.of_text(kept.table, text) if text else None,
+            )
+
+
+def _as_kept(batch: Batch, kept: Kept, told: Layout | None, users: Callable[[pl.Series], pl.Series] | None) -> Batch:
+    """Let rows that are rejected again be kept as they are, and give pseudonyms to users who have none.
+
+    Ids under the names that `told` of users are pseudonyms already; those under names told of users since are not.
+    """
     rows, raw = batch.rows, kept.raw.gather(batch.rows[c.LINE])
-    if users is not None and c.USER_ID in rows.columns:
-        found, known = as_id(rows[c.USER_ID]), kept.user_ids.gather(rows[c.LINE])
-        is_new = found.is_not_null() & found.ne_missing(known)
-        user_ids = users(found.set(~is_new, None)).zip_with(is_new, found)
-        rows = rows.with_columns(user_ids.alias(c.USER_ID))
-        if batch.as_read is not None and is_new.any():
-            raw = under_pseudonyms(raw, user_ids, batch.as_read).zip_with(is_new, raw)
-    return replace(batch, rows=rows, as_read=AsRead(raw.gather))
+    here = batch.as_read.layout if batch.as_read else None
+    if users is None or here is None or not here.user_columns:
+        return replace(batch, as_read=AsRead(raw.gather))
+    known = told.user_columns if told else ()
+    new = [name for name in here.user_columns if name not in known]
+    if not new:
+        return replace(batch, as_read=AsRead(raw.gather))
+    user_ids = as_id(rows[c.USER_ID])
+    if here.user_columns[0] in new:
+        is_new = user_ids.ne_missing(kept.user_ids.gather(rows[c.LINE]))
+        user_ids = users(user_ids.set(~is_new, None)).zip_with(is_new, user_ids)
+    further = [name for name in new if name != here.user_columns[0]]
+    rows = rows.with_columns(user_ids.alias(c.USER_ID), keyed_members(rows[c.REST], further, users))
+    raw = keyed_members(raw, further, users)
+    raw = with_users(raw, here.user_columns, user_ids).zip_with(user_ids.is_not_null(), raw)
+    keyed = {**(told.names if told else {}), c.USER_ID: (*known, *new)}
+    return replace(batch, rows=rows, as_read=AsRead(raw.gather, layout=Layout(here.table, keyed)))
 
 
 def _under_our_names(raw: pl.Series, numbers: NDArray[np.int64], table: Table) -> Batch:
@@ -86,8 +112,10 @@ def _under_our_names(raw: pl.Series, numbers: NDArray[np.int64], table: Table) -
     return Batch(table, present, rows, lines.broken, 0, AsRead(lines.texts))
 
 
-def _json_lines(raw: pl.Series, numbers: NDArray[np.int64], table: Table, config: ColumnsConfig) -> Iterator[Batch]:
-    """Each line is mapped by its own keys: a name that another line uses takes nothing from it."""
+def _json_lines(
+    raw: pl.Series, numbers: NDArray[np.int64], table: Table, config: ColumnsConfig, told: Layout | None
+) -> Iterator[Batch]:
+    """Read lines in the company that they had: a name that counted in their file counts for all of them."""
     import duckdb
 
     lines = valid_objects(_lines(raw, numbers))
@@ -95,18 +123,33 @@ def _json_lines(raw: pl.Series, numbers: NDArray[np.int64], table: Table, config
         connection.register("lines", line_texts(lines).with_row_index("number").to_arrow())
         found = connection.sql("SELECT json_keys(raw) FROM lines ORDER BY number").fetchall()
     by_keys: dict[frozenset[str], Layout] = {}
-    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    alike: dict[tuple[tuple[str, tuple[str, ...]], ...], list[int]] = {}
     for at, (keys,) in enumerate(found):
         names = frozenset(keys)
         if names not in by_keys:
-            by_keys[names] = columns_of(table, sorted(names), config)
-        alike.setdefault(tuple(by_keys[names].columns.items()), []).append(at)
+            by_keys[names] = _in_company(table, names, config, told)
+        alike.setdefault(tuple(by_keys[names].names.items()), []).append(at)
     texts = lines.text.split(b"\n")
     broken = lines.broken
-    for columns, chosen in alike.items():
+    for known, chosen in alike.items():
         text = b"".join(texts[at] + b"\n" for at in chosen)
-        yield named_objects(ObjectLines(text, lines.numbers[chosen], broken), Layout(table, dict(columns)), 0)
+        yield named_objects(ObjectLines(text, lines.numbers[chosen], broken), Layout(table, dict(known)), 0)
         broken = none_broken()
+
+
+def _in_company(table: Table, keys: frozenset[str], config: ColumnsConfig, told: Layout | None) -> Layout:
+    """Map a line as in its file, but for columns without which it could be no row there: its own names stand in.
+
+    Whatever its file made a row of is the same row here, so that it is known when the file is loaded again.
+    """
+    beside = [name for names in told.names.values() for name in names] if told else []
+    here, alone = columns_of(table, sorted({*keys, *beside}), config), columns_of(table, sorted(keys), config)
+    own = {
+        ours: tuple(dict.fromkeys((*alone.names[ours], *here.names[ours])))
+        for ours in REQUIRED[table]
+        if ours in alone.names and here.columns[ours] not in keys
+    }
+    return Layout(table, {**here.names, **own})
 
 
 def _columns(
@@ -134,7 +177,7 @@ def _columns(
             ]
         )
         present = frozenset(here.columns) | ({c.REST} if others else frozenset())
-        as_read = AsRead(raw.gather, here.user_columns)
+        as_read = AsRead(raw.gather, here.user_columns, layout=here)
         yield Batch(here.table, present, rows, none_broken(), 0, as_read)
 
 

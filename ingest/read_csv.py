@@ -38,7 +38,7 @@ def read_csv(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     table = layout(csv_file.names, config, path=source.path)
     for records in csv_file.records():
         rows, present = named(records.frame, table, records.lines)
-        as_read = AsRead(records.as_read, table.user_columns)
+        as_read = AsRead(records.as_read, table.user_columns, layout=table)
         yield Batch(table.table, present, rows, records.broken, records.bytes_done, as_read)
 
 

@@ -52,7 +52,8 @@ def _batch(lines: ObjectLines, values: pl.DataFrame, rest: pl.Series, here: Layo
         *(pl.col(key).alias(name) for name, key in here.columns.items()),
     )
     present = frozenset(here.columns) | ({c.REST} if rest.null_count() < len(rest) else frozenset())
-    return Batch(here.table, present, rows, lines.broken, bytes_done, AsRead(lines.texts, here.user_columns))
+    as_read = AsRead(lines.texts, here.user_columns, layout=here)
+    return Batch(here.table, present, rows, lines.broken, bytes_done, as_read)
 
 
 def _first_layout(lines: ObjectLines, source: Source, config: ColumnsConfig) -> Layout:

@@ -46,7 +46,8 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
         done += frame.height
         readable, lines, broken = told_apart(_with_near_moments(frame), table, lines)
         rows, present = named(readable, table, lines)
-        as_read = AsRead(partial(frame_as_read, readable, mapped=table.columns.values()), table.user_columns)
+        texts = partial(frame_as_read, readable, mapped=table.columns.values())
+        as_read = AsRead(texts, table.user_columns, layout=table)
         yield Batch(table.table, present, rows, broken, size * done // max(total, 1), as_read)
 
 

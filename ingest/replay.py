@@ -35,7 +35,7 @@ _IS_ROW = f"""
 
 # Of one line several rows may have been rejected; it is read once.
 _RECORDS = f"""
-    SELECT line, raw, max(user_id) AS user_id, list(rowid) AS places
+    SELECT line, raw, max(user_id) AS user_id, max(layout) AS layout, list(rowid) AS places
     FROM rejected_rows
     WHERE load_id = $load_id AND table_name = $table AND {_IS_ROW}
     GROUP BY line, raw, CASE WHEN read_as IS NULL THEN rowid END
@@ -74,7 +74,7 @@ def replay_rejected(
         for number, (load_id, source, table, read_as) in enumerate(loads, 1):
             started = utc_now()
             records = _records(connection, load_id, table)
-            kept = Kept(source, table, read_as, records[c.RAW], records[c.USER_ID])
+            kept = Kept(source, table, read_as, records[c.RAW], records[c.USER_ID], records[c.LAYOUT])
             chance = _SecondChance(connection, load_id, kept, records)
             report = load_reading(
                 connection,
@@ -125,6 +125,7 @@ class _SecondChance:
             known[c.LINE],
             pl.coalesce(c.RAW, known[c.RAW]).alias(c.RAW),
             pl.coalesce(c.USER_ID, known[c.USER_ID]).alias(c.USER_ID),
+            pl.coalesce(c.LAYOUT, known[c.LAYOUT]).alias(c.LAYOUT),
         )
         with self._found.showing(read.select(pl.col("places").explode())):
             self.connection.execute("DELETE FROM rejected_rows WHERE rowid IN (SELECT places FROM found_again)")
@@ -133,8 +134,8 @@ class _SecondChance:
             self.connection.execute(
                 """
                 INSERT INTO rejected_rows
-                    (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as)
-                SELECT $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as
+                    (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as, layout)
+                SELECT $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as, layout
                 FROM rejected_again
                 """,
                 {
@@ -149,4 +150,6 @@ class _SecondChance:
 def _records(connection: "duckdb.DuckDBPyConnection", load_id: str, table: Table) -> pl.DataFrame:
     """Fetch the kept rows of one load now: batches are made in another thread, which may not use the connection."""
     waiting = connection.sql(_RECORDS, params={"load_id": load_id, "table": table}).to_arrow_table()
-    return cast(pl.DataFrame, pl.from_arrow(waiting)).cast({c.RAW: pl.String, c.USER_ID: pl.String})
+    return cast(pl.DataFrame, pl.from_arrow(waiting)).cast(
+        {c.RAW: pl.String, c.USER_ID: pl.String, c.LAYOUT: pl.String}
+    )

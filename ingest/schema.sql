@@ -139,7 +139,8 @@ CREATE TABLE IF NOT EXISTS rejected_rows (
     raw VARCHAR,
     table_name VARCHAR NOT NULL,
     user_id VARCHAR,
-    read_as VARCHAR
+    read_as VARCHAR,
+    layout VARCHAR
 );
 COMMENT ON TABLE rejected_rows IS 'Rows that were not loaded, and why.';
 COMMENT ON COLUMN rejected_rows.load_id IS 'The latest load that met it: loads.load_id.';
@@ -151,6 +152,7 @@ COMMENT ON COLUMN rejected_rows.raw IS 'The row as it came: the line, or the col
 COMMENT ON COLUMN rejected_rows.table_name IS 'Where it would have gone: items, interactions or impressions.';
 COMMENT ON COLUMN rejected_rows.user_id IS 'Whose it is, as far as could be read.';
 COMMENT ON COLUMN rejected_rows.read_as IS 'How its file was read: csv, jsonl, parquet or the name of a preset; NULL: by an earlier version.';
+COMMENT ON COLUMN rejected_rows.layout IS 'Which names its file, or its part of a file, had for our columns, as JSON: ours -> theirs, the one that counted first; by these it is tried again. NULL: under a preset, or by an earlier version.';
 
 CREATE TABLE IF NOT EXISTS loads (
     load_id VARCHAR NOT NULL,

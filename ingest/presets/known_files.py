@@ -29,7 +29,9 @@ class Fill:
     at_once: int = 262_144
     """How many rows of the file are turned at once; few where each becomes many."""
     user_columns: tuple[str, ...] = ()
-    """The file's names of the columns that tell the user; in each row the first one with a value does."""
+    """The file's names of the columns that tell a user; whose a row is, the first one with a value does."""
+    else_user: tuple[str, ...] = ()
+    """Columns that tell the user of rows in which none of those has a value."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def turned(records: Records, fill: Fill, *, tell_broken: bool = True) -> Iterato
         rows = fill.rows(part)
         numbers = rows[c.LINE]
         rows = rows.with_columns(lines.gather(numbers).alias(c.LINE))
-        as_read = AsRead(partial(_records_as_read, records, numbers), fill.user_columns)
+        as_read = AsRead(partial(_records_as_read, records, numbers), fill.user_columns, fill.else_user)
         yield Batch(fill.table, _told(rows), rows, broken, records.bytes_done, as_read, passed_over)
         broken, passed_over = none_broken(), {}
 

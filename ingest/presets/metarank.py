@@ -21,15 +21,15 @@ _EVENT = {
     "fields": JSON,
 }
 
-_WHO = ("user", "session")
+_USER, _SESSION = "user", "session"
 
 
 def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe a log; `columns` names the fields that are title, description, categories and so on."""
     fills = (
         Fill("items", partial(_items, columns=columns), over_all=carried_on),
-        Fill("impressions", _impressions, user_columns=_WHO, at_once=8192),
-        Fill("interactions", _interactions, user_columns=_WHO),
+        Fill("impressions", _impressions, user_columns=(_USER,), else_user=(_SESSION,), at_once=8192),
+        Fill("interactions", _interactions, user_columns=(_USER,), else_user=(_SESSION,)),
     )
     # The store has no table of users: what is known of them is what they did.
     read = json_objects(
@@ -81,4 +81,4 @@ def _interactions(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _who() -> pl.Expr:
     """Return the user; a visitor who is none counts as one for as long as the session lasts."""
-    return pl.coalesce(_WHO)
+    return pl.coalesce(_USER, _SESSION)

@@ -135,7 +135,7 @@ def test_rows_kept_by_an_earlier_version_replay_under_our_names(store, load):
     store.connection.execute(
         """
         INSERT INTO rejected_rows
-        SELECT load_id, path, 3, 'bad_time', '', $raw, 'interactions', NULL, NULL FROM loads
+        SELECT load_id, path, 3, 'bad_time', '', $raw, 'interactions', NULL, NULL, NULL FROM loads
         """,
         {"raw": raw},
     )
@@ -148,6 +148,61 @@ def test_rows_kept_by_an_earlier_version_replay_under_our_names(store, load):
         ("u2", "i2", '{"a":1}'),
     }
     assert waiting(store) == []
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"user_id": "u", "item_id": "i", "timestamp": "31/01/2024", "quantity": 7},
+        {"user_id": "u", "item_id": "i", "timestamp": "31/01/2024", "rating": 7, "quantity": 8},
+        {"user_id": "u", "item_id": "i", "timestamp": "31/01/2024", "ts": "2024-01-01", "session": "s"},
+        {"user_id": "u", "item_id": "i", "timestamp": "31/01/2024", "uid": "v", "type": "buy", "eventId": "e"},
+    ],
+)
+def test_a_line_with_another_name_than_its_file_makes_the_event_that_the_file_would(tmp_path, late):
+    good = {"user_id": "u", "item_id": "i", "timestamp": "2024-01-02", "weight": 3, "kind": "view", "session_id": "s"}
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in (good, late, {**good, "event_id": "e9"})))
+    with Store.open(tmp_path / "a.duckdb") as store:
+        load_files(store, [path], checks=LENIENT)
+        assert [code for _, code, *_ in waiting(store)] == ["bad_time"]
+        replay_rejected(store)
+        (report,) = replay_rejected(store, checks=DAYS)
+        assert (report.rows_read, report.rows_loaded) == (1, 1)
+        again = events(store)
+        (report,) = load_files(store, [path], checks=DAYS)
+        assert (report.rows_loaded, report.rows_duplicate, report.rows_rejected) == (0, 3, 0)
+        assert events(store) == again
+    with Store.open(tmp_path / "b.duckdb") as store:
+        load_files(store, [path], checks=DAYS)
+        assert events(store) == again
+
+
+def test_names_of_its_file_decide_together_with_the_mapping_of_today(tmp_path):
+    good = {"user_id": "u", "item_id": "i", "ts": "2024-01-02", "weight": 3}
+    late = {"user_id": "u", "thing": "j", "ts": "2024-01-02", "quantity": 7}
+    path, mended = tmp_path / "log.jsonl", ColumnsConfig(item_id=("thing",), weight=("quantity",))
+    path.write_text(f"{json.dumps(good)}\n{json.dumps(late)}\n")
+    with Store.open(tmp_path / "a.duckdb") as store:
+        load_files(store, [path])
+        assert replay_rejected(store, columns=mended)[0].rows_loaded == 1
+        assert [(item, weight, context) for _, _, item, weight, _, context in events(store) if item == "j"] == [
+            ("j", 2.0, '{"quantity":7}')
+        ]
+        # The file calls the item by our own name, so it has none in that line, today and ever.
+        (report,) = load_files(store, [path], columns=mended)
+        assert (report.rows_loaded, report.rows_duplicate, report.rows_rejected) == (0, 1, 1)
+        assert [report.rows_duplicate for report in replay_rejected(store, columns=mended)] == [1]
+        assert len(events(store)) == 2
+
+
+def test_lines_kept_before_names_of_files_were_are_mapped_by_their_own(store, load):
+    lines = [{"user_id": "u", "item_id": "i", "ts": "2024-01-02", "weight": 3}]
+    lines += [{"user_id": "u", "item_id": "i", "ts": "31/01/2024", "quantity": 7}]
+    load("log.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    store.connection.execute("UPDATE rejected_rows SET layout = NULL")
+    assert replay_rejected(store, checks=DAYS)[0].rows_loaded == 1
+    assert sorted(weight for _, _, _, weight, *_ in events(store)) == [3, 7]
 
 
 # Presets
@@ -296,6 +351,73 @@ def test_under_pseudonyms_a_key_written_twice_or_with_escapes_is_replaced_each_t
     log.write_text("\n".join(lines))
     assert run(secret, "ingest", log) == 0
     assert files_that_hold(secret, "4711") == []
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_under_pseudonyms_a_second_name_of_the_user_is_replaced_too(secret, tmp_path, capsys, form):
+    """In what becomes context, in rejected rows, and when these are read again under names told since."""
+    frame = pl.DataFrame(
+        {
+            "user_id": ["ann@example.org", "bob@example.org", "cid@example.org", "dan@example.org"],
+            "visitor_id": ["ann@example.org", "bob2@example.org", "cid2@example.org", None],
+            "mail": ["x", "bob3@shop.org", "cid3@shop.org", "dan3@shop.org"],
+            "item_id": ["i", "i", "", "i"],
+            "ts": ["2024-01-01", "31/01/2024", "31/01/2024", "2024-01-01"],
+        }
+    )
+    log = tmp_path / f"log.{form}"
+    content = written(frame, form)
+    log.write_bytes(content.encode() if isinstance(content, str) else content)
+    assert run(secret, "ingest", log) == 0
+    assert files_that_hold(secret, "example.org") == []
+    settings = secret.settings_path.read_text()
+    secret.settings_path.write_text(settings + '[columns]\nuser_id = ["visitor_id", "mail"]\n')
+    for _ in range(2):
+        assert run(secret, "ingest", "--replay-rejected", "--time-format", "%d/%m/%Y") == 0
+    of = Pseudonyms.of_workspace(secret).of
+    with duckdb.connect(str(secret.store_path), read_only=True) as store:
+        found = store.sql("SELECT user_id, CAST(context AS VARCHAR) FROM interactions").fetchall()
+        ((raw, user),) = store.sql("SELECT raw, user_id FROM rejected_rows").fetchall()
+    told = {user: json.loads(context) for user, context in found}
+    assert told[of("ann@example.org")] == {"visitor_id": of("ann@example.org"), "mail": "x"}
+    assert told[of("bob@example.org")] == {"visitor_id": of("bob2@example.org"), "mail": of("bob3@shop.org")}
+    assert told[of("dan@example.org")].get("visitor_id") is None
+    assert user == of("cid@example.org")
+    names = ("user_id", "visitor_id", "mail")
+    assert [json.loads(raw)[name] for name in names] == [
+        of(f"cid{n}@{at}.org") for n, at in zip(("", "2", "3"), ("example", "example", "shop"), strict=True)
+    ]
+    # Loaded again as the settings are now, the file tells nothing new of what was replayed.
+    capsys.readouterr()
+    assert run(secret, "forget", "ann@example.org") == 0
+    assert run(secret, "forget", "--verify", "ann@example.org") == 0
+
+
+def test_under_pseudonyms_a_file_with_two_names_of_the_user_is_known_again_after_a_replay(secret, tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    lines = [
+        f'{{"user_id":"u{n}","visitor_id":"v{n}","item_id":"i","ts":"{ts}"}}'
+        for n, ts in enumerate(("1", "31/01/2024"))
+    ]
+    log.write_text("\n".join(lines))
+    assert run(secret, "ingest", log) == 0
+    assert run(secret, "ingest", "--replay-rejected", "--time-format", "%d/%m/%Y") == 0
+    capsys.readouterr()
+    assert run(secret, "ingest", log, "--time-format", "%d/%m/%Y") == 0
+    assert "2 rows read = 0 loaded + 2 duplicate + 0 rejected" in capsys.readouterr().out
+
+
+def test_under_pseudonyms_a_preset_replaces_both_names_of_the_user_and_leaves_sessions(secret, tmp_path):
+    review = {"user_id": "a-4711", "reviewerID": "b-4711", "asin": "B1", "overall": 4, "unixReviewTime": 1400000000}
+    log = tmp_path / "reviews.json"
+    log.write_text(f"{json.dumps(review)}\n{json.dumps({**review, 'unixReviewTime': 'soon'})}\n")
+    assert run(secret, "ingest", log, "--preset", "amazon") == 0
+    event = {"event": "interaction", "id": "e", "type": "click", "user": "c-4711", "session": "s-1", "item": "i"}
+    log = tmp_path / "events.jsonl"
+    log.write_text(f"{json.dumps({**event, 'timestamp': 1})}\n{json.dumps({**event, 'timestamp': 'soon'})}\n")
+    assert run(secret, "ingest", log, "--preset", "metarank") == 0
+    assert files_that_hold(secret, "4711") == []
+    assert files_that_hold(secret, '"session": "s-1"') or files_that_hold(secret, '"session":"s-1"')
 
 
 def test_pseudonyms_do_not_begin_where_rejected_rows_name_users(tmp_path, monkeypatch, capsys):
