@@ -28,6 +28,16 @@ class ChecksConfig:
     time_format: str | None = None
     """strftime format tried before all others on times given as text, such as "%d/%m/%Y %H:%M"."""
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_rejected_share <= 1:
+            raise ValueError(
+                f"max_rejected_share: wanted a share from 0 to 1, got {self.max_rejected_share}; write 0.05 for 5 %"
+            )
+        if self.max_id_length < 1:
+            raise ValueError(f"max_id_length: wanted 1 or more, got {self.max_id_length}")
+        if not self.future_tolerance_days >= 0:
+            raise ValueError(f"future_tolerance_days: wanted 0 or more, got {self.future_tolerance_days}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class KindsConfig:

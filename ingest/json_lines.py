@@ -41,6 +41,12 @@ class ObjectLines:
         ]
         return pl.Series(c.RAW, found, dtype=pl.String)
 
+    def chosen(self, kept: NDArray[np.bool]) -> "ObjectLines":
+        """Return the lines for which `kept` is true, and the broken ones of all."""
+        split = self.text.split(b"\n")
+        text = b"".join(split[at] + b"\n" for at in np.flatnonzero(kept))
+        return replace(self, text=text, numbers=self.numbers[kept])
+
     def first(self, n: int) -> "ObjectLines":
         """Return the first `n` lines, and the broken ones of all."""
         if n >= len(self.numbers):
@@ -119,6 +125,16 @@ def object_keys(lines: ObjectLines) -> tuple[list[str], ObjectLines]:
         connection.register("lines", line_texts(lines).to_arrow())
         found = connection.sql("SELECT DISTINCT unnest(json_keys(raw)) AS key FROM lines ORDER BY key").fetchall()
     return [key for (key,) in found], lines
+
+
+def keys_by_line(lines: ObjectLines) -> list[frozenset[str]]:
+    """Return the keys at the top of each line; all have been found to be objects."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        connection.register("lines", line_texts(lines).with_row_index("number").to_arrow())
+        found = connection.sql("SELECT json_keys(raw) FROM lines ORDER BY number").fetchall()
+    return [frozenset(keys) for (keys,) in found]
 
 
 def line_texts(lines: ObjectLines) -> pl.DataFrame:

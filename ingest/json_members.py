@@ -47,6 +47,13 @@ def members(text: str) -> list[Member] | None:
         return None
 
 
+def value_of(member: Member) -> str | None:
+    """Return the text of a string, null as None, and anything else as written."""
+    if member.value.startswith('"'):
+        return str(json.loads(member.value, strict=False))
+    return None if member.value == "null" else member.value
+
+
 def as_object(chosen: Collection[Member]) -> str:
     """Write members as one object again."""
     return "{" + ",".join(f"{member.key}:{member.value}" for member in chosen) + "}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from ingest.json_members import Member, as_object, members
+from ingest.json_members import Member, as_object, members, value_of
 from ingest.values import as_id
 
 
@@ -17,7 +17,7 @@ def keyed_members(texts: pl.Series, names: Collection[str], users: Callable[[pl.
     ['{"a":"1!","b":"x"}', '{"a":""}', None]
     """
     objects = [None if text is None else members(text) for text in texts]
-    ids = [_id(member) for found in objects for member in found or () if member.name in names]
+    ids = [value_of(member) for found in objects for member in found or () if member.name in names]
     pseudonyms = iter(users(as_id(pl.Series(ids, dtype=pl.String))))
 
     def keyed(member: Member) -> Member:
@@ -50,9 +50,3 @@ def _with_user(text: str, names: Collection[str], user: str) -> str | None:
         return None
     written = json.dumps(user)
     return as_object([replace(member, value=written) if member.name == column else member for member in found])
-
-
-def _id(member: Member) -> str | None:
-    if member.value.startswith('"'):
-        return str(json.loads(member.value, strict=False))
-    return None if member.value == "null" else member.value

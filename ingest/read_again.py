@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ingest import columns as c
 from ingest.as_read import AsRead
 from ingest.batches import Batch, none_broken
-from ingest.json_lines import ObjectLines, line_texts, object_keys, parsed_objects, valid_objects
+from ingest.json_lines import ObjectLines, keys_by_line, object_keys, parsed_objects, valid_objects
 from ingest.json_members import Member, as_object, members
 from ingest.keyed_members import keyed_members, with_users
 from ingest.lines import Records
@@ -116,16 +116,10 @@ def _json_lines(
     raw: pl.Series, numbers: NDArray[np.int64], table: Table, config: ColumnsConfig, told: Layout | None
 ) -> Iterator[Batch]:
     """Read lines in the company that they had: a name that counted in their file counts for all of them."""
-    import duckdb
-
     lines = valid_objects(_lines(raw, numbers))
-    with duckdb.connect() as connection:
-        connection.register("lines", line_texts(lines).with_row_index("number").to_arrow())
-        found = connection.sql("SELECT json_keys(raw) FROM lines ORDER BY number").fetchall()
     by_keys: dict[frozenset[str], Layout] = {}
     alike: dict[tuple[tuple[str, tuple[str, ...]], ...], list[int]] = {}
-    for at, (keys,) in enumerate(found):
-        names = frozenset(keys)
+    for at, names in enumerate(keys_by_line(lines)):
         if names not in by_keys:
             by_keys[names] = _in_company(table, names, config, told)
         alike.setdefault(tuple(by_keys[names].names.items()), []).append(at)

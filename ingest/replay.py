@@ -25,8 +25,8 @@ from ingest.window import Window
 if TYPE_CHECKING:
     import duckdb
 
-_NOT_ROWS = ("invalid_json", "invalid_utf8", "bad_quoting", "field_count")
-"""Reasons of lines that never became rows: no setting mends them."""
+_NOT_ROWS = ("invalid_json", "invalid_utf8", "bad_quoting", "field_count", "other_table")
+"""Reasons of lines that never became rows of their table: no setting mends them."""
 
 _IS_ROW = f"""
     reason_code NOT IN {_NOT_ROWS}

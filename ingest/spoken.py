@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
     """Tell what became of each file, and what the person may want to look at."""
+    if not reports:
+        yield "nothing to try again: rejected_rows holds no row that settings could mend"
     for report in reports:
         if report.table is None:
             yield f"{report.path}: nothing to load (empty, or passed over by the preset)" + _passed_over(report)

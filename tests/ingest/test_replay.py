@@ -1,6 +1,11 @@
+import pytest
+
+import readrank
 from ingest.checks import ChecksConfig, KindsConfig
+from ingest.errors import SettingsError
 from ingest.replay import replay_rejected
 from ingest.store import END_OF_TIME
+from ingest.workspace import Workspace
 
 
 def waiting(store):
@@ -60,3 +65,24 @@ def test_replay_of_items_keeps_columns_that_their_file_lacked(store, load):
         ("Pear", "Round and red."),
         ("Berry", None),
     ]
+
+
+def test_replay_says_so_where_nothing_waits(tmp_path, capsys):
+    shop = str(tmp_path / "shop")
+    assert readrank.run(["init", shop]) == 0
+    capsys.readouterr()
+    assert readrank.run(["ingest", "--replay-rejected", "-w", shop]) == 0
+    assert "nothing to try again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *("max_rejected_share = 50", "max_rejected_share = -0.1", "max_rejected_share = nan"),
+        *("max_id_length = 0", "future_tolerance_days = -1", "future_tolerance_days = nan"),
+    ],
+)
+def test_limits_that_limit_nothing_are_mistakes(tmp_path, setting):
+    space = Workspace.create(tmp_path / "shop", f"[checks]\n{setting}\n")
+    with pytest.raises(SettingsError, match=setting.split(" ")[0]):
+        space.section("checks", ChecksConfig)
