@@ -176,7 +176,8 @@ def test_the_formats_page_names_every_reason():
     for path in (ROOT / "ingest").glob("*.py"):
         used |= set(
             re.findall(
-                r'"((?:(?:missing|future)_time|(?:long|bad|before|control|invalid|field)_\w+))"', path.read_text()
+                r'"((?:(?:missing|future)_time|(?:long|bad|before|control|invalid|field)_\w+)|other_table)"',
+                path.read_text(),
             )
         )
     assert told == used

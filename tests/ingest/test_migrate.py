@@ -53,7 +53,9 @@ def test_a_store_of_an_earlier_version_opens_with_all_that_it_held(tmp_path):
         with Store.open(path) as store:
             assert store.interactions(before=END_OF_TIME)["item_id"].to_list() == ["i", "j"]
             assert store.items(before=datetime(2024, 1, 1))["title"].to_list() == ["Ink"]
-            assert store.connection.sql("SELECT table_name FROM rejected_rows").fetchall() == [("interactions",)]
+            assert store.connection.sql("SELECT table_name, layout FROM rejected_rows").fetchall() == [
+                ("interactions", None)
+            ]
             keys = store.connection.sql("SELECT count(*) FROM interactions WHERE event_key = hash(event_id)")
             assert keys.fetchall() == [(2,)]
             assert store.connection.sql("SELECT count(*) FROM item_versions").fetchall() == [(1,)]
