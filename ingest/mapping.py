@@ -119,12 +119,12 @@ def layout(names: Iterable[str], config: ColumnsConfig, *, path: object) -> Layo
     elif c.ITEM_ID in found and c.USER_ID not in found and any(name in found for name in _TEXT_COLUMNS):
         table = "items"
     else:
-        raise InputFileError(f"{path}: {_missing(found, config)}; found {_listed(names)}; {_WAY_OUT}")
+        raise InputFileError(f"{path}: {_missing(found, config)}; found {listed(names)}; {_WAY_OUT}")
     missing = [name for name in REQUIRED[table] if name not in found]
     if missing:
         raise InputFileError(
-            f"{path}: holds {table} (it has '{found[c.CLICKED][0]}') but lacks {_listed(missing)}; "
-            f"found {_listed(names)}; {_WAY_OUT}"
+            f"{path}: holds {table} (it has '{found[c.CLICKED][0]}') but lacks {listed(missing)}; "
+            f"found {listed(names)}; {_WAY_OUT}"
         )
     return columns_of(table, names, config)
 
@@ -150,6 +150,12 @@ def stranger(table: Table, names: Iterable[str], config: ColumnsConfig, *, of_ma
     return next((other for other in _STRANGERS[table] if found >= set(REQUIRED[other])), None)
 
 
+def listed(names: list[str]) -> str:
+    """Write the names of columns as a sentence may hold them."""
+    shown = ", ".join(f"'{name[:60]}'" for name in names[:20]) or "no columns"
+    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+
+
 _WAY_OUT = "rename the column, or name it under [columns] in readrank.toml"
 
 
@@ -167,15 +173,10 @@ def _found(names: list[str], config: ColumnsConfig) -> dict[str, tuple[str, ...]
 def _missing(found: dict[str, tuple[str, ...]], config: ColumnsConfig) -> str:
     if c.USER_ID in found or c.OCCURRED_AT in found:
         lacking = [name for name in REQUIRED["interactions"] if name not in found]
-        return f"wanted interactions (user_id, item_id, occurred_at), but there is no column {_listed(lacking)}"
+        return f"wanted interactions (user_id, item_id, occurred_at), but there is no column {listed(lacking)}"
     if c.ITEM_ID in found:
         return "wanted items, but there is no text: none of title, description, categories"
     return (
         "wanted items (item_id and title, description or categories), interactions (user_id, item_id, occurred_at) "
         "or impressions (request_id, user_id, item_id, occurred_at, clicked)"
     )
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(f"'{name[:60]}'" for name in names[:20]) or "no columns"
-    return shown + (f" and {len(names) - 20} more" if len(names) > 20 else "")

@@ -17,6 +17,7 @@ _REVIEW = dict.fromkeys(
 )
 # What the review says, its pictures and the reviewer's name are not kept: nothing here reads them.
 _OF_A_REVIEW = ("verified_purchase", "verified", "helpful_vote", "vote", "helpful", "style")
+_RATING = ("user_id", "parent_asin|asin|item_id", "rating", "timestamp")
 _PRODUCT = {
     **dict.fromkeys(("parent_asin", "asin", "title", "main_category", "main_cat"), TEXT),
     **dict.fromkeys(("description", "features", "feature", "categories", "category"), JSON),
@@ -45,8 +46,8 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
         KnownFile("*.json", reviews, (reviews_fill,), form="jsonl"),
         KnownFile("*.jsonl", reviews_of_variants, (reviews_fill,), form="jsonl"),
         # Ratings alone: the columns of 2014 and of 2018 stand in different orders, those of 2023 have names.
-        KnownFile("ratings_*.csv", csv_rows("user_id", "asin", "rating", "timestamp"), (ratings_fill,)),
-        KnownFile("*.csv", csv_rows("asin", "user_id", "rating", "timestamp"), (ratings_fill,)),
+        KnownFile("ratings_*.csv", csv_rows("user_id", "asin", "rating", "timestamp", needs=_RATING), (ratings_fill,)),
+        KnownFile("*.csv", csv_rows("asin", "user_id", "rating", "timestamp", needs=_RATING), (ratings_fill,)),
     )
 
 

@@ -25,9 +25,9 @@ _ITEM = ("movieId", "title", "released", "released_on_video", "imdb_url", *_GENR
 def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     """Describe the files of all releases."""
     return (
-        KnownFile("ratings.csv", csv_rows(), (Fill("interactions", _ratings, user_columns=("userId",)),)),
-        KnownFile("tags.csv", csv_rows(), (Fill("interactions", _tags, user_columns=("userId",)),)),
-        KnownFile("movies.csv", csv_rows(), (Fill("items", _movies),)),
+        KnownFile("ratings.csv", csv_rows(needs=_RATING), (Fill("interactions", _ratings, user_columns=("userId",)),)),
+        KnownFile("tags.csv", csv_rows(needs=_TAG), (Fill("interactions", _tags, user_columns=("userId",)),)),
+        KnownFile("movies.csv", csv_rows(needs=_MOVIE), (Fill("items", _movies),)),
         KnownFile("ratings.dat", cut_lines("::", _RATING), (Fill("interactions", _ratings, user_columns=("userId",)),)),
         KnownFile("tags.dat", cut_lines("::", _TAG), (Fill("interactions", _tags, user_columns=("userId",)),)),
         KnownFile("movies.dat", cut_lines("::", _MOVIE), (Fill("items", _movies),)),

@@ -6,7 +6,9 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.batches import BROKEN_SCHEMA
+from ingest.errors import InputFileError
 from ingest.lines import Records, numbered_lines
+from ingest.mapping import listed
 from ingest.read_csv import OpenCsv
 from ingest.sources import Source
 
@@ -43,11 +45,21 @@ def cut_lines(
     return read
 
 
-def csv_rows(*headless: str) -> Callable[[Source], Iterator[Records]]:
-    """Make a reader of CSV; the names are those of the columns where the file may come without a header."""
+def csv_rows(*headless: str, needs: Sequence[str] = ()) -> Callable[[Source], Iterator[Records]]:
+    """Make a reader of CSV; the names are those of the columns where the file may come without a header.
+
+    `needs` names the columns without which the file is another one, `a|b` meaning one of the two: InputFileError.
+    """
 
     def read(source: Source) -> Iterator[Records]:
-        yield from OpenCsv.of(source, headless=headless).records()
+        table = OpenCsv.of(source, headless=headless)
+        lacking = [need for need in needs if not set(need.split("|")) & set(table.names)]
+        if table.names and lacking:
+            raise InputFileError(
+                f"{source.path}: wanted the columns {', '.join(needs)}, found {listed(table.names)}; "
+                "name files of that data set as they were published, or load this one without --preset"
+            )
+        yield from table.records()
 
     return read
 

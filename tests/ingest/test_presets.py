@@ -479,6 +479,24 @@ def test_a_file_unknown_to_the_preset_is_a_mistake_told_with_the_names_it_knows(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("preset", "name", "header", "wanted"),
+    [
+        ("movielens", "ratings.csv", "user_id,parent_asin,rating,timestamp", "userId, movieId, rating, timestamp"),
+        ("movielens", "movies.csv", "movieId,title", "movieId, title, genres"),
+        ("amazon", "Beauty.csv", "user_id,rating,timestamp", "user_id, parent_asin|asin|item_id, rating, timestamp"),
+    ],
+)
+def test_a_table_of_another_set_under_a_known_name_is_a_mistake_told_with_its_columns(
+    store, tmp_path, preset, name, header, wanted
+):
+    path = tmp_path / name
+    path.write_text(f"{header}\n1,2,3,4\n")
+    with pytest.raises(InputFileError, match=r"load this one without --preset") as mistake:
+        load_files(store, [path], preset=preset)
+    assert f"wanted the columns {wanted}, found '{header.split(',')[0]}'" in str(mistake.value)
+
+
 def test_an_unknown_preset_is_a_mistake_told_with_those_there_are(tmp_path):
     with pytest.raises(SettingsError, match="one of movielens, mind, amazon, metarank, gorse; got 'netflix'"):
         readings(tmp_path / "u.data", "netflix", ColumnsConfig())
