@@ -239,5 +239,6 @@ def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
 
 
 def _count_without_text(items: pl.DataFrame) -> int:
-    no_text = pl.col(c.TITLE).is_null() & pl.col(c.DESCRIPTION).is_null() & pl.col(c.CATEGORIES).is_null()
+    no_categories = pl.col(c.CATEGORIES).list.len().fill_null(0) == 0
+    no_text = pl.col(c.TITLE).is_null() & pl.col(c.DESCRIPTION).is_null() & no_categories
     return items.filter(no_text).height

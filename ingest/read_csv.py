@@ -106,6 +106,11 @@ def _header(line: bytes, source: Source) -> tuple[list[str], str]:
     try:
         names = [name.strip() for name in next(csv.reader([text], delimiter=separator), [])]
     except csv.Error as error:
+        if "\r" in text:
+            raise InputFileError(
+                f"{source.path}: wanted lines that end in a line feed, got carriage returns alone; convert it "
+                "(tr '\\r' '\\n' < FILE)"
+            ) from error
         raise InputFileError(f"{source.path}: wanted a header of column names, got {text[:60]!r} ({error})") from error
     twice = sorted(name for name, n in Counter(names).items() if name and n > 1)
     if twice:

@@ -29,13 +29,16 @@ _MILLISECONDS_FROM = 1e11
 _MICROSECONDS_FROM = 1e14
 _NANOSECONDS_FROM = 1e17
 
+_FIRST_DAY, _LAST_DAY = 19_000_000, 20_999_999
+"""Numbers between these are dates, written as eight digits; as seconds they would be a moment of 1970."""
+
 
 def parse_times(values: pl.Series, time_format: str | None = None) -> pl.Series:
     """Turn a column of times of any type into Datetime us, naive UTC; null where unreadable.
 
     Understood: datetimes (a zone is turned to UTC, none is UTC), dates, ISO 8601 strings, and Unix seconds,
-    milliseconds, microseconds or nanoseconds as numbers or digits. Formats may be mixed. `time_format` (strftime)
-    is tried first on strings.
+    milliseconds, microseconds or nanoseconds as numbers or digits; eight digits are a date. Formats may be mixed.
+    `time_format` (strftime) is tried first on strings.
 
     >>> mixed = pl.Series(["2024-01-01T01:00:00+01:00", "2024-01-01", "1704067200", "1704067200000", "soon"])
     >>> [None if moment is None else moment.isoformat() for moment in parse_times(mixed)]
@@ -68,14 +71,21 @@ def _from_unix(values: pl.Series) -> pl.Series:
         .then(whole)
         .otherwise(whole // 1_000)
     )
-    if values.dtype.is_integer() and values.min() == -(1 << 63):  # the one number whose size is no number
+    least = values.min()
+    if values.dtype.is_integer() and least == -(1 << 63):  # the one number whose size is no number
         values = values.set(values == -(1 << 63), None)
     frame = values.rename("number").to_frame()
     if values.dtype.is_integer():
         frame = frame.with_columns(number.cast(pl.Int64, strict=False))
     else:
         frame = frame.with_columns(number.cast(pl.Float64))
-    return frame.select(microseconds.cast(NAIVE_UTC).alias(values.name)).to_series()
+    moments = frame.select(microseconds.cast(NAIVE_UTC).alias(values.name)).to_series()
+    if least is None or least > _LAST_DAY:  # type: ignore[operator]
+        return moments
+    days = frame.select(pl.when(number.is_between(_FIRST_DAY, _LAST_DAY)).then(number.cast(pl.Int64))).to_series()
+    return moments.zip_with(
+        days.is_null(), days.cast(pl.String).str.to_datetime("%Y%m%d", strict=False, time_unit="us")
+    )
 
 
 def _from_strings(values: pl.Series, time_format: str | None) -> pl.Series:
@@ -103,14 +113,8 @@ def _formatted(time_format: str, values: pl.Series) -> pl.Series:
 
 def _digits(values: pl.Series) -> pl.Series:
     numeric = values.str.contains(r"^-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?$")
-    days = values.str.contains(r"^(19|20)\d{6}$")
-    if not (numeric | days).any():
+    if not numeric.any():
         return pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
     whole = values.set((~numeric).fill_null(True), None)
     has_point = whole.str.contains("[.eE]").any()
-    unix = _from_unix(whole.cast(pl.Float64 if has_point else pl.Int64, strict=False))
-    if not days.any():
-        return unix
-    # Eight digits are a date; as seconds they would be a moment of 1970.
-    dates = values.str.to_datetime("%Y%m%d", strict=False, time_unit="us")
-    return pl.select(pl.when(days).then(dates).otherwise(unix).alias(values.name)).to_series()
+    return _from_unix(whole.cast(pl.Float64 if has_point else pl.Int64, strict=False))

@@ -1,5 +1,9 @@
 """How is a raw column read as text, number, flag or list? Null means absent; unreadable is told apart from it."""
 
+import json
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -15,13 +19,12 @@ def as_text(values: pl.Series) -> pl.Series:
 
     >>> as_text(pl.Series([1.0, 2.5, 1e300, float("nan"), None])).to_list()
     ['1', '2.5', '1e+300', None, None]
+    >>> as_text(pl.Series([["soft", "red"], None])).to_list()
+    ['["soft","red"]', None]
     """
     if values.dtype.is_float():
         return _digits(values)
-    if values.dtype.is_nested():
-        text = values.to_frame("v").select(pl.struct("v").struct.json_encode()).to_series().alias(values.name)
-    else:
-        text = values.cast(pl.String, strict=False)
+    text = _as_json(values) if values.dtype.is_nested() else values.cast(pl.String, strict=False)
     if (text == "").any():
         text = text.set(text == "", None)
     return text
@@ -81,6 +84,14 @@ def is_plain(texts: pl.Series) -> bool:
     return octets.size == 0 or bool(octets.min() > 32 and octets.max() < 127)
 
 
+def _as_json(values: pl.Series) -> pl.Series:
+    """Write lists and objects as JSON."""
+    # Polars encodes structs alone; what it writes around the only member is taken off again.
+    wrapped = values.to_frame("v").select(pl.struct("v").struct.json_encode()).to_series()
+    text = wrapped.str.strip_prefix('{"v":').str.strip_suffix("}")
+    return text.set(values.is_null(), None).alias(values.name)
+
+
 def _digits(values: pl.Series) -> pl.Series:
     """Write floats as text, whole ones as whole numbers."""
     whole = values.cast(pl.Int64, strict=False)
@@ -127,13 +138,18 @@ def as_flag(values: pl.Series) -> pl.Series:
 def as_categories(values: pl.Series) -> pl.Series:
     """Turn lists, JSON arrays or `a|b` strings into List(String) without empty names; null stays null.
 
+    Lists within the list are opened.
+
     >>> as_categories(pl.Series(["Drama|War", '["Hair", "Care"]', "Toys", None])).to_list()
     [['Drama', 'War'], ['Hair', 'Care'], ['Toys'], None]
+    >>> as_categories(pl.Series([[["Hair", "Care"], ["Sets"]]])).to_list()
+    [['Hair', 'Care', 'Sets']]
     """
-    if isinstance(values.dtype, pl.List | pl.Array):
+    is_list = isinstance(values.dtype, pl.List | pl.Array)
+    if is_list and not values.dtype.inner.is_nested():  # type: ignore[attr-defined]
         lists = values.cast(pl.List(pl.String), strict=False)
     else:
-        text = values.cast(pl.String, strict=False)
+        text = as_text(values) if values.dtype.is_nested() else values.cast(pl.String, strict=False)
         is_json = text.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
         lists = text.str.split("|")
         if is_json.any():
@@ -155,9 +171,23 @@ def _json_lists(text: pl.Series) -> pl.Series:
 
 
 def _json_list(value: str) -> list[str]:
-    import json
-
     try:
-        return [str(member) for member in json.loads(value) if member is not None]
-    except ValueError:
+        return [_name(member) for member in _opened(json.loads(value)) if member is not None]
+    except (ValueError, RecursionError):
         return [value]
+
+
+def _opened(members: list[Any]) -> Iterator[Any]:
+    for member in members:
+        if isinstance(member, list):
+            yield from _opened(member)
+        else:
+            yield member
+
+
+def _name(member: Any) -> str:
+    """Write a member of a JSON array as Polars would, which reads those of plain values alone."""
+    if isinstance(member, str):
+        return member
+    is_whole = isinstance(member, float) and member.is_integer()
+    return str(int(member)) if is_whole else json.dumps(member, ensure_ascii=False)

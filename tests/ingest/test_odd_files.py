@@ -2,7 +2,9 @@
 
 import gzip
 import io
+import json
 import os
+from datetime import datetime
 
 import polars as pl
 import pytest
@@ -124,3 +126,50 @@ def test_a_file_reached_by_two_names_is_read_once(store, tmp_path):
     (tmp_path / "log.csv").write_text(HEAD + ROW)
     (tmp_path / "link.csv").symlink_to(tmp_path / "log.csv")
     assert [report.rows_loaded for report in load_files(store, [tmp_path])] == [1]
+
+
+@pytest.mark.parametrize("dtype", [pl.Int64, pl.UInt32, pl.Float64])
+def test_eight_digits_are_a_date_also_as_numbers(store, tmp_path, dtype):
+    days = pl.Series("occurred_at", [20240131, 20240231, 1_700_000_000, None], dtype=dtype)
+    frame = pl.DataFrame({"user_id": "u", "item_id": ["a", "b", "c", "d"], "occurred_at": days})
+    frame.write_parquet(tmp_path / "log.parquet")
+    load_files(store, [tmp_path / "log.parquet"])
+    asked = "SELECT item_id, occurred_at FROM interactions ORDER BY item_id"
+    assert store.connection.sql(asked).fetchall() == [
+        ("a", datetime(2024, 1, 31)),
+        ("c", datetime(2023, 11, 14, 22, 13, 20)),
+    ]
+    reasons = store.connection.sql("SELECT reason_code FROM rejected_rows ORDER BY line").fetchall()
+    assert reasons == [("bad_time",), ("missing_time",)]
+
+
+def test_lists_of_parquet_are_text_and_categories_as_in_json_lines(store, load, tmp_path):
+    rows = {
+        "item_id": ["a", "b", "c"],
+        "description": [["soft", "red"], None, ["x"]],
+        "categories": [[["Hair", "Care"], ["Sets"]], [], None],
+    }
+    pl.DataFrame(rows).write_parquet(tmp_path / "items.parquet")
+    told = "SELECT item_id, json(description), categories FROM items ORDER BY item_id"
+    (report,) = load_files(store, [tmp_path / "items.parquet"])
+    from_parquet = store.connection.sql(told).fetchall()
+    assert from_parquet == [("a", '["soft","red"]', ["Hair", "Care", "Sets"]), ("b", None, []), ("c", '["x"]', None)]
+    assert report.without_text == 1
+    lines = [json.dumps(dict(zip(rows, values, strict=True))) for values in zip(*rows.values(), strict=True)]
+    load("items.jsonl", "\n".join(lines))
+    assert store.connection.sql(told).fetchall() == from_parquet
+
+
+def test_names_of_categories_are_the_same_in_any_company(store, load):
+    first = {"item_id": "a", "categories": [1, True, 2.5, 1.0]}
+    load("items.jsonl", json.dumps(first) + "\n")
+    company = {"item_id": "b", "categories": [["x", ["y"]], {"name": "é"}]}
+    report = load("items.jsonl", "\n".join(json.dumps(item) for item in (first, company)))
+    assert report.rows_duplicate == 1
+    named = dict(store.connection.sql("SELECT item_id, categories FROM items").fetchall())
+    assert named == {"a": ["1", "true", "2.5", "1"], "b": ["x", "y", '{"name": "é"}']}
+
+
+def test_carriage_returns_alone_are_told_with_the_way_out(load):
+    with pytest.raises(InputFileError, match=r"carriage returns alone; convert it \(tr "):
+        load("log.csv", (HEAD + ROW).replace("\n", "\r"))
