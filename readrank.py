@@ -21,6 +21,7 @@ from ingest.presets import PRESETS
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from ingest.load_reading import LoadReport
     from ingest.progress import Progress
     from ingest.workspace import Workspace
 
@@ -149,11 +150,23 @@ def ingest(
     if replay and preset:
         raise typer.BadParameter("--preset says how to read files; rejected rows are read by their own: leave it away")
     space = _workspace()
+    loaded: list[LoadReport] = []
     with publishing(space):
-        with _progress_bars() as progress:
-            taken = take_in(
-                space, files or [], rejected=replay, preset=preset, time_format=time_format, progress=progress
-            )
+        try:
+            with _progress_bars() as progress:
+                taken = take_in(
+                    space,
+                    files or [],
+                    rejected=replay,
+                    preset=preset,
+                    time_format=time_format,
+                    on_load=loaded.append,
+                    progress=progress,
+                )
+        except Exception:
+            if loaded:  # these files stay: people are told of them all the same
+                _print_result([asdict(report) for report in loaded], "\n".join(load_lines(loaded)))
+            raise
         results = [asdict(report) for report in taken.reports]
         if taken.drained is not None:
             results.append({"path": str(space.outbox_path), "drained": asdict(taken.drained)})
@@ -578,8 +591,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        if _is_disk_full(error):
-            return _complain(f"the disk is full ({error}); free space and run it again", MISTAKE)
+        if told := _refusal_of_the_system(error):
+            return _complain(told, MISTAKE)
         hint = "" if "--debug" in arguments else " (readrank --debug ... shows where)"
         return _complain(f"unexpected {type(error).__name__}: {error}{hint}", FAILED)
     return ended if isinstance(ended, int) else DONE
@@ -628,9 +641,14 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _is_disk_full(error: BaseException) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT)
-    return (isinstance(error, OSError) and error.errno in full) or "No space left on device" in str(error)
+def _refusal_of_the_system(error: BaseException) -> str | None:
+    """Say what to do where the disk is full or one may not read or write; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+        return f"the disk is full ({error}); free space and run it again"
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the system does not allow it ({error}); allow it, or name another folder"
+    return None
 
 
 def _step(arguments: Sequence[str]) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -38,10 +38,12 @@ def load_files(
     quality: QualityConfig = QualityConfig(),  # noqa: B008
     preset: str | None = None,
     users: Users | None = None,
+    on_load: Callable[[LoadReport], None] = lambda report: None,
     progress: Progress = silent,
 ) -> list[LoadReport]:
     """Load files, folders and patterns one file after another; each is whole in the store or not at all.
 
+    `on_load` is called with each report as soon as the store has what it tells, so also when a later file fails.
     InputFileError: a file cannot be read, lacks columns, or has too many bad rows; files before it stay loaded.
     """
     files = find_files(paths, preset)
@@ -51,7 +53,10 @@ def load_files(
     reports = []
     for path in files:
         read_as = preset or kind_of(path).format
-        reports += _load_file(store, path, readings(path, columns, preset), read_as, checker, quality, users, progress)
+        loaded = _load_file(store, path, readings(path, columns, preset), read_as, checker, quality, users, progress)
+        for report in loaded:
+            on_load(report)
+        reports += loaded
     return reports
 
 

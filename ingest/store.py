@@ -279,12 +279,15 @@ def translated(path: Path) -> Iterator[None]:
 
 _FULL = "the disk is full; the store is as before this job: free space and run it again"
 _DAMAGED = "wanted a DuckDB store, got a damaged or foreign file; restore a copy, or move it away and load again"
+_NOT_ALLOWED = "the system does not allow it; allow reading and writing it and its folder, or use another workspace"
 _ADVICE = {
     "No space left": _FULL,
     "disk is full": _FULL,
     "not a valid DuckDB": _DAMAGED,
     "orrupt": _DAMAGED,
     "hecksum": _DAMAGED,
+    "Read-only file system": _NOT_ALLOWED,
+    "Permission denied": _NOT_ALLOWED,
     "storage version": "written by another version of DuckDB; install that version or load again",
 }
 """What DuckDB's message contains -> what we say; the first that fits."""

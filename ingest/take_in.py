@@ -1,6 +1,6 @@
 """How does a workspace take in what happened? Files or rejected rows, then what came over HTTP; then the old may go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,12 +35,14 @@ def take_in(
     rejected: bool = False,
     preset: str | None = None,
     time_format: str | None = None,
+    on_load: Callable[[LoadReport], None] = lambda report: None,
     progress: Progress = silent,
 ) -> TakenIn:
     """Load files, or with `rejected` check rejected rows again; drain the outbox; apply retention.
 
     All is done as the workspace's settings say, but for `time_format`, which goes before that under `[checks]`. What
-    was loaded stays when draining or retention fails. Nothing is published: see `ingest.publish.publishing`.
+    was loaded stays when a later file, draining or retention fails: `on_load` is called with the report of each file by
+    then. Nothing is published: see `ingest.publish.publishing`.
     """
     checks = workspace.section("checks", ChecksConfig)
     if time_format:
@@ -65,6 +67,7 @@ def take_in(
                 kinds=kinds,
                 quality=quality,
                 users=users,
+                on_load=on_load,
                 progress=progress,
             )
         drained = _drained(workspace, store, quality)

@@ -1,5 +1,7 @@
+import errno
 import json
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -183,6 +185,30 @@ def test_a_file_system_without_space_is_a_mistake_to_mend(workspace, log, capsys
     monkeypatch.setattr("ingest.load.load_files", fail)
     assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 2
     assert "the disk is full" in complaint(capsys)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_place_where_one_may_not_write_is_a_mistake_to_mend(tmp_path, capsys, monkeypatch, number):
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("ingest.workspace.Workspace.create", fail)
+    assert readrank.run(["init", str(tmp_path)]) == 2
+    assert "does not allow it" in complaint(capsys)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_files_loaded_before_a_bad_one_are_told(workspace, log, tmp_path, capsys, as_json):
+    bad = tmp_path / "zzz.csv"
+    bad.write_text("user_id,item_id\nu,i\n")
+    assert readrank.run(["ingest", str(log), str(bad), "-w", str(workspace), *["--json"] * as_json]) == 2
+    said = capsys.readouterr()
+    assert "there is no column 'occurred_at'" in said.err
+    if as_json:
+        (report,) = json.loads(said.out)
+        assert (report["path"], report["rows_loaded"]) == (str(log), 2)
+    else:
+        assert "4 rows read = 2 loaded + 1 duplicate + 1 rejected" in said.out
 
 
 def test_train_takes_encoders_from_a_folder_of_both_and_nothing_beside_them(workspace, log, tmp_path, capsys):
