@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import isfinite
 
 import polars as pl
 
@@ -11,6 +12,9 @@ from ingest.times import NAIVE_UTC, parse_times
 from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain
 
 REJECTED_SCHEMA = {c.ROW: pl.Int64, c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String}
+
+MAX_DAYS = 500_000
+"""More days than this before or after a moment may lead out of the calendar."""
 
 _EPOCH = datetime(1970, 1, 1)
 
@@ -29,14 +33,14 @@ class ChecksConfig:
     """strftime format tried before all others on times given as text, such as "%d/%m/%Y %H:%M"."""
 
     def __post_init__(self) -> None:
+        if self.max_id_length < 1:
+            raise ValueError(f"max_id_length: wanted 1 or more, got {self.max_id_length}")
         if not 0 <= self.max_rejected_share <= 1:
             raise ValueError(
                 f"max_rejected_share: wanted a share from 0 to 1, got {self.max_rejected_share}; write 0.05 for 5 %"
             )
-        if self.max_id_length < 1:
-            raise ValueError(f"max_id_length: wanted 1 or more, got {self.max_id_length}")
-        if not self.future_tolerance_days >= 0:
-            raise ValueError(f"future_tolerance_days: wanted 0 or more, got {self.future_tolerance_days}")
+        if not 0 <= self.future_tolerance_days <= MAX_DAYS:
+            raise ValueError(f"future_tolerance_days: wanted 0 to {MAX_DAYS:,}, got {self.future_tolerance_days}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,13 @@ class KindsConfig:
         metadata={"gathers_rest": True},
     )
     """One line a kind, in lower case; a kind named nowhere counts 1 and is reported."""
+
+    def __post_init__(self) -> None:
+        for kind, weight in self.weights.items():
+            if not isfinite(weight):
+                raise ValueError(f"{kind}: wanted a finite number, got {weight}")
+        # Logs are read so, and a kind that no event has would be no mistake anybody sees.
+        object.__setattr__(self, "weights", {kind.strip().lower(): weight for kind, weight in self.weights.items()})
 
 
 @dataclass(frozen=True)

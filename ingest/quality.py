@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+from ingest.checks import MAX_DAYS
 from ingest.mapping import Table
 from ingest.moments import utc_now
 from ingest.past import MAX_KINDS, Span, look, recall, remember
@@ -41,6 +42,8 @@ class QualityConfig:
     def __post_init__(self) -> None:
         if self.volume_factor <= 1:
             raise ValueError(f"volume_factor: wanted a number over 1, got {self.volume_factor}")
+        if not 0 <= self.late_days <= MAX_DAYS:
+            raise ValueError(f"late_days: wanted 0 to {MAX_DAYS:,}, got {self.late_days}")
 
 
 @dataclass(frozen=True, kw_only=True)

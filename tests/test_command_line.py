@@ -140,6 +140,29 @@ def test_ingest_with_a_mistyped_section_is_one_line(workspace, log, capsys):
     assert "nothing reads [kind]" in complaint(capsys)
 
 
+@pytest.mark.parametrize(
+    ("section", "line", "said"),
+    [
+        ("checks", "max_id_length = 0", "max_id_length: wanted 1 or more, got 0"),
+        ("checks", "max_rejected_share = 50.0", "max_rejected_share: wanted a share from 0 to 1, got 50.0"),
+        ("checks", "future_tolerance_days = 1e12", "future_tolerance_days: wanted 0 to 500,000"),
+        ("checks", "future_tolerance_days = nan", "future_tolerance_days: wanted 0 to 500,000, got nan"),
+        ("kinds", "click = inf", "click: wanted a finite number, got inf"),
+        ("quality", "late_days = -1.0", "late_days: wanted 0 to 500,000, got -1.0"),
+    ],
+)
+def test_settings_beyond_all_bounds_are_one_line(workspace, log, capsys, section, line, said):
+    (workspace / "readrank.toml").write_text(f"[{section}]\n{line}\n")
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 2
+    assert said in complaint(capsys)
+
+
+def test_kinds_are_known_however_the_settings_spell_them(workspace, log, capsys):
+    (workspace / "readrank.toml").write_text("[kinds]\nWAVE = 3.0\n")
+    assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 0
+    assert "is not under [kinds]" not in capsys.readouterr().out
+
+
 def test_ingest_reads_times_in_the_format_given(workspace, tmp_path, capsys):
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id,time\nu,i,31/12/2023 10:00\n")
