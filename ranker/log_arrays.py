@@ -1,4 +1,4 @@
-"""How do the store's frames become the arrays of a history? Kinds as codes, impressions and events in order of time."""
+"""How do the store's frames become the arrays of a history? Kinds as codes, impressions as counters."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,6 @@ from encoders.kinds import NO_KINDS, Codes, Kinds
 from ingest import columns as c
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter
-from ranker.timeline import Timeline
 
 
 def kinds_of(interactions: pl.DataFrame) -> tuple[Kinds, Codes]:
@@ -33,10 +32,3 @@ def exposure_of(catalogue: Catalogue, impressions: pl.DataFrame | None) -> tuple
         return AsOfCounter.from_events(items[rows], impressions[moment].filter(rows).dt.epoch("us").to_numpy())
 
     return counted(c.OCCURRED_AT, known), counted(c.CLICKED_AT, clicked)
-
-
-def by_time(by_item: AsOfCounter) -> Timeline:
-    """Return all events in order of time."""
-    times = by_item.time_at(np.arange(len(by_item)))
-    order = np.argsort(times, kind="stable")
-    return Timeline(times[order], by_item.rows()[order])

@@ -23,6 +23,7 @@ from ranker.catalogue import Catalogue
 from ranker.explain import EXPLAINED, compare, reasons
 from ranker.features import compute
 from ranker.history import History
+from ranker.live_events import LiveEvents
 from ranker.model import Model
 from ranker.moments import Moments, microseconds
 from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
@@ -100,14 +101,7 @@ class Ranker:
 
     def history_with(self, events: Sequence[OnlineEvent], under: History | None = None) -> History:
         """Return a history, else the bundle's, with the events accepted since that it does not hold yet."""
-        return (under or self.history).and_then(
-            [event.user_id for event in events],
-            self.catalogue.rows(event.item_id for event in events),
-            np.fromiter((microseconds(event.occurred_at) for event in events), np.int64, len(events)),
-            np.fromiter((event.weight for event in events), np.float32, len(events)),
-            [event.kind for event in events],
-            [event.session_id for event in events],
-        )
+        return (under or self.history).and_then(LiveEvents.of_outbox(events, self.catalogue))
 
     def recommend(self, query: Query, history: History | None = None) -> Answer:
         """Return the best items for one query, rules kept; fewer than `k` only when the rules leave fewer."""
@@ -203,10 +197,14 @@ class Ranker:
         if not query.session:
             return history
         n_items = len(query.session)
-        times = microseconds(query.as_of) - np.arange(n_items, 0, -1)
-        rows = self.catalogue.rows(query.session)
-        weights = np.full(n_items, VIEW_WEIGHT, np.float32)
-        return history.and_then([query.user_id] * n_items, rows, times, weights, [VIEW] * n_items)
+        looked_at = LiveEvents(
+            user_ids=[query.user_id] * n_items,
+            items=self.catalogue.rows(query.session),
+            times=microseconds(query.as_of) - np.arange(n_items, 0, -1),
+            weights=np.full(n_items, VIEW_WEIGHT, np.float32),
+            kinds=[VIEW] * n_items,
+        )
+        return history.and_then(looked_at)
 
     def _allowed(
         self, history: History, moments: Moments, query: Query

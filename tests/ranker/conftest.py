@@ -21,6 +21,7 @@ from ranker.bundle import MANIFEST, live_folder
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors
 from ranker.history import History
+from ranker.live_events import LiveEvents
 from ranker.model import Model
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig
@@ -36,6 +37,24 @@ def log(*rows: tuple[str, str, int], weight: float = 1.0) -> pl.DataFrame:
         schema={c.USER_ID: pl.String, c.ITEM_ID: pl.String, c.OCCURRED_AT: pl.Int64, c.WEIGHT: pl.Float64},
         orient="row",
     ).with_columns(pl.col(c.OCCURRED_AT).cast(pl.Datetime("us")))
+
+
+def live_events(
+    items: Catalogue,
+    *events: tuple[str, str, int],
+    weight: float = 1.0,
+    kinds: list[str] | None = None,
+    sessions: list[str | None] | None = None,
+) -> LiveEvents:
+    """Live events of (user, item, microseconds), in the order told."""
+    return LiveEvents(
+        user_ids=[user for user, _, _ in events],
+        items=items.rows(item for _, item, _ in events),
+        times=np.array([moment for _, _, moment in events], np.int64),
+        weights=np.full(len(events), weight, np.float32),
+        kinds=kinds,
+        sessions=sessions,
+    )
 
 
 def catalogue(*item_ids: str) -> Catalogue:

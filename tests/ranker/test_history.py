@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from ingest import columns as c
 from ranker.counter import AsOfCounter
 from ranker.history import History
+from ranker.live_events import LiveEvents
 from ranker.moments import Moments
 from ranker.timeline import HOUR, POPULAR_SHARES
-from tests.ranker.conftest import DAY, catalogue, log
+from tests.ranker.conftest import DAY, catalogue, live_events, log
 
 
 def at(history: History, *asked: tuple[str, int]) -> Moments:
@@ -61,7 +62,7 @@ def test_negative_weight_counts_as_taken_but_not_as_popular_nor_recent():
 
 def test_live_events_join_the_past_of_known_and_new_users(small):
     items, history = small
-    later = history.with_events(["ann", "eve"], items.rows(["z", "b"]), [4 * DAY, 5 * DAY], [1.0, 1.0])
+    later = history.and_then(live_events(items, ("ann", "z", 4 * DAY), ("eve", "b", 5 * DAY)))
     moments = at(later, ("ann", 6 * DAY), ("eve", 6 * DAY))
     assert later.recent(moments, 2).items.tolist() == [[0, 2], [-1, 1]]
     assert later.item_counts(np.array([1, 2]), before=np.array([6 * DAY])).tolist() == [2, 1]
@@ -70,8 +71,8 @@ def test_live_events_join_the_past_of_known_and_new_users(small):
 
 def test_session_events_come_on_top_of_live_ones(small):
     items, history = small
-    live = history.with_events(["eve"], items.rows(["b"]), [5 * DAY], [1.0])
-    session = live.and_then(["eve"], items.rows(["z"]), np.array([6 * DAY]), np.ones(1, np.float32))
+    live = history.and_then(live_events(items, ("eve", "b", 5 * DAY)))
+    session = live.and_then(live_events(items, ("eve", "z", 6 * DAY)))
     assert session.recent(at(session, ("eve", 7 * DAY)), 2).items.tolist() == [[1, 2]]
 
 
@@ -101,9 +102,8 @@ def test_events_keep_their_kind_also_new_ones_told_later(tmp_path):
     history = History.from_frames(items, of_kinds("view", "like", "view", None))
     assert history.kinds.names == ("view", "like")
     assert kinds_of(history, "ann") == ["view", "like", "view", ""]
-    later = history.with_events(
-        ["ann", "eve"], items.rows(["a", "a"]), [9 * DAY] * 2, [1.0] * 2, ["wave", "like"]
-    ).and_then(["eve"], items.rows(["b"]), [10 * DAY], [1.0])
+    later = history.and_then(live_events(items, ("ann", "a", 9 * DAY), ("eve", "a", 9 * DAY), kinds=["wave", "like"]))
+    later = later.and_then(live_events(items, ("eve", "b", 10 * DAY)))
     assert kinds_of(later, "ann") == ["view", "like", "view", "", "wave"]
     assert kinds_of(later, "eve") == ["like", ""]
     history.save(tmp_path)
@@ -119,15 +119,17 @@ def test_a_history_saved_without_kinds_knows_none(tmp_path):
         (tmp_path / name).unlink()
     earlier = History.load(tmp_path)
     assert kinds_of(earlier, "ann") == ["", ""]
-    assert kinds_of(earlier.and_then(["ann"], items.rows(["a"]), [9 * DAY], [1.0], ["view"]), "ann")[-1] == "view"
+    later = earlier.and_then(live_events(items, ("ann", "a", 9 * DAY), kinds=["view"]))
+    assert kinds_of(later, "ann")[-1] == "view"
 
 
 def test_a_kind_costs_a_byte_an_event():
     many = [f"kind {n:03d}" for n in range(300)]
     history = History.from_frames(catalogue("a", "b"), of_kinds(*many, *many[:10]))
-    assert history._by_user.kinds.dtype == np.uint8
-    assert history._by_user.kinds.tolist()[:12] == list(range(1, 13))
-    assert history._by_user.kinds.tolist()[254:300] == [255, *[0] * 45]
+    codes = history._layers[0].by_user.kinds
+    assert codes.dtype == np.uint8
+    assert codes.tolist()[:12] == list(range(1, 13))
+    assert codes.tolist()[254:300] == [255, *[0] * 45]
 
 
 def ever_taken(history: History, n_items: int, as_of: np.ndarray) -> list[list[float]]:
@@ -152,11 +154,13 @@ def whole_and_live(hours: list[tuple[int, int]], n_live: int) -> tuple[History, 
         pl.Series(c.OCCURRED_AT, [hour * HOUR for _, hour in hours], pl.Int64).cast(pl.Datetime("us"))
     )
     early, late = frame[: len(frame) - n_live], frame[len(frame) - n_live :]
-    live = History.from_frames(items, early).with_events(
-        late[c.USER_ID].to_list(),
-        items.rows(late[c.ITEM_ID]),
-        late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
-        late[c.WEIGHT].to_numpy(),
+    live = History.from_frames(items, early).and_then(
+        LiveEvents(
+            user_ids=late[c.USER_ID].to_list(),
+            items=items.rows(late[c.ITEM_ID]),
+            times=late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
+            weights=late[c.WEIGHT].to_numpy(),
+        )
     )
     return History.from_frames(items, frame), live
 
@@ -186,9 +190,9 @@ def test_windows_by_share_hold_live_events_like_those_of_a_log(hours, n_live, so
 def test_popular_counts_a_live_event_that_comes_after_its_hour_was_counted(small):
     items, history = small
     asked = np.array([10 * DAY])
-    on_time = history.with_events(["eve"], items.rows(["z"]), [9 * DAY], [1.0])
+    on_time = history.and_then(live_events(items, ("eve", "z", 9 * DAY)))
     assert ever_taken(on_time, 3, asked) == [[3, 1, 1]]
-    late = history.with_events(["eve", "eve"], items.rows(["z", "z"]), [9 * DAY, 9 * DAY + 1], [1.0, 1.0])
+    late = history.and_then(live_events(items, ("eve", "z", 9 * DAY), ("eve", "z", 9 * DAY + 1)))
     assert ever_taken(late, 3, asked) == [[3, 1, 2]]
     assert ever_taken(history, 3, asked) == [[3, 1, 0]]
 

@@ -12,7 +12,7 @@ from ranker.history import History
 from ranker.moments import Moments, microseconds
 from ranker.query import Query
 from ranker.sources import Sources
-from tests.ranker.conftest import DAY, catalogue, hand_made_sources, log
+from tests.ranker.conftest import DAY, catalogue, hand_made_sources, live_events, log
 
 ITEMS = catalogue("a", "b", "z")
 KINDS = ["follow", "view", "save"]
@@ -45,8 +45,8 @@ def interest(sources: Sources, history: History) -> np.ndarray:
 def test_live_events_say_what_the_log_would_say(sources):
     whole = History.from_frames(ITEMS, told("view", "save", "follow"))
     early = History.from_frames(ITEMS, told("view"))
-    late = early.with_events(["ann"], ITEMS.rows(["b"]), [DAY], [1.0], ["save"])
-    late = late.and_then(["ann"], ITEMS.rows(["z"]), [2 * DAY], [1.0], ["follow"])
+    late = early.and_then(live_events(ITEMS, ("ann", "b", DAY), kinds=["save"]))
+    late = late.and_then(live_events(ITEMS, ("ann", "z", 2 * DAY), kinds=["follow"]))
     assert whole.kinds != late.kinds
     np.testing.assert_array_equal(interest(sources, late), interest(sources, whole))
 

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 
 from ingest import columns as c
 from ranker.history import History
+from ranker.layer import Layer
+from ranker.live_events import LiveEvents
 from ranker.moments import Moments, microseconds
 from ranker.query import Query
 from ranker.sessions import session_mask
 from ranker.timeline import HOUR
-from tests.ranker.conftest import catalogue, log
+from tests.ranker.conftest import catalogue, live_events, log
 
 ITEMS = catalogue("a", "b", "z")
 USERS = ["ann", "bob", "eve", "fay"]
@@ -25,12 +27,17 @@ event = st.tuples(
 )
 
 
-def told(history: History, add: str, events: list[tuple]) -> History:
+def told(history: History, events: list[tuple]) -> History:
     users, items, hours, weights, kinds, sessions = ([event[n] for event in events] for n in range(6))
-    hours = np.array(hours, np.int64) * HOUR
-    return getattr(history, add)(
-        users, np.array(items, np.int32), hours, np.array(weights, np.float32), kinds, sessions
+    live = LiveEvents(
+        user_ids=users,
+        items=np.array(items, np.int32),
+        times=np.array(hours, np.int64) * HOUR,
+        weights=np.array(weights, np.float32),
+        kinds=kinds,
+        sessions=sessions,
     )
+    return history.and_then(live)
 
 
 def everything(history: History, hour: int) -> list[list]:
@@ -66,8 +73,8 @@ def test_layers_answer_like_all_events_at_once(past, layers):
     bundle = History.from_frames(ITEMS, frame.with_columns(pl.lit("view").alias(c.KIND)))
     layered = bundle
     for layer in layers:
-        layered = told(layered, "and_then", layer)
-    together = told(bundle, "with_events", [event for layer in layers for event in layer])
+        layered = told(layered, layer)
+    together = told(bundle, [event for layer in layers for event in layer])
     assert layered.user_rows([*USERS, "nobody"]).tolist() == together.user_rows([*USERS, "nobody"]).tolist()
     for hour in (0, 7, 24, 31):
         assert everything(layered, hour) == everything(together, hour)
@@ -78,34 +85,34 @@ def test_layers_share_the_hours_counted_for_all_events_at_once():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
     events = [("bob", 1, 1, 1.0, "view", None), ("eve", 0, 2, 1.0, "view", "s1"), ("eve", 1, 9, 1.0, "view", "s1")]
     before = np.array([5 * HOUR])
-    together = told(bundle, "with_events", events)
-    layered = told(told(bundle, "and_then", events[1:]), "and_then", events[:1])
+    together = told(bundle, events)
+    layered = told(told(bundle, events[1:]), events[:1])
     assert layered.hours(3, before)[0][0] is together.hours(3, before)[0][0]
     assert bundle.hours(3, before)[0][0] is not together.hours(3, before)[0][0]
 
 
-def test_with_events_replaces_all_layers():
+def test_events_on_top_leave_the_history_below_as_it_was():
     bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
-    layered = told(bundle, "and_then", [("bob", 1, 1, 1.0, "view", None)])
-    layered = told(layered, "and_then", [("eve", 1, 1, 1.0, "wave", "s1")])
-    replaced = told(layered, "with_events", [("fay", 2, 1, 1.0, "like", None)])
-    assert replaced.kinds.names == ("like",)
-    assert replaced.item_counts(ROWS, before=np.array([40 * HOUR])).tolist() == [1, 0, 1]
+    below = told(bundle, [("bob", 1, 1, 1.0, "view", None)])
+    before = everything(below, 31)
+    above = told(below, [("fay", 2, 1, 1.0, "like", None)])
+    assert everything(below, 31) == before != everything(above, 31)
+    assert (bundle.kinds.names, below.kinds.names, above.kinds.names) == ((), ("view",), ("view", "like"))
 
 
 def test_a_session_does_not_build_live_events_again(ranker, monkeypatch):
     """What was built of live events is shared with the question that adds its session to it."""
-    user, items = ranker.history.user_ids[3], ranker.catalogue.ids[:40]
+    user, items = ranker.history.user_ids[3], ranker.catalogue.ids[:3]
     at = microseconds(ranker.cutoff)
-    live = ranker.history.with_events([user] * 40, ROWS.repeat(14)[:40], [at] * 40, [1.0] * 40)
+    live = ranker.history.and_then(live_events(ranker.catalogue, *((user, item, at) for item in items)))
     built = []
-    build = History._from_arrays.__func__
+    build = Layer.of_events.__func__
 
     def counted(cls, users, rows, *arrays, **more):
         built.append(len(rows))
         return build(cls, users, rows, *arrays, **more)
 
-    monkeypatch.setattr(History, "_from_arrays", classmethod(counted))
+    monkeypatch.setattr(Layer, "of_events", classmethod(counted))
     query = Query(user_id=user, as_of=ranker.cutoff, k=5, session=tuple(items[:2]))
     assert ranker.recommend(query, live).items
     assert built == [2]
@@ -114,16 +121,12 @@ def test_a_session_does_not_build_live_events_again(ranker, monkeypatch):
 @pytest.mark.parametrize("looked_at", [(), (1, 2, 1)])
 def test_answers_are_the_same_from_layers_as_from_all_at_once(ranker, looked_at):
     users = ranker.history.user_ids[:4]
-    at = microseconds(ranker.cutoff)
-    events = [(users[n % 4], n % 20, at + n, 1.0 + n % 3) for n in range(30)]
-
-    def on(history, some):
-        return history.and_then(*(list(column) for column in zip(*some, strict=True)))
-
-    layered = on(on(ranker.history, events[:20]), events[20:])
+    hour = microseconds(ranker.cutoff) // HOUR + 1
+    events = [(users[n % 4], n % 20, hour + n, 1.0 + n % 3, "view", None) for n in range(30)]
+    layered = told(told(ranker.history, events[:20]), events[20:])
     session = tuple(ranker.catalogue.ids[row] for row in looked_at)
     query = Query(user_id=users[1], as_of=ranker.cutoff.replace(year=2100), k=20, session=session)
-    one, other = (ranker.recommend(query, history) for history in (layered, on(ranker.history, events)))
+    one, other = (ranker.recommend(query, history) for history in (layered, told(ranker.history, events)))
     assert one.items
     for left, right in zip(one.items, other.items, strict=True):
         assert (left.item_id, left.score) == (right.item_id, right.score)

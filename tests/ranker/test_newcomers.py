@@ -15,7 +15,7 @@ from ranker.scores import interest_in_all, score_all
 from ranker.shared_words import WordsOfItems
 from ranker.situation import Situation
 from ranker.sources import Sources
-from tests.ranker.conftest import DAY, catalogue, hand_made_sources, log
+from tests.ranker.conftest import DAY, catalogue, hand_made_sources, live_events, log
 
 DIM = 8
 TEXTS = ["oak table", "oak chair", "oak chair"]
@@ -105,7 +105,7 @@ def test_a_look_at_one_query_is_off_by_no_more_than_it_says():
 def test_one_interaction_ends_it_from_the_next_instant_on(weight):
     """Also when it was a refusal: somebody has met the item."""
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
-    late = history.with_events(["eve"], ITEMS.rows(["twin"]), [3 * DAY], [weight])
+    late = history.and_then(live_events(ITEMS, ("eve", "twin", 3 * DAY), weight=weight))
     for events, gains in ((history, [True, True]), (late, [True, False])):
         situation = sources.situation(events, asked(events, 3 * DAY, 3 * DAY + 1))
         interest = interest_of(sources, situation)
@@ -125,8 +125,8 @@ def test_item_stays_new_until_the_next_training_has_met_it():
 
 
 def test_touch_in_the_session_counts_on_top_of_live_events():
-    history = History.from_frames(ITEMS, log(*LOG)).with_events(["eve"], ITEMS.rows(["past"]), [0], [1.0])
-    session = history.and_then(["ann"], ITEMS.rows(["twin"]), np.array([4 * DAY]), np.ones(1, np.float32))
+    history = History.from_frames(ITEMS, log(*LOG)).and_then(live_events(ITEMS, ("eve", "past", 0)))
+    session = history.and_then(live_events(ITEMS, ("ann", "twin", 4 * DAY)))
     never = np.iinfo(np.int64).max
     assert history.first_touches(3).tolist() == [0, 2 * DAY, never]
     assert session.first_touches(3).tolist() == [0, 2 * DAY, 4 * DAY]

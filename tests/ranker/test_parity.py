@@ -10,6 +10,7 @@ from ingest.workspace import Workspace
 from ranker.candidates import CandidatesConfig, propose
 from ranker.features import compute
 from ranker.history import History
+from ranker.live_events import LiveEvents
 from ranker.many import rank_many, recommend_many
 from ranker.moments import EPOCH, Moments, microseconds
 from ranker.query import GivenItem, Query
@@ -83,13 +84,15 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
         interactions.filter(part) for part in (pl.col(c.OCCURRED_AT) < split, pl.col(c.OCCURRED_AT) >= split)
     )
     whole = History.from_frames(ranker.catalogue, interactions)
-    live = History.from_frames(ranker.catalogue, early).with_events(
-        late[c.USER_ID].to_list(),
-        ranker.catalogue.rows(late[c.ITEM_ID]),
-        late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
-        late[c.WEIGHT].to_numpy(),
-        late[c.KIND].to_list(),
-        late[c.SESSION_ID].to_list(),
+    live = History.from_frames(ranker.catalogue, early).and_then(
+        LiveEvents(
+            user_ids=late[c.USER_ID].to_list(),
+            items=ranker.catalogue.rows(late[c.ITEM_ID]),
+            times=late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
+            weights=late[c.WEIGHT].to_numpy(),
+            kinds=late[c.KIND].to_list(),
+            sessions=late[c.SESSION_ID].to_list(),
+        )
     )
     users = late[c.USER_ID].unique(maintain_order=True).head(20).to_list()
     at_the_end = [microseconds(ranker.cutoff)] * len(users)

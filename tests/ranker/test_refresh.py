@@ -22,7 +22,7 @@ from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
 from ranker.registry import FEATURE_NAMES
-from tests.ranker.conftest import DAY, catalogue, log, with_rules
+from tests.ranker.conftest import DAY, catalogue, live_events, log, with_rules
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_event_on_a_new_item_counts(changed):
     _, folder, *_ = changed
     ranker = Ranker.load(folder)
     now = microseconds(ranker.cutoff) + DAY
-    later = ranker.history.with_events(["eve"], ranker.catalogue.rows(["0-new"]), [now], [1.0])
+    later = ranker.history.and_then(live_events(ranker.catalogue, ("eve", "0-new", now)))
     assert later.item_counts(ranker.catalogue.rows(["0-new"]), before=np.array([now + 1])).tolist() == [1]
 
 

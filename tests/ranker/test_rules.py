@@ -16,7 +16,7 @@ from ranker.moments import Moments, microseconds
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig, without
-from tests.ranker.conftest import catalogue, with_rules
+from tests.ranker.conftest import catalogue, live_events, with_rules
 
 BROAD = settings(
     max_examples=40,
@@ -104,10 +104,8 @@ def test_no_answer_breaks_a_rule_whatever_is_asked(ranker, shelves, data):
         request_id=data.draw(st.none() | st.text(max_size=5)),
     )
     at = microseconds(shop.cutoff) - 1
-    rows = shop.catalogue.rows(hidden)
-    history = shop.history.and_then(
-        [user] * len(hidden), rows, np.full(len(hidden), at), np.full(len(hidden), -1, np.float32)
-    )
+    hides = live_events(shop.catalogue, *((user, item, at) for item in hidden), weight=-1.0)
+    history = shop.history.and_then(hides)
     blocked = blocked_before(shop, user, shop.cutoff, repeats=rules.repeats)
     taken = set() if rules.repeats else set(query.session)
     allowed = may_come(shelves, query, blocked | taken | set(hidden))

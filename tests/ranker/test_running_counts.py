@@ -5,7 +5,7 @@ import pytest
 
 from ranker import running_counts
 from ranker.history import History
-from tests.ranker.conftest import DAY, catalogue, log
+from tests.ranker.conftest import DAY, catalogue, live_events, log
 
 ITEMS = catalogue("a", "b", "z")
 ROWS = np.array([2, 0, 1, 0, -1])
@@ -14,8 +14,7 @@ ROWS = np.array([2, 0, 1, 0, -1])
 @pytest.fixture
 def history() -> History:
     past = log(*[("ann", "ab"[day % 2], day) for day in range(1, 41)])
-    live = History.from_frames(ITEMS, past)
-    return live.with_events(["bob", "eve"], ITEMS.rows(["z", "a"]), [41 * DAY, 43 * DAY], [1.0, 2.0])
+    return History.from_frames(ITEMS, past).and_then(live_events(ITEMS, ("bob", "z", 41 * DAY), ("eve", "a", 43 * DAY)))
 
 
 def counted(history: History, *days: float) -> list[list[int]]:

@@ -20,7 +20,7 @@ from ranker.query import Query
 from ranker.registry import FEATURE_NAMES
 from ranker.sessions import SESSION_GAP, code_of, session_codes, session_mask
 from ranker.sources import Behaviour
-from tests.ranker.conftest import catalogue
+from tests.ranker.conftest import catalogue, live_events
 
 MINUTE = 60_000_000
 ITEMS = catalogue("a", "b", "d", "e", "z")
@@ -139,12 +139,12 @@ def test_live_events_go_on_with_a_session_of_the_bundle(tmp_path):
     for under in (bundle, History.load(tmp_path), moved):
         live = under
         for user, item, minute, session in late:
-            live = live.and_then([user], ITEMS.rows([item]), [minute * MINUTE], [1.0], None, [session])
+            live = live.and_then(live_events(ITEMS, (user, item, minute * MINUTE), sessions=[session]))
         for minute in (100.5, 101.5, 150, 201):
             assert in_session(live, "ann", minute) == in_session(whole, "ann", minute)
         assert in_session(live, "ann", 201) == ["a", "b", "e"]
-    assert nameless._by_user.sessions is None
-    named = nameless.and_then(["ann"], ITEMS.rows(["a"]), [91 * MINUTE], [1.0], None, ["s1"])
+    assert nameless.sessions(before=600 * MINUTE) is None
+    named = nameless.and_then(live_events(ITEMS, ("ann", "a", 91 * MINUTE), sessions=["s1"]))
     assert in_session(named, "ann", 92) == ["z", "a"]
     nameless.save(tmp_path / "none")
     assert not (tmp_path / "none" / "user_sessions.npy").exists()

@@ -6,7 +6,7 @@ from ranker.candidates import CandidatesConfig, propose
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.sources import SOURCES, Sources
-from tests.ranker.conftest import DAY, catalogue, hand_made_sources, log
+from tests.ranker.conftest import DAY, catalogue, hand_made_sources, live_events, log
 
 ITEMS = catalogue("past", "read", "silent", "late", "later", "never")
 LOG = log(("ann", "past", 1), ("bob", "silent", 2), ("bob", "late", 3), ("eve", "later", 4), ("eve", "read", 5))
@@ -48,7 +48,7 @@ def test_fresh_without_texts_is_what_was_first_touched_most_lately():
 
 def test_fresh_without_texts_counts_live_touches():
     sources, history = sources_of(), History.from_frames(ITEMS, LOG)
-    live = history.with_events(["eve"], ITEMS.rows(["never"]), [6 * DAY], [1.0])
+    live = history.and_then(live_events(ITEMS, ("eve", "never", 6 * DAY)))
     assert proposed(sources, "fresh", live)[0] == "never"
 
 
