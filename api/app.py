@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import Body, FastAPI, Query, Response
 
 from api import playground
+from api.answers import AnswerOut, EventsOut, ItemOut, ItemsOut, ProblemOut, ReadyOut
 from api.decisions import DecisionLog
 from api.errors import NotWrittenError, UnknownItemError
 from api.events import Desk, EventsIn, utc_now
@@ -17,18 +18,7 @@ from api.limits import BodyLimit
 from api.live import Live
 from api.problems import PROBLEMS, add_problems
 from api.recommender import Recommender, load_ranker
-from api.schemas import (
-    AnswerOut,
-    EventsOut,
-    GivenItemIn,
-    Id,
-    ItemOut,
-    ItemsOut,
-    ProblemOut,
-    RankingsIn,
-    ReadyOut,
-    RecommendationsIn,
-)
+from api.requests import GivenItemIn, Id, RankingsIn, RecommendationsIn
 from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
 from ingest.checks import ChecksConfig, KindsConfig

@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from api.schemas import MAX_EVENTS, Id, Label, RejectedOut, Request
+from api.answers import RejectedOut
+from api.requests import MAX_EVENTS, Id, Label, Request
 from api.sentences import sentence
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.outbox import OnlineEvent

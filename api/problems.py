@@ -9,8 +9,8 @@ from fastapi.requests import Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.answers import ProblemOut
 from api.errors import ServiceError
-from api.schemas import ProblemOut
 from api.sentences import sentence
 
 log = logging.getLogger(__name__)

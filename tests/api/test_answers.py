@@ -4,7 +4,7 @@ import time
 import pytest
 
 from api.events import EventIn, EventsIn
-from api.schemas import RankingsIn, RecommendationsIn
+from api.requests import RankingsIn, RecommendationsIn
 from ingest.outbox import Outbox
 from ingest.store import Store
 from ranker.rules import RulesConfig

@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from api.events import Desk, naive_utc
-from api.schemas import RankingsIn, RecommendationsIn
+from api.requests import RankingsIn, RecommendationsIn
 from ingest.checks import ChecksConfig, KindsConfig
 
 ARRIVED = datetime(2024, 3, 1, 12, 0)

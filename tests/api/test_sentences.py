@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from api.schemas import RankingsIn, RecommendationsIn
+from api.requests import RankingsIn, RecommendationsIn
 from api.sentences import path, sentence
 
 
@@ -44,7 +44,9 @@ def test_sentence_stays_short_whatever_came():
 def test_a_long_name_of_a_field_is_compared_with_none(monkeypatch):
     """A body may be one name of megabytes, and comparing it took seconds in which nobody else was answered."""
     compared = []
-    monkeypatch.setattr("api.schemas.difflib.get_close_matches", lambda name, *fields, **n: compared.append(name) or [])
+    monkeypatch.setattr(
+        "api.requests.difflib.get_close_matches", lambda name, *fields, **n: compared.append(name) or []
+    )
     for length in (64, 65, 1_000_000):
         with pytest.raises(ValidationError) as caught:
             RecommendationsIn.model_validate({"user_id": "u", "x" * length: 1})
