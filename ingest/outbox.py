@@ -1,19 +1,17 @@
 """What was accepted over HTTP and must not be lost? A WAL-mode SQLite file that all worker processes share."""
 
-import json
 import sqlite3
 import threading
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import columns as c
 from ingest.errors import OutboxError
-from ingest.moments import naive_utc
+from ingest.logged_answers import delete_answers, write_answer
+from ingest.outbox_tables import SCHEMA, bring_up_to_date, to_microseconds, to_moment
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,69 +19,7 @@ if TYPE_CHECKING:
     from ingest.quality import Finding, QualityConfig
     from ingest.store import Store
 
-_EPOCH = datetime(1970, 1, 1)
 _BUSY_SECONDS = 10.0
-
-# AUTOINCREMENT never gives a number twice, so that a reader who has seen `seq` has seen everything up to it.
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    event_id TEXT NOT NULL UNIQUE,
-    user_id TEXT NOT NULL,
-    item_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    weight REAL NOT NULL,
-    occurred_at INTEGER NOT NULL,
-    request_id TEXT,
-    session_id TEXT
-);
-CREATE TABLE IF NOT EXISTS requests (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    request_id TEXT NOT NULL UNIQUE,
-    user_id TEXT NOT NULL,
-    occurred_at INTEGER NOT NULL,
-    endpoint TEXT,
-    k INTEGER,
-    bundle_version TEXT,
-    variant TEXT,
-    degraded INTEGER,
-    latency_ms REAL,
-    comparison TEXT
-);
-CREATE TABLE IF NOT EXISTS impressions (
-    request_id TEXT NOT NULL,
-    user_id TEXT NOT NULL,
-    item_id TEXT NOT NULL,
-    position INTEGER,
-    score REAL,
-    propensity REAL,
-    sources TEXT,
-    features BLOB,
-    occurred_at INTEGER NOT NULL,
-    reasons TEXT,
-    PRIMARY KEY (request_id, item_id)
-);
-CREATE TABLE IF NOT EXISTS watermarks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
-INSERT OR IGNORE INTO watermarks VALUES ('drained', 0), ('erasures', 0);
-CREATE TABLE IF NOT EXISTS erasures_begun (
-    receipt_id TEXT PRIMARY KEY,
-    salt BLOB NOT NULL,
-    digest BLOB NOT NULL,
-    rows_by_place TEXT NOT NULL
-);
-"""
-REQUEST_COLUMNS = (
-    c.REQUEST_ID,
-    c.USER_ID,
-    c.OCCURRED_AT,
-    "endpoint",
-    "k",
-    "bundle_version",
-    "variant",
-    "degraded",
-    "latency_ms",
-    c.COMPARISON,
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +68,8 @@ class Outbox:
         with translated(path):
             self._connection = self._connect("FULL")
             try:
-                self._connection.executescript(_SCHEMA)
-                _bring_up_to_date(self._connection)
+                self._connection.executescript(SCHEMA)
+                bring_up_to_date(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -166,7 +102,7 @@ class Outbox:
                 event.item_id,
                 event.kind,
                 event.weight,
-                _to_microseconds(event.occurred_at),
+                to_microseconds(event.occurred_at),
                 event.request_id,
                 event.session_id,
             )
@@ -197,16 +133,7 @@ class Outbox:
     def log_answer(self, request: Mapping[str, Any], impressions: Sequence[Mapping[str, Any]]) -> None:
         """Keep one answer for the next drain: a row of `requests` and its rows of `impressions`."""
         with self._writing(self._answers) as cursor:
-            cursor.execute(
-                f"INSERT OR IGNORE INTO requests ({', '.join(REQUEST_COLUMNS)}) "
-                f"VALUES ({', '.join('?' * len(REQUEST_COLUMNS))})",
-                [_stored(name, request.get(name)) for name in REQUEST_COLUMNS],
-            )
-            cursor.executemany(
-                f"INSERT OR IGNORE INTO impressions ({', '.join(IMPRESSION_COLUMNS)}) "
-                f"VALUES ({', '.join('?' * len(IMPRESSION_COLUMNS))})",
-                [[_stored(name, row.get(name)) for name in IMPRESSION_COLUMNS] for row in impressions],
-            )
+            write_answer(cursor, request, impressions)
 
     def drained_seq(self) -> int:
         """Return the number of the last event that is in the store."""
@@ -236,7 +163,7 @@ class Outbox:
                     AND seq <= (SELECT seq FROM watermarks WHERE name = 'drained')
                     AND (:up_to IS NULL OR seq <= :up_to)
                 """,
-                {"before": _to_microseconds(before), "up_to": up_to},
+                {"before": to_microseconds(before), "up_to": up_to},
             ).rowcount
 
     def answers(self, limit: int) -> "tuple[pl.DataFrame, pl.DataFrame, int]":
@@ -257,10 +184,7 @@ class Outbox:
     def answers_drained(self, seq: int) -> None:
         """Forget logged requests up to number `seq`, and their impressions."""
         with self._writing(self._answers) as cursor:
-            cursor.execute(
-                "DELETE FROM impressions WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)", (seq,)
-            )
-            cursor.execute("DELETE FROM requests WHERE seq <= ?", (seq,))
+            delete_answers(cursor, seq)
 
     def _connect(self, synchronous: str) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -294,36 +218,6 @@ _EVENTS = """
 SELECT seq, event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id
 FROM events
 """
-IMPRESSION_COLUMNS = (
-    c.REQUEST_ID,
-    c.USER_ID,
-    c.ITEM_ID,
-    c.POSITION,
-    c.SCORE,
-    c.PROPENSITY,
-    c.SOURCES,
-    c.FEATURES,
-    c.OCCURRED_AT,
-    c.REASONS,
-)
-
-
-def _bring_up_to_date(connection: sqlite3.Connection) -> None:
-    """Add what a file of an earlier version lacks; several processes may open it at once."""
-    if _lacking(connection):
-        connection.execute("BEGIN IMMEDIATE")
-        for table, column in _lacking(connection):
-            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
-        connection.execute("COMMIT")
-
-
-def _lacking(connection: sqlite3.Connection) -> list[tuple[str, str]]:
-    """Return the columns, with their tables, that a file of an earlier version has not."""
-    return [
-        (table, column)
-        for table, column in (("impressions", c.REASONS), ("requests", c.COMPARISON))
-        if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-    ]
 
 
 def _event(row: tuple[Any, ...]) -> OnlineEvent:
@@ -333,29 +227,10 @@ def _event(row: tuple[Any, ...]) -> OnlineEvent:
         item_id=row[3],
         kind=row[4],
         weight=row[5],
-        occurred_at=_EPOCH + timedelta(microseconds=row[6]),
+        occurred_at=to_moment(row[6]),
         request_id=row[7],
         session_id=row[8],
     )
-
-
-def _stored(name: str, value: Any) -> Any:
-    """Turn a value into what SQLite holds; features may be NaN, which JSON has not."""
-    if value is None:
-        return None
-    if name == c.OCCURRED_AT:
-        return _to_microseconds(value)
-    if name == c.FEATURES:
-        return array("f", value).tobytes()
-    if name in {c.SOURCES, c.REASONS}:
-        return json.dumps(list(value))
-    if name == c.COMPARISON:
-        return json.dumps(value)
-    return value
-
-
-def _to_microseconds(moment: datetime) -> int:
-    return (naive_utc(moment) - _EPOCH) // timedelta(microseconds=1)
 
 
 @contextmanager

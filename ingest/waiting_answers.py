@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from ingest import columns as c
-from ingest.outbox import IMPRESSION_COLUMNS, REQUEST_COLUMNS
+from ingest.outbox_tables import IMPRESSION_COLUMNS, REQUEST_COLUMNS
 
 REQUEST_SCHEMA: dict[str, Any] = {
     c.REQUEST_ID: pl.String,
