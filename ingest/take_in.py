@@ -70,12 +70,17 @@ def take_in(
                 on_load=on_load,
                 progress=progress,
             )
-        drained = _drained(workspace, store, quality)
+        drained, _ = drain_outbox(workspace, store)
     return TakenIn(reports=reports, drained=drained, retained=apply_retention(workspace))
 
 
-def _drained(workspace: Workspace, store: Store, quality: QualityConfig) -> Drained | None:
+def drain_outbox(workspace: Workspace, store: Store) -> tuple[Drained | None, int]:
+    """Take what came over HTTP into the store; return what that was, and the number of the last event that is there.
+
+    None and 0 where no service has run.
+    """
     if not workspace.outbox_path.exists():
-        return None
+        return None, 0
     with Outbox.open(workspace.outbox_path) as outbox:
-        return outbox.drain(store, quality)
+        drained = outbox.drain(store, workspace.section("quality", QualityConfig))
+        return drained, outbox.drained_seq()

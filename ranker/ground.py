@@ -13,8 +13,6 @@ from encoders.text import TextConfig, attributes_read, item_texts
 from ingest import columns as c
 from ingest.held import scratch
 from ingest.leftovers import TRAINING
-from ingest.outbox import Outbox
-from ingest.quality import QualityConfig
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.catalogue import Catalogue
@@ -116,15 +114,6 @@ class Ground:
             t1=None if t1 is None else max(t1, examples_from),
             data=data,
         )
-
-
-def drain(workspace: Workspace, store: Store) -> int:
-    """Take what came over HTTP into the store; return the number of the last event taken."""
-    if not workspace.outbox_path.exists():
-        return 0
-    with Outbox.open(workspace.outbox_path) as outbox:
-        outbox.drain(store, workspace.section("quality", QualityConfig))
-        return outbox.drained_seq()
 
 
 @contextmanager

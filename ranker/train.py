@@ -23,6 +23,7 @@ from encoders.text import TextConfig
 from encoders.train import EncoderConfig
 from ingest.progress import Progress, silent
 from ingest.store import Store
+from ingest.take_in import drain_outbox
 from ingest.workspace import Workspace
 from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
@@ -31,7 +32,7 @@ from ranker.candidates import CandidatesConfig
 from ranker.compiled import compile_trees
 from ranker.examples import ExamplesConfig
 from ranker.factors import FactorsConfig
-from ranker.ground import Frames, Ground, drain, scratch_folder
+from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import learn, learn_given
 from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
@@ -115,7 +116,7 @@ def train(
     blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
     config = replace(config, blend=blend_config)
     with Store.open(workspace.store_path) as store:
-        outbox_seq = drain(workspace, store)
+        _, outbox_seq = drain_outbox(workspace, store)
         frames = Frames.read(store, until)
     if without_text:
         frames = replace(frames, catalogue=frames.catalogue.without_text())

@@ -19,11 +19,12 @@ from threadpoolctl import threadpool_limits
 from encoders.lexical import Words
 from ingest.progress import Progress, silent
 from ingest.store import Store
+from ingest.take_in import drain_outbox
 from ingest.workspace import Workspace
 from ranker.errors import NothingToLearnError
 from ranker.examples import Examples
 from ranker.given import impression_examples
-from ranker.ground import Frames, Ground, drain, scratch_folder
+from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import MIN_POSITIVES
 from ranker.registry import FEATURE_NAMES
 from ranker.slices import Slice, make_slices, window_bounds
@@ -69,7 +70,7 @@ def tuning_examples(
     `NothingToLearnError` where a window holds fewer than 50 positive examples. They hold numbers only, no ids.
     """
     with Store.open(workspace.store_path) as store:
-        drain(workspace, store)
+        drain_outbox(workspace, store)
         frames = Frames.read(store, until)
     fingerprint = _fingerprint(frames, config)
     path = workspace.tuning_path / f"{fingerprint}.npz"

@@ -8,9 +8,9 @@ import pytest
 
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.store import Store
+from ingest.take_in import drain_outbox
 from ingest.workspace import Workspace
 from ranker.batch import recommend_file
-from ranker.ground import drain
 from ranker.rank import Ranker
 
 
@@ -43,5 +43,5 @@ def test_an_accepted_event_counts_before_it_is_in_the_store(workspace, ranker: R
     assert waiting["q"] == before["q"], "nothing at the question's moment counts"
     assert first not in waiting["later"]
     with Store.open(workspace.store_path) as store:
-        drain(workspace, store)
+        drain_outbox(workspace, store)
     assert answered() == waiting
