@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from encoders.batches import Histories, histories_at
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain, past_shares
 from encoders.report import Figures
-from encoders.sequences import NEVER, Sequences
+from encoders.sequences import NEVER, Sequences, microseconds
 from encoders.tower import UserTower
 
 Ints = NDArray[np.int64]
@@ -33,6 +34,18 @@ class HeldOut:
     """Where the window begins, in microseconds."""
     left_out: NDArray[np.bool_]
     """Items [n_items] that are not ranked, so that no more untouched ones stand in the way than will in service."""
+
+
+def held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: bool) -> int | None:
+    """Return the moment (microseconds) from which events are held out, or None to train on everything.
+
+    Without `validate_from` 90 % of the events precede it; where `hold_out` is false, or events are few, there is none.
+    """
+    if validate_from is not None:
+        return microseconds(validate_from)
+    if not hold_out or len(data.times) < 20:
+        return None
+    return int(np.quantile(data.times, 0.9, method="nearest"))
 
 
 def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:

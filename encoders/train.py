@@ -8,11 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from encoders.newcomer_gain import NO_GAIN
 from encoders.report import TrainingReport
-from encoders.sequences import Sequences, microseconds, read_sequences
+from encoders.sequences import microseconds, read_sequences
 from encoders.settings import check_settings
 from ingest.progress import Progress, silent
 
@@ -198,7 +196,7 @@ def _train(
     from encoders.card import read_card
     from encoders.checkpoint import Checkpoint, fingerprint, folder_fingerprint
     from encoders.epochs import tune
-    from encoders.measure import held_out
+    from encoders.measure import held_out, held_out_from
     from encoders.save import save_model
     from encoders.trainer import Trainer, build, gain_before, kinds_to_tell, seed_everything, start_from
 
@@ -209,7 +207,7 @@ def _train(
     if repeat_of is not None and (init_from is not None or validate_from is not None):
         raise ValueError("repeat_of trains anew on all of the log: it goes with neither init_from nor validate_from")
     earlier = read_card(repeat_of) if repeat_of is not None else None
-    since = _held_out_from(everything, validate_from, hold_out=init_from is None and earlier is None)
+    since = held_out_from(everything, validate_from, hold_out=init_from is None and earlier is None)
     kinds = kinds_to_tell(config, everything if since is None else everything.before(since), init_from)
     everything = everything.of_kinds(kinds)
     fitted = everything if since is None else everything.before(since)
@@ -282,15 +280,6 @@ def _train(
         else:
             checkpoint.remove()
     return ranks.from_first(report)
-
-
-def _held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: bool) -> int | None:
-    """Return the moment from which events are held out, or None to train on everything."""
-    if validate_from is not None:
-        return microseconds(validate_from)
-    if not hold_out or len(data.times) < 20:
-        return None
-    return int(np.quantile(data.times, 0.9, method="nearest"))
 
 
 if __name__ == "__main__":
