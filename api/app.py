@@ -13,7 +13,7 @@ from api import playground
 from api.answers import AnswerOut, EventsOut, ItemOut, ItemsOut, ProblemOut, ReadyOut
 from api.decisions import DecisionLog
 from api.errors import NotWrittenError, UnknownItemError
-from api.events import Desk, EventsIn, utc_now
+from api.events import Desk, EventsIn
 from api.limits import BodyLimit
 from api.live import Live
 from api.problems import PROBLEMS, add_problems
@@ -23,6 +23,7 @@ from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.errors import OutboxError, ReadrankError
+from ingest.moments import utc_now
 from ingest.outbox import Appended, Outbox
 from ingest.pseudonyms import Pseudonyms
 from ingest.workspace import Workspace

@@ -4,7 +4,7 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
@@ -14,6 +14,7 @@ from api.answers import RejectedOut
 from api.requests import MAX_EVENTS, Id, Label, Request
 from api.sentences import sentence
 from ingest.checks import ChecksConfig, KindsConfig
+from ingest.moments import naive_utc
 from ingest.outbox import OnlineEvent
 
 log = logging.getLogger(__name__)
@@ -23,21 +24,15 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 IDS = ("user_id", "item_id", "event_id", "request_id", "session_id", "kind")
 
 
-def utc_now() -> datetime:
-    """Return the present moment, naive UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
+def read_moment(value: object) -> datetime:
+    """Read an ISO 8601 text as naive UTC; an offset is converted, a time without one is UTC.
 
-
-def naive_utc(value: object) -> datetime:
-    """Read an ISO 8601 text; an offset is converted, a time without one is UTC.
-
-    >>> naive_utc("2024-03-01T13:30:00+01:00")
+    >>> read_moment("2024-03-01T13:30:00+01:00")
     datetime.datetime(2024, 3, 1, 12, 30)
     """
     if isinstance(value, str) and len(value) <= 64:
         try:
-            moment = datetime.fromisoformat(value)
-            moment = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+            moment = naive_utc(datetime.fromisoformat(value))
         except (ValueError, OverflowError):
             pass
         else:
@@ -58,7 +53,7 @@ class EventIn(Request):
     weight: Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)] | None = None
     """What the event counts; by default what the settings say of its kind."""
     occurred_at: Annotated[
-        datetime | None, BeforeValidator(naive_utc), WithJsonSchema({"type": "string", "format": "date-time"})
+        datetime | None, BeforeValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})
     ] = None
     """ISO 8601; by default the moment of arrival."""
     event_id: Id | None = None

@@ -25,8 +25,7 @@ WANTED = {
     "greater_than_equal": "at least {ge:g}",
     "less_than_equal": "at most {le:g}",
 }
-
-
+NO_BODY = "wanted a JSON object, got nothing; send one with the header Content-Type: application/json"
 WHOLE_SENTENCES = {"unknown_field", "not_a_time", "price_range", "same_item", "not_given"}
 """Our own validators, whose messages say it all."""
 
@@ -60,7 +59,7 @@ def path(parts: Sequence[str | int]) -> str:
 def _told(problem: Mapping[str, Any]) -> str:
     kind, context = problem["type"], problem.get("ctx") or {}
     if kind == "missing":
-        return "wanted a value, got nothing; add the field" if problem["loc"] != ("body",) else _no_body(problem)
+        return "wanted a value, got nothing; add the field" if problem["loc"] != ("body",) else NO_BODY
     if kind in ("model_attributes_type", "model_type", "dict_type") and isinstance(problem.get("input"), bytes | str):
         return "wanted a JSON object, got text; send it with the header Content-Type: application/json"
     if kind == "string_too_long":
@@ -73,10 +72,6 @@ def _told(problem: Mapping[str, Any]) -> str:
     if kind in WHOLE_SENTENCES:
         return str(problem["msg"])
     return f"{problem['msg']}, got {_printable(problem.get('input'))}; correct it"
-
-
-def _no_body(problem: Mapping[str, Any]) -> str:
-    return "wanted a JSON object, got nothing; send one with the header Content-Type: application/json"
 
 
 def _came(kind: str, value: object, context: Mapping[str, Any]) -> str:

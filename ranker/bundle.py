@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ingest.held import held
+from ingest.moments import utc_now
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
@@ -69,7 +70,7 @@ def write(
     job goes with the next one (`ingest.leftovers`).
     """
     bundles.mkdir(parents=True, exist_ok=True)
-    created = datetime.now(UTC).replace(tzinfo=None)
+    created = utc_now()
     name = created.strftime("%Y%m%dT%H%M%S%f")[:-3]
     scratch = bundles / f".{name}.tmp"
     with held(scratch, wait=True):

@@ -23,12 +23,6 @@ _MEMBERSHIP = np.array([[feature.family == family for family in FAMILIES] for fe
 _MEMBERS = [np.flatnonzero(_MEMBERSHIP[:, n]) for n in range(len(FAMILIES))]
 
 
-def family_weights(trees: Trees, features: Floats) -> npt.NDArray[np.float64]:
-    """Sum the SHAP values of each family; shape [n, n_families] in the order of `FAMILIES`."""
-    summed: npt.NDArray[np.float64] = trees.contributions(features)[:, :-1] @ _MEMBERSHIP
-    return summed
-
-
 def reasons(
     trees: Trees,
     features: Floats,

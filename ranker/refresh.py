@@ -62,9 +62,9 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
 
     Only texts that the bundle (by default the one that serves) has no vector of are encoded, by its own encoder.
     Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay, but for `[rules]`, which nothing
-    was learned from and which are those of the workspace now; history, neighbours and factors
-    follow the items to their new rows, and a new item has none until the next training, but for events accepted over
-    HTTP from now on. When nothing has changed there is no new bundle, and the folder is that of the old one.
+    was learned from and which are those of the workspace now; history, neighbours and factors follow the items to their
+    new rows, and a new item has none until the next training, but for events accepted over HTTP from now on. When
+    nothing has changed there is no new bundle, and the folder is that of the old one.
     """
     folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
     manifest = bundle.checked_manifest(folder)

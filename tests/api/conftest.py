@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from api.events import utc_now
 from api.live import Live
 from api.settings import ServiceSettings
+from ingest.moments import utc_now
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.workspace import Workspace
 from ranker.query import Query

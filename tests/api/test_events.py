@@ -2,7 +2,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from api.events import Desk, naive_utc
+from api.events import Desk, read_moment
 from api.requests import RankingsIn, RecommendationsIn
 from ingest.checks import ChecksConfig, KindsConfig
 
@@ -49,7 +49,7 @@ def test_desk_weighs_by_the_settings_unless_told(desk, kind, weight, counts):
     ],
 )
 def test_times_become_naive_utc(desk, told, moment):
-    assert naive_utc(told) == moment
+    assert read_moment(told) == moment
     assert accept(desk, occurred_at=told).occurred_at == moment
 
 

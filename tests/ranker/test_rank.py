@@ -98,7 +98,9 @@ def test_given_items_come_back_once_each(ranker):
 
 def test_reasons_are_the_families_that_add_most(ranker):
     query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff, explain=True, k=5)
-    for item in ranker.recommend(query).items:
+    items = ranker.recommend(query).items
+    assert len(items) == 5
+    for item in items:
         assert item.reasons
         assert {reason.family for reason in item.reasons} <= set(FAMILIES)
         weights = [reason.weight for reason in item.reasons]
