@@ -43,7 +43,7 @@ def as_id(values: pl.Series) -> pl.Series:
 def bare(texts: pl.Series) -> pl.Series:
     """Strip a String column of the white space around its texts; null where nothing is left.
 
-    Costs some: where `is_plain` is true there is nothing to strip. `api.schemas.Id` does the same to a single id.
+    Costs some: where `is_plain` is true there is nothing to strip. `api.requests.Id` does the same to a single id.
     """
     stripped = texts.str.strip_chars()
     return stripped.set(stripped == "", None)
