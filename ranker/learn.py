@@ -27,7 +27,8 @@ from ranker.untouched import choose_demotion, with_waiting
 FEWEST_POSITIVES = 20
 """With fewer positive examples than this in a window nothing tells whether trees are any good: fused ranks serve."""
 MIN_POSITIVES = 50
-"""With fewer than this, trees serve only where they are better than fused ranks by an interval."""
+"""With fewer than this, trees serve only where they are better than fused ranks by an interval, with more unless they
+are worse by one."""
 LATER_SHARE = 0.25
 """Latest share of the examples that chooses the number of trees."""
 CALIBRATED_REQUESTS = 2_000
@@ -88,7 +89,7 @@ def learn(
     fitted = fit(Examples.concatenate(earlier.parts), judge, config)
     by_trees, by_ranks = (blend.score(judge.features) for blend in (fitted.before, Fusion.fit(earlier.parts)))
     gain = compare(judge, by_trees, by_ranks, examples.seed)
-    if gain.value < gain.baseline or (min(positives) < MIN_POSITIVES and not gain.is_better):
+    if gain.is_worse or (min(positives) < MIN_POSITIVES and not gain.is_better):
         why = f"{min(positives)} positive examples in a window; NDCG@10 of later queries is {gain.value:.4f} by trees"
         return _fused(parts, f"{why}, {gain.baseline:.4f} by ranks", found)
     likely, measured = calibrate.calibrate(fitted.before, later.following)

@@ -41,6 +41,7 @@ share = 0.25
 [blend]
 trees = 20
 patience = 5
+learning_rate = 0.2
 compiled = false
 """
 KILLED = """
