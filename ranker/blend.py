@@ -1,7 +1,7 @@
 """How do features become one score? LambdaRank over trees."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ranker.compiled import load_compiled
 from ranker.examples import Examples
+from ranker.initial_score import INTEREST, NOTHING, InitialScore
 from ranker.registry import FEATURE_NAMES, FEATURES
 from ranker.timeline import Floats
 
@@ -46,6 +47,9 @@ class BlendConfig:
     monotone: bool = False
     """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
     which has few examples, is always held to that."""
+    from_interest: bool = False
+    """Whether boosting begins at what interest alone is worth, instead of at nothing; the blend for given items, which
+    has few examples, always does."""
     compiled: bool = True
     """Whether training also compiles the trees to machine code, where lleaves is installed: seconds of training for
     scores several times as fast."""
@@ -59,7 +63,8 @@ class BlendConfig:
 
         What was shown is often little to learn from: of two trees alike, another sample may make quite different ones.
         With few pairs many small steps leave less to chance, and a later window of few requests would end them by
-        chance, so all are taken; with many they would only make a slower model.
+        chance, so all are taken; with many they would only make a slower model. What interest is worth a few requests
+        tell, so trees need not find it out from small pieces of the data.
         """
         few = pairs < FEW_PAIRS
         pace = GIVEN_PACE_OF_FEW if few else GIVEN_PACE
@@ -67,6 +72,7 @@ class BlendConfig:
             self,
             leaves=self.given_leaves,
             monotone=True,
+            from_interest=True,
             learning_rate=self.learning_rate * pace,
             patience=0 if few else round(self.patience / pace),
             trees=self.given_trees if few else self.trees,
@@ -92,35 +98,41 @@ class Blend(Protocol):
 
 
 class Trees:
-    """A LightGBM model."""
+    """A LightGBM model, and the score at which it began."""
 
-    def __init__(self, booster: Any, compiled: Any | None = None):
-        """Hold the model, and the same as machine code where there is some."""
+    def __init__(self, booster: Any, compiled: Any | None = None, *, initial: InitialScore = NOTHING):
+        """Hold the model, and the same as machine code where there is some; neither knows of `initial`."""
         self.booster = booster
+        self.initial = initial
         self._compiled = compiled
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Sum the trees' leaf values."""
+        """Sum the trees' leaf values, and where each row began."""
         if not len(features):
             return np.zeros(0)
         if self._compiled is not None:
-            return np.asarray(self._compiled.predict(np.ascontiguousarray(features), n_jobs=1), np.float64)
-        return np.asarray(self.booster.predict(features, num_threads=1), np.float64)
+            leaves = self._compiled.predict(np.ascontiguousarray(features), n_jobs=1)
+        else:
+            leaves = self.booster.predict(features, num_threads=1)
+        return np.asarray(leaves, np.float64) + self.initial.score(features)
 
     def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Return exact TreeSHAP values [n, n_features + 1]; the last column is the expected score.
+        """Return exact SHAP values [n, n_features + 1]; the last column is the expected score.
 
-        Lundberg et al., From local explanations to global understanding with explainable AI for trees, 2020.
+        Lundberg et al., From local explanations to global understanding with explainable AI for trees, 2020. To
+        interest the initial score is added, a linear term of mean zero, whose SHAP value is the term itself.
         """
-        return np.asarray(self.booster.predict(features, pred_contrib=True, num_threads=1), np.float64)
+        found = np.array(self.booster.predict(features, pred_contrib=True, num_threads=1), np.float64)
+        found[:, INTEREST] += self.initial.score(features)
+        return found
 
     @classmethod
-    def load(cls, path: Path) -> "Trees":
+    def load(cls, path: Path, *, initial: InitialScore = NOTHING) -> "Trees":
         """Read a LightGBM text model, and its machine code where training left some for this kind of machine."""
         import lightgbm
 
         booster = lightgbm.Booster(model_file=str(path))
-        return cls(booster, load_compiled(path, booster))
+        return cls(booster, load_compiled(path, booster), initial=initial)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +144,7 @@ class Fitted:
     before: Trees
     """Of the same size, learned from the earlier examples alone: its scores of the later ones are as honest as in
     service."""
-    measured: dict[str, float]
+    measured: dict[str, Any]
 
 
 def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
@@ -143,23 +155,40 @@ def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
     """
     import lightgbm
 
-    before, ndcg = grow(dataset(train), dataset(valid), config)
-    both = dataset(Examples.concatenate([train, valid]))
+    initial = initial_score(train, config)
+    before, ndcg = grow(dataset(train, initial), dataset(valid, initial), config, initial=initial)
+    both = Examples.concatenate([train, valid])
+    initial = initial_score(both, config)
     size = before.booster.best_iteration
-    booster = lightgbm.train(_parameters(config), both, size)
+    booster = lightgbm.train(_parameters(config), dataset(both, initial), size)
     return Fitted(
-        trees=Trees(booster),
+        trees=Trees(booster, initial=initial),
         before=before,
-        measured={"trees": size, "valid_ndcg@10": ndcg, "rows": float(len(train.labels) + len(valid.labels))},
+        measured={
+            "trees": size,
+            "valid_ndcg@10": ndcg,
+            "rows": float(len(both.labels)),
+            "initial_score": asdict(initial),
+        },
     )
 
 
+def initial_score(examples: Examples, config: BlendConfig) -> InitialScore:
+    """Return where boosting on the examples begins."""
+    return InitialScore.fit(examples) if config.from_interest else NOTHING
+
+
 def grow(
-    data: Any, later: Any, config: BlendConfig, watch: Callable[[int, float], None] | None = None
+    data: Any,
+    later: Any,
+    config: BlendConfig,
+    watch: Callable[[int, float], None] | None = None,
+    *,
+    initial: InitialScore = NOTHING,
 ) -> tuple[Trees, float]:
     """Learn from the data set `data` until `later` has not gained for a while; return the model and its NDCG@10 there.
 
-    Without patience it has all its trees.
+    Without patience it has all its trees. `initial` is the one that both data sets were made with.
 
     `watch` is told the number of trees and the NDCG@10 after each tree, and may raise to end it all.
     """
@@ -181,11 +210,13 @@ def grow(
     booster.best_iteration = (
         max(booster.best_iteration, min(MIN_TREES, config.trees)) if config.patience else config.trees
     )
-    return Trees(booster), ndcg
+    return Trees(booster, initial=initial), ndcg
 
 
-def dataset(examples: Examples) -> Any:
+def dataset(examples: Examples, initial: InitialScore = NOTHING) -> Any:
     """Return the examples as LightGBM reads them; one may serve many trainings, whatever their settings.
+
+    Each row begins at its `initial` score.
 
     What was shown further up is clicked more often, whatever it is. Where places are known LightGBM learns that part as
     a number for each place, beside the trees, which are left with the rest: scores tell of no place.
@@ -197,6 +228,7 @@ def dataset(examples: Examples) -> Any:
         examples.features,
         examples.labels,
         group=examples.groups,
+        init_score=None if initial == NOTHING else initial.score(examples.features),
         position=np.minimum(examples.positions, LAST_POSITION) if examples.positions.any() else None,
         feature_name=names,
         free_raw_data=False,

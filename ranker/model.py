@@ -17,6 +17,7 @@ from ranker.catalogue import Catalogue
 from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
 from ranker.fusion import Fusion
+from ranker.initial_score import InitialScore
 from ranker.moments import microseconds
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
@@ -61,13 +62,13 @@ class Model:
     def load(cls, folder: Path, manifest: Manifest) -> Self:
         """Read a bundle whose manifest has been checked; what the later window chose stands in the manifest."""
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
-        blend: Blend = Trees.load(trees) if trees.is_file() else Fusion.of(manifest.measured)
+        blend: Blend = _trees(trees, manifest, "blend") or Fusion.of(manifest.measured)
         rules = RulesConfig(**manifest.settings["rules"])
         serve_dim = manifest.settings["encoder"].get("serve_dim", 0)
         return cls(
             sources=Sources.load(folder, Catalogue.load(folder), serve_dim=serve_dim),
             blend=blend,
-            blend_given=Trees.load(given) if given.is_file() else blend,
+            blend_given=_trees(given, manifest, "given") or blend,
             candidates=CandidatesConfig(**manifest.settings["candidates"]),
             rules=rules,
             cutoff=datetime.fromisoformat(manifest.cutoff),
@@ -99,3 +100,8 @@ class Model:
         score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)
         places = self.arranger.arrange(pairs, score, allowed, wish, self.fresh_places.at(features, live))
         return Placed(pairs=pairs, features=features, lowered=lowered, places=places)
+
+
+def _trees(path: Path, manifest: Manifest, name: str) -> Trees | None:
+    """Read the trees of a blend; where they began stands in the manifest. None where training has learned none."""
+    return Trees.load(path, initial=InitialScore.of(manifest.measured.get(name, {}))) if path.is_file() else None

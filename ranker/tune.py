@@ -16,7 +16,7 @@ from ingest.errors import SettingsError
 from ingest.progress import Progress, silent
 from ingest.workspace import Workspace
 from ranker import tuned
-from ranker.blend import BlendConfig, dataset, fit, grow
+from ranker.blend import BlendConfig, dataset, fit, grow, initial_score
 from ranker.gain import Gain, compare
 from ranker.studies import alone, finished, run, study
 from ranker.train import TrainConfig
@@ -226,7 +226,8 @@ def _value(
     windows: Windows, blend: BlendConfig, as_trained: Callable[[BlendConfig], BlendConfig] = lambda config: config
 ) -> Callable[["optuna.Trial", dict[str, Any]], float]:
     """Return what a trial is worth: NDCG@10 on the stop window, at its best number of trees."""
-    data, later = dataset(windows.train), dataset(windows.stop)
+    initial = initial_score(windows.train, as_trained(blend))
+    data, later = dataset(windows.train, initial), dataset(windows.stop, initial)
 
     def value(trial: "optuna.Trial", settings: dict[str, Any]) -> float:
         import optuna
@@ -244,7 +245,7 @@ def _value(
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-        trees, ndcg = grow(data, later, config, watch)
+        trees, ndcg = grow(data, later, config, watch, initial=initial)
         trial.set_user_attr("trees", trees.booster.best_iteration)
         return ndcg
 

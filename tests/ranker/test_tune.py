@@ -83,11 +83,11 @@ def test_a_search_broken_off_comes_to_what_it_would_have_come_to(make, monkeypat
     whole = tune(make("whole"), CONFIG, SEARCH).recommend
     workspace, grow, calls = make("broken"), module.grow, []
 
-    def killed(data, later, config, watch):
+    def killed(data, later, config, watch, **begun):
         calls.append(config)
         if len(calls) in {3, 6}:
             raise KeyboardInterrupt
-        return grow(data, later, config, watch)
+        return grow(data, later, config, watch, **begun)
 
     monkeypatch.setattr(module, "grow", killed)
     for _ in range(2):
@@ -128,9 +128,9 @@ def test_a_bad_trial_is_ended_early(make, monkeypatch):
     """From the sixth trial on, one whose NDCG falls behind is pruned before its trees are grown."""
     grown = []
 
-    def poor(data, later, config, watch):
+    def poor(data, later, config, watch, **begun):
         grown.append(0)
-        model, ndcg = real(data, later, replace(config, trees=1))
+        model, ndcg = real(data, later, replace(config, trees=1), **begun)
         for trees in range(1, 80):
             grown[-1] = trees
             watch(trees, 0.5 if len(grown) <= 5 else 0.1)
@@ -196,7 +196,7 @@ def test_what_the_judge_sees_no_trial_has_seen(make, monkeypatch):
     seen, learned = [], []
     fit_now, compare_now, dataset_now = module.fit, module.compare, module.dataset
     monkeypatch.setattr(module, "fit", lambda *parts: learned.extend(parts[:2]) or fit_now(*parts))
-    monkeypatch.setattr(module, "dataset", lambda part: learned.append(part) or dataset_now(part))
+    monkeypatch.setattr(module, "dataset", lambda part, *more: learned.append(part) or dataset_now(part, *more))
     monkeypatch.setattr(
         module, "compare", lambda part, *more, seed: seen.append(part) or compare_now(part, *more, seed)
     )

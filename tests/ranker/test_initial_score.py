@@ -1,0 +1,109 @@
+"""Boosting for given items begins at what interest alone is worth, and everything tells so: scores, reasons, bundle."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ranker.blend import BlendConfig, dataset, fit, grow
+from ranker.examples import Examples
+from ranker.gain import ndcg_of_queries
+from ranker.initial_score import INTEREST, NOTHING, InitialScore
+from ranker.query import GivenItem, Query
+from ranker.rank import Ranker
+from ranker.registry import FEATURE_NAMES
+
+
+def shown(seed: int, n_requests: int, places: int = 8, worth: float = 1.5) -> Examples:
+    """Lists of which some readers click more than others; what else is known of an item is noise."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n_requests * places, len(FEATURE_NAMES))).astype(np.float32)
+    eager = np.repeat(rng.normal(-2, 0.5, n_requests), places)
+    features[:, INTEREST] += 3 + np.repeat(rng.normal(0, 3, n_requests), places)  # some readers like everything
+    liking = worth * (features[:, INTEREST] - np.repeat(features[:, INTEREST].reshape(-1, places).mean(axis=1), places))
+    return Examples(
+        features=features,
+        labels=(rng.random(len(features)) < 1 / (1 + np.exp(-eager - liking))).astype(np.int32),
+        positions=np.zeros(len(features), np.int32),
+        groups=np.full(n_requests, places),
+        as_of=np.arange(n_requests),
+        negative_weight=np.ones(n_requests, np.float32),
+        retrieved=1.0,
+    )
+
+
+@pytest.mark.parametrize("worth", [0.5, 1.5])
+def test_interest_is_weighed_by_what_it_tells_within_a_request(worth):
+    found = InitialScore.fit(shown(1, 4_000, worth=worth))
+    assert found.weight == pytest.approx(worth, rel=0.1)
+    assert found.mean == pytest.approx(3, abs=0.2)
+
+
+def test_an_item_of_mean_interest_begins_at_zero():
+    examples = shown(1, 500)
+    begins = InitialScore.fit(examples).score(examples.features)
+    assert begins.mean() == pytest.approx(0, abs=1e-5)
+    assert np.corrcoef(begins, examples.features[:, INTEREST])[0, 1] == pytest.approx(1)
+
+
+def _with_interest(examples: Examples, interest: np.ndarray | float) -> Examples:
+    features = examples.features.copy()
+    features[:, INTEREST] = interest
+    return replace(examples, features=features)
+
+
+def test_where_interest_tells_nothing_boosting_begins_at_nothing():
+    examples = shown(1, 500)
+    assert InitialScore.fit(_with_interest(examples, 0.7)) == NOTHING, "a log without texts"
+    against = InitialScore.fit(_with_interest(examples, -examples.features[:, INTEREST]))
+    assert against.weight == 0
+    assert not against.score(examples.features).any()
+    assert InitialScore.fit(replace(examples, labels=np.ones_like(examples.labels))) == NOTHING
+
+
+def test_few_requests_are_ordered_better_than_by_trees_that_begin_at_nothing():
+    train, later = shown(1, 150), shown(2, 1_000)
+    config = BlendConfig().for_given(len(train.labels))
+    assert config.from_interest
+    initial = InitialScore.fit(train)
+    begun, unbegun = (
+        grow(dataset(train, first), dataset(later, first), config, initial=first)[0] for first in (initial, NOTHING)
+    )
+    ours, theirs = (
+        ndcg_of_queries(later.labels, trees.score(later.features), later.groups).mean() for trees in (begun, unbegun)
+    )
+    assert ours > theirs + 0.02
+
+
+def test_the_later_window_judges_trees_with_what_they_began_at():
+    train, later = shown(1, 150), shown(2, 300)
+    fitted = fit(train, later, BlendConfig(trees=40, patience=0, min_rows=5, from_interest=True))
+    judged = ndcg_of_queries(later.labels, fitted.before.score(later.features), later.groups)
+    assert fitted.measured["valid_ndcg@10"] == pytest.approx(judged.mean(), abs=1e-9)
+    assert fitted.before.initial == InitialScore.fit(train)
+    assert fitted.trees.initial == InitialScore.of(fitted.measured)
+    assert fitted.trees.initial == InitialScore.fit(Examples.concatenate([train, later]))
+
+
+def test_reasons_add_up_to_the_score():
+    train, later = shown(1, 150), shown(2, 300)
+    trees = fit(train, later, BlendConfig(trees=40, min_rows=5, from_interest=True)).trees
+    weights = trees.contributions(later.features)
+    assert weights.sum(axis=1) == pytest.approx(trees.score(later.features), abs=1e-9)
+    assert np.abs(weights[:, INTEREST]).mean() > np.abs(np.delete(weights, INTEREST, axis=1)[:, :-1]).mean()
+
+
+def test_a_bundle_keeps_what_its_blend_for_given_items_began_at(ranker: Ranker):
+    blend = ranker.model.blend_given
+    assert blend.initial.weight > 0
+    assert ranker.model.blend.initial == NOTHING
+    user = max(ranker.history.user_ids[:50], key=lambda user: len(ranker.last_items(user, 100)))
+    given = [GivenItem(item_id=item) for item in ranker.catalogue.ids[:20]]
+    answer = ranker.rank(Query(user_id=user, as_of=ranker.cutoff), given)
+    features = np.array([item.features for item in answer.items], np.float32)
+    leaves = blend.booster.predict(features, num_threads=1)
+    assert [item.score for item in answer.items] == pytest.approx(leaves + blend.initial.score(features), abs=1e-9)
+
+
+def test_a_manifest_of_before_there_was_one_begins_at_nothing():
+    assert InitialScore.of({"learned": True}) == NOTHING
