@@ -23,11 +23,12 @@ from benchmarks.ranker_parity import served_and_batch
 from benchmarks.ranker_shop import Shop, open_shop, some_items, some_queries, workspace_of
 from benchmarks.ranker_stages import Timed, timed
 from benchmarks.ranker_trees import milliseconds, scorers
+from ingest.moments import to_microseconds
 from ranker.blend import Trees
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rules import RulesConfig, allowed_items
 from ranker.timeline import Floats
@@ -202,7 +203,7 @@ class Parts:
         asked = queries[block]
         moments = Moments(
             users=shop.live.user_rows([query.user_id for query in asked]),
-            as_of=np.full(len(asked), microseconds(shop.live_until)),
+            as_of=np.full(len(asked), to_microseconds(shop.live_until)),
         )
         situation = sources.situation(shop.live, moments)
         allowed = allowed_items(shop.live, moments, sources.catalogue, RulesConfig())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from encoders.errors import ModelFolderError
 from encoders.newcomer_gain import NewcomerGain
 from encoders.report import Figures
+from ingest.moments import to_moment
 
 if TYPE_CHECKING:
     from encoders.report import TrainingReport
@@ -123,8 +124,7 @@ def _value(figures: Figures | None, name: str) -> str:
 
 
 def _moment(microseconds: int) -> str:
-    moment = datetime(1970, 1, 1) + timedelta(microseconds=microseconds)
-    return moment.isoformat(sep=" ", timespec="seconds")
+    return to_moment(microseconds).isoformat(sep=" ", timespec="seconds")
 
 
 def _versions() -> dict[str, str]:

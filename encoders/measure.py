@@ -13,8 +13,9 @@ from torch import Tensor
 from encoders.batches import Histories, histories_at
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain, past_shares
 from encoders.report import Figures
-from encoders.sequences import NEVER, Sequences, microseconds
+from encoders.sequences import NEVER, Sequences
 from encoders.tower import UserTower
+from ingest.moments import to_microseconds
 
 Ints = NDArray[np.int64]
 
@@ -42,7 +43,7 @@ def held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: 
     Without `validate_from` 90 % of the events precede it; where `hold_out` is false, or events are few, there is none.
     """
     if validate_from is not None:
-        return microseconds(validate_from)
+        return to_microseconds(validate_from)
     if not hold_out or len(data.times) < 20:
         return None
     return int(np.quantile(data.times, 0.9, method="nearest"))

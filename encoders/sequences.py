@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -145,16 +144,6 @@ class Sequences:
         shared = np.zeros(n_codes, bool)
         shared[code[np.bincount(bucket)[bucket] > 1]] = True
         return Kinds(tuple(name for name, code in self.kinds.by_name.items() if shared[code]))
-
-
-def microseconds(moment: datetime) -> int:
-    """Return microseconds since 1970 of a naive UTC moment.
-
-    >>> microseconds(datetime(1970, 1, 2))
-    86400000000
-    """
-    since = moment.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def read_sequences(folder: Path) -> Sequences:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from encoders.newcomer_gain import NO_GAIN
 from encoders.report import TrainingReport
-from encoders.sequences import microseconds, read_sequences
+from encoders.sequences import read_sequences
 from encoders.settings import check_settings
+from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _train(
     started = time.monotonic()
     everything = read_sequences(data)
     if fit_before is not None:
-        everything = everything.before(microseconds(fit_before))
+        everything = everything.before(to_microseconds(fit_before))
     if repeat_of is not None and (init_from is not None or validate_from is not None):
         raise ValueError("repeat_of trains anew on all of the log: it goes with neither init_from nor validate_from")
     earlier = read_card(repeat_of) if repeat_of is not None else None

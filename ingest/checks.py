@@ -8,6 +8,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.mapping import Table
+from ingest.moments import EPOCH
 from ingest.times import NAIVE_UTC, parse_times
 from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain
 
@@ -15,8 +16,6 @@ REJECTED_SCHEMA = {c.ROW: pl.Int64, c.LINE: pl.Int64, c.REASON_CODE: pl.String, 
 
 MAX_DAYS = 500_000
 """More days than this before or after a moment may lead out of the calendar."""
-
-_EPOCH = datetime(1970, 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,8 +236,8 @@ class _Judge:
         """Rules of a moment that is there: from 1970 on, not after `latest`."""
         moments = self.parsed[name]
         if moments.null_count() < moments.len():
-            if moments.min() < _EPOCH:  # type: ignore[operator]
-                self.rule("before_1970", pl.col(name) < pl.lit(_EPOCH, NAIVE_UTC), name, "lies before 1970")
+            if moments.min() < EPOCH:  # type: ignore[operator]
+                self.rule("before_1970", pl.col(name) < pl.lit(EPOCH, NAIVE_UTC), name, "lies before 1970")
             if moments.max() > latest:  # type: ignore[operator]
                 self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, "lies in the future")
 

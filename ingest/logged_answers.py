@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest import columns as c
-from ingest.outbox_tables import IMPRESSION_COLUMNS, REQUEST_COLUMNS, to_microseconds
+from ingest.moments import to_microseconds
+from ingest.outbox_tables import IMPRESSION_COLUMNS, REQUEST_COLUMNS
 
 
 def write_answer(cursor: sqlite3.Cursor, request: Mapping[str, Any], impressions: Sequence[Mapping[str, Any]]) -> None:

@@ -1,6 +1,9 @@
-"""What is a moment here? Naive UTC, always."""
+"""What is a moment here? Naive UTC, always; in arrays and in SQLite, microseconds since 1970."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+EPOCH: Final = datetime(1970, 1, 1)
 
 
 def naive_utc(moment: datetime) -> datetime:
@@ -11,3 +14,21 @@ def naive_utc(moment: datetime) -> datetime:
 def utc_now() -> datetime:
     """Return the present moment as naive UTC."""
     return datetime.now(UTC).replace(tzinfo=None)
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970; a moment without a zone is UTC.
+
+    >>> to_microseconds(datetime(1970, 1, 2))
+    86400000000
+    """
+    return (naive_utc(moment) - EPOCH) // timedelta(microseconds=1)
+
+
+def to_moment(microseconds: int) -> datetime:
+    """Return the moment, naive UTC, so many microseconds after 1970.
+
+    >>> to_moment(86_400_000_000)
+    datetime.datetime(1970, 1, 2, 0, 0)
+    """
+    return EPOCH + timedelta(microseconds=microseconds)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ingest.errors import OutboxError
 from ingest.logged_answers import delete_answers, write_answer
-from ingest.outbox_tables import SCHEMA, bring_up_to_date, to_microseconds, to_moment
+from ingest.moments import to_microseconds, to_moment
+from ingest.outbox_tables import SCHEMA, bring_up_to_date
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,12 +1,8 @@
 """Which tables has `online.sqlite`, and how does a file of an earlier version get what it lacks?"""
 
 import sqlite3
-from datetime import datetime, timedelta
 
 from ingest import columns as c
-from ingest.moments import naive_utc
-
-_EPOCH = datetime(1970, 1, 1)
 
 # AUTOINCREMENT never gives a number twice, so that a reader who has seen `seq` has seen everything up to it.
 SCHEMA = """
@@ -99,13 +95,3 @@ def _lacking(connection: sqlite3.Connection) -> list[tuple[str, str]]:
         for table, column in (("impressions", c.REASONS), ("requests", c.COMPARISON))
         if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     ]
-
-
-def to_microseconds(moment: datetime) -> int:
-    """Return a moment as the tables hold it: microseconds since 1970, UTC."""
-    return (naive_utc(moment) - _EPOCH) // timedelta(microseconds=1)
-
-
-def to_moment(microseconds: int) -> datetime:
-    """Return the moment, naive UTC, that the tables hold as `microseconds`."""
-    return _EPOCH + timedelta(microseconds=microseconds)

@@ -17,13 +17,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
 from offline_eval import metrics
 from offline_eval.windows import choose_cutoff, cutoff_window
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
-from ranker.moments import Moments, Recent, microseconds
+from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_together, history_weights
 from ranker.rules import RulesConfig, allowed_items
 from ranker.scores import interest_in_all
@@ -217,7 +218,7 @@ def choose_share(
 def _popular(ground: Ground, share: float) -> Scores:
     """Count interactions in the latest share of the log, anew each day after the cutoff."""
     rows = np.arange(len(ground.catalogue))
-    first = microseconds(ground.cutoff)
+    first = to_microseconds(ground.cutoff)
     counted: dict[int, Floats] = {}
 
     def count(moment: int) -> Floats:
@@ -279,7 +280,7 @@ def _behaviour_only(ground: Ground) -> Scores:
 
 
 def _liked(ground: Ground) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    users, items, weights, times = ground.history.events(before=microseconds(ground.cutoff))
+    users, items, weights, times = ground.history.events(before=to_microseconds(ground.cutoff))
     liked = weights > 0
     return users[liked], items[liked], times[liked]
 

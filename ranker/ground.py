@@ -13,12 +13,12 @@ from encoders.text import TextConfig, attributes_read, item_texts
 from ingest import columns as c
 from ingest.held import scratch
 from ingest.leftovers import TRAINING
+from ingest.moments import to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.catalogue import Catalogue
 from ranker.errors import NothingToLearnError
 from ranker.history import History
-from ranker.moments import microseconds
 from ranker.slices import examples_begin
 
 
@@ -78,7 +78,7 @@ class Ground:
     @property
     def until(self) -> int:
         """The cutoff in microseconds."""
-        return microseconds(self.cutoff)
+        return to_microseconds(self.cutoff)
 
     @classmethod
     def of(
@@ -103,7 +103,7 @@ class Ground:
         export_frames(
             items, frames.interactions, data, before=frames.cutoff, impressions=frames.impressions, texts=texts
         )
-        t1 = examples_begin(history, microseconds(frames.cutoff), examples_share, repeats=repeats)
+        t1 = examples_begin(history, to_microseconds(frames.cutoff), examples_share, repeats=repeats)
         return cls(
             catalogue=frames.catalogue,
             texts=texts,

@@ -41,7 +41,7 @@ class InitialScore:
 
     @classmethod
     def of(cls, measured: dict[str, Any]) -> Self:
-        """Return the one that a training has left in what it measured of a blend; one of before there were any is nothing."""
+        """Return the one that a training has left in what it measured of a blend; nothing where it has left none."""
         return cls(**measured.get("initial_score", {}))
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:

@@ -6,10 +6,10 @@ from typing import Self
 
 import numpy as np
 
+from ingest.moments import to_microseconds
 from ingest.outbox import OnlineEvent
 from ranker.catalogue import Catalogue
 from ranker.counter import Rows, Times
-from ranker.moments import microseconds
 from ranker.timeline import Floats
 
 
@@ -33,7 +33,7 @@ class LiveEvents:
         return cls(
             user_ids=[event.user_id for event in events],
             items=catalogue.rows(event.item_id for event in events),
-            times=np.fromiter((microseconds(event.occurred_at) for event in events), np.int64, len(events)),
+            times=np.fromiter((to_microseconds(event.occurred_at) for event in events), np.int64, len(events)),
             weights=np.fromiter((event.weight for event in events), np.float32, len(events)),
             kinds=[event.kind for event in events],
             sessions=[event.session_id for event in events],

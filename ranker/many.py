@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
 from ranker.arrange import NOTHING, Arranged, Wish
 from ranker.candidates import blocks
@@ -11,7 +12,7 @@ from ranker.catalogue import Catalogue
 from ranker.given import GivenRequests, given_features
 from ranker.history import History
 from ranker.model import Model
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.rules import allowed_items
 
 
@@ -42,7 +43,7 @@ def _moments(model: Model, queries: pl.DataFrame, history: History) -> Moments:
     if c.AS_OF in queries.columns:
         as_of = queries[c.AS_OF].fill_null(model.cutoff).dt.epoch("us").to_numpy()
     else:
-        as_of = np.full(len(queries), microseconds(model.cutoff), np.int64)
+        as_of = np.full(len(queries), to_microseconds(model.cutoff), np.int64)
     return Moments(users=history.user_rows(queries[c.USER_ID].to_list()), as_of=as_of)
 
 

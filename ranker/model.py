@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from ingest.moments import to_microseconds
 from ranker.arrange import Arranged, Arranger, Wish
 from ranker.blend import Blend, Trees
 from ranker.bundle import Manifest
@@ -18,7 +19,6 @@ from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
 from ranker.fusion import Fusion
 from ranker.initial_score import InitialScore
-from ranker.moments import microseconds
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
 from ranker.sources import Sources
@@ -94,7 +94,7 @@ class Model:
         """
         pairs = propose(self.sources, situation, allowed, self.candidates)
         features = compute(situation, self.sources.everything, pairs, self.sources)
-        live = (situation.moments.as_of > microseconds(self.cutoff))[pairs.query]
+        live = (situation.moments.as_of > to_microseconds(self.cutoff))[pairs.query]
         lowered = demotion(features, live, self.untouched_lower_by)
         warm = np.asarray(situation.recent.mask.any(axis=1))
         score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)

@@ -1,7 +1,6 @@
 """Who asks, and when? Queries as arrays, and what is handed out of each one's latest past."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -9,14 +8,6 @@ import numpy.typing as npt
 from encoders.kinds import Codes
 from ranker.counter import Rows, Times
 from ranker.timeline import Floats
-
-EPOCH = datetime(1970, 1, 1)
-
-
-def microseconds(moment: datetime) -> int:
-    """Return a naive UTC moment as microseconds since 1970."""
-    delta = moment - EPOCH
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from encoders.text import TextConfig, item_text
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ingest.outbox import OnlineEvent
 from ranker import bundle
 from ranker.arrange import Wish
@@ -25,7 +26,7 @@ from ranker.features import compute
 from ranker.history import History
 from ranker.live_events import LiveEvents
 from ranker.model import Model
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import allowed_items, on_offer, without
@@ -95,7 +96,7 @@ class Ranker:
 
     def last_items(self, user_id: str, length: int) -> list[str]:
         """Return the ids of a user's last items before the cutoff, oldest first."""
-        moments = Moments(users=self.history.user_rows([user_id]), as_of=np.array([microseconds(self.cutoff)]))
+        moments = Moments(users=self.history.user_rows([user_id]), as_of=np.array([to_microseconds(self.cutoff)]))
         recent = self.history.recent(moments, length)
         return [self.catalogue.ids[row] for row in recent.items[recent.mask].tolist()]
 
@@ -200,7 +201,7 @@ class Ranker:
         looked_at = LiveEvents(
             user_ids=[query.user_id] * n_items,
             items=self.catalogue.rows(query.session),
-            times=microseconds(query.as_of) - np.arange(n_items, 0, -1),
+            times=to_microseconds(query.as_of) - np.arange(n_items, 0, -1),
             weights=np.full(n_items, VIEW_WEIGHT, np.float32),
             kinds=[VIEW] * n_items,
         )
@@ -265,4 +266,4 @@ def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:
 
 
 def _moments(query: Query, history: History) -> Moments:
-    return Moments(users=history.user_rows([query.user_id]), as_of=np.array([microseconds(query.as_of)], np.int64))
+    return Moments(users=history.user_rows([query.user_id]), as_of=np.array([to_microseconds(query.as_of)], np.int64))

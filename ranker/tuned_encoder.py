@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +17,9 @@ from encoders.errors import EncoderError
 from encoders.interest import InterestModel
 from encoders.pair import EARLY, FINAL
 from encoders.train import EncoderConfig
+from ingest.moments import to_microseconds, to_moment
 from ingest.progress import Progress
 from ranker.ground import Ground
-from ranker.moments import EPOCH, microseconds
 
 BESIDE_FROM: Final = 50_000
 """With fewer interactions than this a training is over before a process of its own would have begun."""
@@ -31,7 +31,7 @@ def ready_encoders(folder: Path, config: EncoderConfig, until: datetime | None) 
     `EncoderError` when the folder holds no pair, or when its final encoder knows what lies at or after `until`.
     """
     early, final = (InterestModel.load(folder / name) for name in (EARLY, FINAL))
-    if until is not None and final.config.get("trained_before") and final.trained_before > microseconds(until):
+    if until is not None and final.config.get("trained_before") and final.trained_before > to_microseconds(until):
         raise EncoderError(
             f"--encoders {folder}: wanted encoders that know nothing from {until} on, got some that do; "
             "export with the same --until and tune again"
@@ -73,7 +73,7 @@ class TwoEncoders:
             return
         t1 = self.ground.t1
         out = self._final if t1 is None else self._early
-        since = None if t1 is None else EPOCH + timedelta(microseconds=t1)
+        since = None if t1 is None else to_moment(t1)
         with training(
             self.ground.data,
             out,

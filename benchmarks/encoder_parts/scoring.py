@@ -15,8 +15,8 @@ from encoders.interest import InterestModel
 from encoders.kinds import Codes, Kinds
 from encoders.lexical import Words
 from encoders.newcomer_gain import past_shares
-from encoders.sequences import microseconds
 from ingest import columns as c
+from ingest.moments import to_microseconds
 
 Floats = NDArray[np.float32]
 _PROFILE_EVENTS = 20
@@ -154,7 +154,7 @@ def _given_items(scorer: Scorer, past: Past, asked: Asked) -> Iterator[pl.DataFr
 
 def _scored(scorer: Scorer, past: Past, asked: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, list[History], Floats]]:
     for chunk in asked.unique([c.QUERY_ID], maintain_order=True).sort(c.QUERY_ID).iter_slices(500):
-        moments = np.array([microseconds(moment) for moment in chunk[c.AS_OF]])
+        moments = np.array([to_microseconds(moment) for moment in chunk[c.AS_OF]])
         histories = [past.history(user, moment) for user, moment in zip(chunk[c.USER_ID], moments, strict=True)]
         yield chunk, histories, scorer(histories, past, moments)
 

@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ranker.asked import asked_at
 from ranker.examples import next_items
 from ranker.history import History
-from ranker.moments import microseconds
 from tests.ranker.conftest import catalogue
 
 NOON = datetime(2024, 5, 1, 12)
@@ -92,20 +92,20 @@ def shown_and_taken() -> History:
 
 
 def test_what_one_answer_led_to_is_one_question_at_its_moment(shown_and_taken):
-    truth = next_items(shown_and_taken, microseconds(NOON), microseconds(second(99)))
-    assert truth.moments.as_of.tolist() == [microseconds(second(at)) for at in (0, 0, 30)]
+    truth = next_items(shown_and_taken, to_microseconds(NOON), to_microseconds(second(99)))
+    assert truth.moments.as_of.tolist() == [to_microseconds(second(at)) for at in (0, 0, 30)]
     assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 2), (1, 0), (1, 1), (2, 2)]
     assert truth.known_by.tolist() == truth.moments.as_of.tolist()
 
 
 def test_what_is_taken_after_the_window_is_not_asked_in_it(shown_and_taken):
-    truth = next_items(shown_and_taken, microseconds(NOON), microseconds(second(30)))
-    assert truth.moments.as_of.tolist() == [microseconds(NOON)] * 2
+    truth = next_items(shown_and_taken, to_microseconds(NOON), to_microseconds(second(30)))
+    assert truth.moments.as_of.tolist() == [to_microseconds(NOON)] * 2
     assert truth.item.tolist() == [2, 0]
 
 
 def test_what_was_asked_before_the_window_is_not_asked_in_it(shown_and_taken):
-    truth = next_items(shown_and_taken, microseconds(NOON + TICK), microseconds(second(99)))
+    truth = next_items(shown_and_taken, to_microseconds(NOON + TICK), to_microseconds(second(99)))
     assert truth.item.tolist() == [2]
 
 
@@ -113,7 +113,7 @@ def test_a_question_knows_neither_that_its_own_answer_showed_an_item_nor_that_it
     a = np.array([0])
 
     def exposure(moment: datetime) -> tuple[int, int]:
-        shown, clicked = shown_and_taken.exposure(a, before=np.array([microseconds(moment)]))
+        shown, clicked = shown_and_taken.exposure(a, before=np.array([to_microseconds(moment)]))
         return int(shown[0]), int(clicked[0])
 
     assert exposure(NOON) == (0, 0)
@@ -125,6 +125,6 @@ def test_a_question_knows_neither_that_its_own_answer_showed_an_item_nor_that_it
 def test_a_loaded_history_answers_but_asks_nothing_anew(shown_and_taken, tmp_path):
     shown_and_taken.save(tmp_path)
     loaded = History.load(tmp_path)
-    until = microseconds(second(99))
+    until = to_microseconds(second(99))
     assert len(loaded.asked(before=until)) == 4
     assert loaded.asked(before=until).tolist() == loaded.events(before=until)[3].tolist()

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from encoders.train import EncoderConfig
 from ingest import columns as c
 from ingest.load import load_files
+from ingest.moments import EPOCH, to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from offline_eval.baselines import BaselinesConfig, make_baselines
@@ -21,7 +22,7 @@ from ranker.examples import EVERY_ITEM, ExamplesConfig, next_items
 from ranker.ground import Frames
 from ranker.history import History
 from ranker.many import recommend_many
-from ranker.moments import EPOCH, Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
@@ -88,10 +89,10 @@ def test_absences_tell_of_every_moment_what_the_catalogue_said_before_it(tmp_pat
             datetime(2024, 5, 1) + timedelta(days=at) + step for at in range(21) for step in (0 * INSTANT, INSTANT)
         ]
         then = np.array([store.items(before=moment)[c.AVAILABLE].to_list() for moment in moments])
-    as_of = np.array([microseconds(moment) for moment in moments])
+    as_of = np.array([to_microseconds(moment) for moment in moments])
     assert (then != whole.available).any(axis=1).sum() > 10
     np.testing.assert_array_equal(whole.available_at(as_of), then)
-    before = as_of < microseconds(settled)
+    before = as_of < to_microseconds(settled)
     np.testing.assert_array_equal(early.available_at(as_of)[before], then[before])
     assert (early.available_at(as_of)[~before] == early.available).all()
     each = np.array([as_of[row % len(as_of)] for row in range(len(whole))])
@@ -174,7 +175,7 @@ def test_what_was_sold_out_when_first_touched_did_not_wait():
 def turning(ranker) -> Ranker:
     """The shop, in which a third of the items was sold out for a while and a tenth is so for good."""
     items, row = ranker.catalogue.items, np.arange(len(ranker.catalogue))
-    end = microseconds(ranker.cutoff)
+    end = to_microseconds(ranker.cutoff)
     while_gone, for_good = row[row % 3 == 0], row[row % 10 == 1]
     bounds = [(r, end - 40 * DAY, end - 20 * DAY) for r in while_gone] + [(r, end - 30 * DAY, None) for r in for_good]
     absences = pl.DataFrame(
@@ -235,7 +236,7 @@ def test_served_and_offline_answers_hold_what_could_be_had_then(turning, questio
 
 
 def moments_of(shop: Ranker, user: str, as_of: datetime) -> Moments:
-    return Moments(users=shop.history.user_rows([user]), as_of=np.array([microseconds(as_of)]))
+    return Moments(users=shop.history.user_rows([user]), as_of=np.array([to_microseconds(as_of)]))
 
 
 def test_at_the_cutoff_and_after_it_the_catalogue_is_looked_at_alone(turning, monkeypatch):
@@ -243,13 +244,13 @@ def test_at_the_cutoff_and_after_it_the_catalogue_is_looked_at_alone(turning, mo
     turning.catalogue._absences.last_change  # noqa: B018 - known once
     monkeypatch.setattr("ranker.availability.Absences._ever", lambda *_: pytest.fail("looked through absences"))
     for later in (0 * INSTANT, timedelta(days=5)):
-        at = np.array([microseconds(turning.cutoff + later)])
+        at = np.array([to_microseconds(turning.cutoff + later)])
         assert turning.catalogue.available_at(at).tolist() == [turning.catalogue.available.tolist()]
 
 
 def test_a_catalogue_remembers_absences_on_disk_and_without_texts(turning, tmp_path):
     turning.catalogue.save(tmp_path)
-    as_of = np.array([microseconds(turning.cutoff + timedelta(days=at)) for at in MOMENTS])
+    as_of = np.array([to_microseconds(turning.cutoff + timedelta(days=at)) for at in MOMENTS])
     for kept in (Catalogue.load(tmp_path), turning.catalogue.without_text()):
         np.testing.assert_array_equal(kept.available_at(as_of), turning.catalogue.available_at(as_of))
 
@@ -268,7 +269,7 @@ VERSIONS = [
 
 def offered_at(items: Catalogue, *days: float) -> list[set[str]]:
     users = np.zeros(len(days), np.int32)
-    offered = on_offer(items, Moments(users=users, as_of=np.array([microseconds(day(at)) for at in days])))
+    offered = on_offer(items, Moments(users=users, as_of=np.array([to_microseconds(day(at)) for at in days])))
     return [{items.ids[row] for row in np.flatnonzero(row)} for row in offered]
 
 
@@ -279,7 +280,7 @@ def test_a_bundle_knows_the_past_and_a_refreshed_one_too(tmp_path):
         folder = train(workspace, TINY).folder
         then = train(workspace, TINY, until=day(6)).folder
     ranker = Ranker.load(folder)
-    assert microseconds(ranker.cutoff) == 8 * DAY + 1
+    assert to_microseconds(ranker.cutoff) == 8 * DAY + 1
     everything = {"back", "kept", "late", "sold"}
     past = [everything, everything, {"kept", "late", "sold"}, {"kept", "late"}, {"back", "kept", "late"}]
     assert offered_at(ranker.catalogue, 1, 3, 4, 6, 8) == past

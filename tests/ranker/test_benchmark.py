@@ -6,9 +6,9 @@ from benchmarks.quality_parts import alone
 from benchmarks.ranker_parts import Parts, Sizes
 from benchmarks.ranker_stages import REST, STAGES, timed
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ranker import candidates
 from ranker.many import recommend_many
-from ranker.moments import microseconds
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,6 @@ def test_one_source_alone_recommends_in_its_own_order(ranker):
     queries = pl.DataFrame({c.QUERY_ID: ["q"], c.USER_ID: ["nobody"]})
     answers = recommend_many(alone(ranker.model, "evergreen"), queries, 10, ranker.history)
     found = ranker.catalogue.rows(answers[c.ITEM_ID].to_list())
-    (hour,), _ = ranker.history.hours(len(ranker.catalogue), np.array([microseconds(ranker.cutoff)]))
+    (hour,), _ = ranker.history.hours(len(ranker.catalogue), np.array([to_microseconds(ranker.cutoff)]))
     taken = hour.counts["evergreen"][found]
     assert taken.tolist() == sorted(hour.counts["evergreen"], reverse=True)[:10]

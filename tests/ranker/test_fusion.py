@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ingest.moments import to_microseconds
 from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
 from ranker.blend import BlendConfig, Fitted, Trees, fit
@@ -16,7 +17,6 @@ from ranker.fusion import OFFSET, PRIOR, Fusion
 from ranker.history import History
 from ranker.learn import learn
 from ranker.model import Model
-from ranker.moments import microseconds
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.slices import examples_begin
@@ -88,7 +88,7 @@ def learned_with(ranker, shop, monkeypatch):
     """Learn from the shop, whose trees are `trees(fitted)` instead, with so few positives wanted."""
     with Store.open(shop.store_path, read_only=True) as store:
         history = History.from_frames(ranker.catalogue, store.interactions(before=END_OF_TIME))
-    until = microseconds(ranker.cutoff)
+    until = to_microseconds(ranker.cutoff)
     few = ExamplesConfig(max_queries=300, negatives=20)
 
     def learn_with(trees, *, safe: int):

@@ -8,8 +8,9 @@ import torch
 from encoders.interest import InterestModel
 from encoders.tower import UserTower, tower_arrays
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ranker.history import History
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Query
 from ranker.sources import Sources
 from tests.ranker.conftest import DAY, catalogue, hand_made_sources, live_events, log
@@ -79,6 +80,6 @@ def test_a_trained_bundle_tells_kinds_that_weights_do_not(ranker):
 def test_what_a_session_saw_is_viewed(ranker):
     query = Query(user_id="eve", as_of=ranker.cutoff, session=tuple(ranker.catalogue.ids[:2]))
     history = ranker._with_session(query, ranker.history)
-    moments = Moments(users=history.user_rows(["eve"]), as_of=np.array([microseconds(query.as_of)]))
+    moments = Moments(users=history.user_rows(["eve"]), as_of=np.array([to_microseconds(query.as_of)]))
     recent = history.recent(moments, 4)
     assert [history.kinds.names[code - 1] for code in recent.kinds[recent.mask]] == ["view", "view"]

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ranker.history import History
 from ranker.layer import Layer
 from ranker.live_events import LiveEvents
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Query
 from ranker.sessions import session_mask
 from ranker.timeline import HOUR
@@ -103,7 +104,7 @@ def test_events_on_top_leave_the_history_below_as_it_was():
 def test_a_session_does_not_build_live_events_again(ranker, monkeypatch):
     """What was built of live events is shared with the question that adds its session to it."""
     user, items = ranker.history.user_ids[3], ranker.catalogue.ids[:3]
-    at = microseconds(ranker.cutoff)
+    at = to_microseconds(ranker.cutoff)
     live = ranker.history.and_then(live_events(ranker.catalogue, *((user, item, at) for item in items)))
     built = []
     build = Layer.of_events.__func__
@@ -121,7 +122,7 @@ def test_a_session_does_not_build_live_events_again(ranker, monkeypatch):
 @pytest.mark.parametrize("looked_at", [(), (1, 2, 1)])
 def test_answers_are_the_same_from_layers_as_from_all_at_once(ranker, looked_at):
     users = ranker.history.user_ids[:4]
-    hour = microseconds(ranker.cutoff) // HOUR + 1
+    hour = to_microseconds(ranker.cutoff) // HOUR + 1
     events = [(users[n % 4], n % 20, hour + n, 1.0 + n % 3, "view", None) for n in range(30)]
     layered = told(told(ranker.history, events[:20]), events[20:])
     session = tuple(ranker.catalogue.ids[row] for row in looked_at)

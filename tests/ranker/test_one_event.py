@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ingest.outbox import OnlineEvent
 from ingest.store import END_OF_TIME, Store
 from ranker.history import History
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Answer, Query
 from ranker.rank import Ranker
 from ranker.sources import PERSONAL
@@ -26,7 +27,7 @@ AT_ONCE = set(PERSONAL) - {"repeats"}
 def item(ranker: Ranker) -> str:
     """What most people took: everything has something to say of it."""
     rows = np.arange(len(ranker.catalogue))
-    counts = ranker.history.item_counts(rows, before=np.array(microseconds(ranker.cutoff)))
+    counts = ranker.history.item_counts(rows, before=np.array(to_microseconds(ranker.cutoff)))
     return ranker.catalogue.ids[int(counts.argmax())]
 
 
@@ -67,7 +68,7 @@ def ids(answer: Answer) -> list[str]:
 
 
 def test_one_event_is_answered_at_once_by_every_personal_source(ranker, history, item):
-    moments = Moments(users=history.user_rows([USER]), as_of=np.array([microseconds(ranker.cutoff + 2 * INSTANT)]))
+    moments = Moments(users=history.user_rows([USER]), as_of=np.array([to_microseconds(ranker.cutoff + 2 * INSTANT)]))
     assert history.user_counts(moments).tolist() == [1]
     answer = asked(ranker, USER, history)
     assert sources(answer) >= AT_ONCE

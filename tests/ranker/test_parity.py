@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ingest.moments import EPOCH, to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker.candidates import CandidatesConfig, propose
@@ -12,7 +13,7 @@ from ranker.features import compute
 from ranker.history import History
 from ranker.live_events import LiveEvents
 from ranker.many import rank_many, recommend_many
-from ranker.moments import EPOCH, Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES, FEATURES
@@ -95,7 +96,7 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
         )
     )
     users = late[c.USER_ID].unique(maintain_order=True).head(20).to_list()
-    at_the_end = [microseconds(ranker.cutoff)] * len(users)
+    at_the_end = [to_microseconds(ranker.cutoff)] * len(users)
     for name in ("recent", "taken", "user_counts"):
         compare = [
             getattr(history, name)(
@@ -112,7 +113,7 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
             assert len(set(named[0])) > 2
         for left, right in zip(*(p if isinstance(p, tuple) else (p,) for p in parts), strict=True):
             np.testing.assert_array_equal(left, right)
-    rows, before = np.arange(len(ranker.catalogue)), np.array([microseconds(ranker.cutoff)])
+    rows, before = np.arange(len(ranker.catalogue)), np.array([to_microseconds(ranker.cutoff)])
     np.testing.assert_array_equal(whole.item_counts(rows, before=before), live.item_counts(rows, before=before))
 
 
@@ -139,7 +140,7 @@ def test_batch_ranking_scores_like_a_single_one(ranker, frames):
 
 
 def test_epoch_is_the_beginning_of_time():
-    assert microseconds(EPOCH) == 0
+    assert to_microseconds(EPOCH) == 0
 
 
 def test_a_batch_in_blocks_is_the_same_as_in_one(ranker, frames, asked, monkeypatch):

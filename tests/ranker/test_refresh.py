@@ -11,13 +11,14 @@ from encoders.interest import InterestModel
 from encoders.vectors import CatalogueVectors
 from ingest import columns as c
 from ingest.load import load_files
+from ingest.moments import to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.history import History
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
@@ -111,7 +112,7 @@ def test_event_on_a_new_item_counts(changed):
     """It is a row like any other: what happens with it from now on is live history."""
     _, folder, *_ = changed
     ranker = Ranker.load(folder)
-    now = microseconds(ranker.cutoff) + DAY
+    now = to_microseconds(ranker.cutoff) + DAY
     later = ranker.history.and_then(live_events(ranker.catalogue, ("eve", "0-new", now)))
     assert later.item_counts(ranker.catalogue.rows(["0-new"]), before=np.array([now + 1])).tolist() == [1]
 

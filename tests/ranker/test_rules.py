@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest import columns as c
+from ingest.moments import to_microseconds
 from ranker.many import recommend_many
-from ranker.moments import Moments, microseconds
+from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig, without
@@ -60,7 +61,7 @@ def may_come(shelves: pl.DataFrame, query: Query, blocked: set[str]) -> set[str]
 
 def blocked_before(shop: Ranker, user: str, as_of: datetime, *, repeats: bool) -> set[str]:
     """What the user did anything with, or with repeats, what the user hid."""
-    moments = Moments(users=shop.history.user_rows([user]), as_of=np.array([microseconds(as_of)]))
+    moments = Moments(users=shop.history.user_rows([user]), as_of=np.array([to_microseconds(as_of)]))
     _, items, weights = shop.history.taken(moments)
     return {
         shop.catalogue.ids[row]
@@ -103,7 +104,7 @@ def test_no_answer_breaks_a_rule_whatever_is_asked(ranker, shelves, data):
         diversity=data.draw(st.none() | st.sampled_from([0.0, 0.7])),
         request_id=data.draw(st.none() | st.text(max_size=5)),
     )
-    at = microseconds(shop.cutoff) - 1
+    at = to_microseconds(shop.cutoff) - 1
     hides = live_events(shop.catalogue, *((user, item, at) for item in hidden), weight=-1.0)
     history = shop.history.and_then(hides)
     blocked = blocked_before(shop, user, shop.cutoff, repeats=rules.repeats)

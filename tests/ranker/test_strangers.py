@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from ingest.moments import to_microseconds
 from ranker.candidates import Candidates
 from ranker.query import Query
 from ranker.rank import Ranker
@@ -110,9 +111,7 @@ def test_a_stranger_is_answered_in_the_order_of_the_list(ranker):
 
 
 def answer_moment(ranker) -> int:
-    from ranker.moments import microseconds
-
-    return microseconds(ranker.cutoff)
+    return to_microseconds(ranker.cutoff)
 
 
 def test_strangers_are_asked_at_moments_before_they_came(ranker):

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from ingest import columns as c
+from ingest.moments import EPOCH, to_microseconds
 from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
 from ranker.blend import BlendConfig
@@ -18,7 +19,6 @@ from ranker.fresh_places import FreshPlaces
 from ranker.history import History
 from ranker.learn import LATER_SHARE, learn
 from ranker.many import recommend_many
-from ranker.moments import EPOCH, microseconds
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
@@ -205,7 +205,7 @@ def test_training_asks_the_later_window_what_came_next_with_all_candidates(ranke
     with Store.open(shop.store_path, read_only=True) as store:
         log_of_shop = store.interactions(before=END_OF_TIME)
     history = History.from_frames(ranker.catalogue, log_of_shop)
-    until = microseconds(ranker.cutoff)
+    until = to_microseconds(ranker.cutoff)
     t1 = examples_begin(history, until, 0.3)
     later = window_bounds(history, t1, until, (1 - LATER_SHARE, LATER_SHARE))[1]
     expected = next_items(history, later, until)
