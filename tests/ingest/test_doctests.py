@@ -8,7 +8,7 @@ import pytest
     "module",
     [
         *("ingest.as_read", "ingest.binary_columns", "ingest.json_members", "ingest.mapping", "ingest.usual_volume"),
-        *("ingest.times", "ingest.values"),
+        *("ingest.moments", "ingest.times", "ingest.values"),
     ],
 )
 def test_examples_in_docstrings_hold(module):
