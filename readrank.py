@@ -38,7 +38,7 @@ SECTIONS = {
     "candidates": "ranker.candidates:CandidatesConfig",
     "neighbours": "ranker.neighbours:NeighboursConfig",
     "factors": "ranker.factors:FactorsConfig",
-    "blend": "ranker.blend:BlendConfig",
+    "blend": "ranker.boost:BlendConfig",
     "tune": "ranker.tune:TuneConfig",
     "rules": "ranker.rules:RulesConfig",
     "evaluation": "offline_eval.evaluate:EvaluationConfig",

@@ -28,6 +28,7 @@ from ranker.blend import Trees
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
+from ranker.initial_score import NO_INITIAL
 from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rules import RulesConfig, allowed_items
@@ -147,7 +148,7 @@ class Parts:
         for model in models:
             queries = some_queries(self._shop, 20, self.sizes.k, rng)
             few = self._candidates(queries, slice(None))()
-            trees = Trees.load(model)
+            trees = Trees.load(model, initial=NO_INITIAL)
             n_trees = trees.booster.num_trees()
             for scorer in scorers(model, few[:500]):
                 if scorer.score is None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ranker.blend import Trees
+from ranker.initial_score import NO_INITIAL
 from ranker.timeline import Floats
 
 Score = Callable[[Floats], Any]
@@ -34,7 +35,7 @@ class Scorer:
 
 def scorers(model: Path, features: Floats) -> list[Scorer]:
     """Open a LightGBM text model in every way there is; each scores `features` alike, or it raises."""
-    trees = Trees.load(model)
+    trees = Trees.load(model, initial=NO_INITIAL)
     wanted = trees.score(features)
     out = [Scorer(name="readrank", score=trees.score)]
     out.append(Scorer(name="LightGBM predict", score=lambda rows: trees.booster.predict(rows, num_threads=1)))

@@ -210,6 +210,11 @@ def make_examples(
     )
 
 
+def rows_by_query(groups: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Return the number of each row's query, where query `q` has `groups[q]` rows, one query after the other."""
+    return np.repeat(np.arange(len(groups)), groups)
+
+
 def labels_of(weights: Floats) -> npt.NDArray[np.int32]:
     """Turn event weights into labels: 0 for none, then 1, 2, 3 ... as the weight doubles, at most 6."""
     return np.where(weights > 0, np.clip(np.round(np.log2(1 + np.maximum(weights, 0))), 1, 6), 0).astype(np.int32)

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from ranker.examples import Examples
+from ranker.examples import Examples, rows_by_query
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.sources import SOURCES
 from ranker.timeline import Floats
@@ -39,7 +39,7 @@ class Fusion:
             return cls()
         examples = Examples.concatenate(list(parts))
         taken = examples.labels > 0
-        query = np.repeat(np.arange(len(examples.groups)), examples.groups)[taken]
+        query = rows_by_query(examples.groups)[taken]
         rank = np.exp(examples.features[taken][:, _RANKS].astype(float))
         gained = np.where(rank <= _PLACES, 1 / np.log2(rank + 1), 0.0)  # NaN, not proposed, gains nothing
         share = 1 / np.bincount(query)[query]  # a question counts once, however many items it led to

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ranker.examples import Examples
+from ranker.examples import Examples, rows_by_query
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -47,7 +47,7 @@ def ndcg_of_queries(
     >>> ndcg_of_queries(np.array([0, 1]), np.array([0.9, 0.1]), np.array([2])) == 1 / np.log2(3)
     array([ True])
     """
-    query = np.repeat(np.arange(len(groups)), groups)
+    query = rows_by_query(groups)
     gained = _dcg(labels, query, np.lexsort((-scores, query)), groups, k)
     best = _dcg(labels, query, np.lexsort((-labels, query)), groups, k)
     return np.where(best > 0, gained / np.where(best > 0, best, 1), 1.0)

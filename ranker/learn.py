@@ -8,7 +8,8 @@ import polars as pl
 
 from ingest.progress import Progress
 from ranker import calibrate
-from ranker.blend import Blend, BlendConfig, Trees, fit, importance
+from ranker.blend import Blend, Trees
+from ranker.boost import BlendConfig, fit, importance
 from ranker.calibrate import Calibration
 from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items

@@ -27,7 +27,8 @@ from ingest.take_in import drain_outbox
 from ingest.workspace import Workspace
 from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
-from ranker.blend import BlendConfig, Trees
+from ranker.blend import Trees
+from ranker.boost import BlendConfig
 from ranker.candidates import CandidatesConfig
 from ranker.compiled import compile_trees
 from ranker.examples import ExamplesConfig

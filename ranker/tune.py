@@ -16,7 +16,7 @@ from ingest.errors import SettingsError
 from ingest.progress import Progress, silent
 from ingest.workspace import Workspace
 from ranker import tuned
-from ranker.blend import BlendConfig, dataset, fit, grow, initial_score
+from ranker.boost import BlendConfig, dataset, fit, grow, initial_score
 from ranker.gain import Gain, compare
 from ranker.studies import alone, finished, run, study
 from ranker.train import TrainConfig
@@ -245,7 +245,7 @@ def _value(
                 if trial.should_prune():
                     raise optuna.TrialPruned
 
-        trees, ndcg = grow(data, later, config, watch, initial=initial)
+        trees, ndcg = grow(data, later, config, watch)
         trial.set_user_attr("trees", trees.booster.best_iteration)
         return ndcg
 

@@ -8,7 +8,7 @@ from typing import Any
 from ingest.errors import SettingsError
 from ingest.settings import read_section, read_toml
 from ingest.workspace import Workspace
-from ranker.blend import BlendConfig
+from ranker.boost import BlendConfig
 
 
 @dataclass(frozen=True, kw_only=True)

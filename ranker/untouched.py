@@ -15,7 +15,7 @@ import numpy.typing as npt
 from encoders.sequences import NEVER
 from ranker.blend import Blend
 from ranker.catalogue import UNDATED, Catalogue
-from ranker.examples import EVERY_ITEM, Examples, Truth
+from ranker.examples import EVERY_ITEM, Examples, Truth, rows_by_query
 from ranker.gain import compare, ndcg_of_queries
 from ranker.history import History
 from ranker.registry import FEATURE_NAMES
@@ -79,6 +79,6 @@ def untouched(features: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _spread(score: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> float:
-    query = np.repeat(np.arange(len(groups)), groups)
+    query = rows_by_query(groups)
     mean = np.bincount(query, score) / groups
     return float(np.sqrt(np.bincount(query, (score - mean[query]) ** 2) / groups).mean())

@@ -14,7 +14,7 @@ from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
 from offline_eval.simulate import SimulationConfig, simulate
-from ranker.blend import BlendConfig
+from ranker.boost import BlendConfig
 from ranker.bundle import promote
 from ranker.examples import ExamplesConfig
 from ranker.rank import Ranker

@@ -8,6 +8,7 @@ import pytest
 
 from ranker.blend import Trees
 from ranker.compiled import COMPILED, compile_trees, load_compiled
+from ranker.initial_score import NO_INITIAL
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_machine_code_gives_the_scores_of_lightgbm(model, rng):
     assert written in set(model.parent.glob(COMPILED))
     rows = rng.normal(size=(1000, 3)).astype(np.float32)
     rows[::7, 1] = np.nan
-    fast, slow = Trees.load(model), Trees(lightgbm.Booster(model_file=str(model)))
+    fast, slow = Trees.load(model, initial=NO_INITIAL), Trees(lightgbm.Booster(model_file=str(model)))
     assert load_compiled(model, slow.booster) is not None
     np.testing.assert_allclose(fast.score(rows), slow.score(rows), atol=1e-9)
     assert fast.score(rows[:0]).tolist() == []
@@ -38,14 +39,14 @@ def test_code_for_another_machine_is_not_loaded(model, monkeypatch, rng):
     compile_trees(model)
     monkeypatch.setattr("ranker.compiled.platform.machine", lambda: "other")
     assert load_compiled(model, lightgbm.Booster(model_file=str(model))) is None
-    assert len(Trees.load(model).score(rng.normal(size=(4, 3)).astype(np.float32))) == 4
+    assert len(Trees.load(model, initial=NO_INITIAL).score(rng.normal(size=(4, 3)).astype(np.float32))) == 4
 
 
 def test_without_the_library_lightgbm_scores(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "lleaves", None)
     assert compile_trees(model) is None
     assert load_compiled(model, lightgbm.Booster(model_file=str(model))) is None
-    assert Trees.load(model).score(np.zeros((1, 3), np.float32)).shape == (1,)
+    assert Trees.load(model, initial=NO_INITIAL).score(np.zeros((1, 3), np.float32)).shape == (1,)
 
 
 def test_model_that_cannot_be_compiled_leaves_no_file(model, monkeypatch):

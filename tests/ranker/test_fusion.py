@@ -9,7 +9,8 @@ import pytest
 from ingest.moments import to_microseconds
 from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
-from ranker.blend import BlendConfig, Fitted, Trees, fit
+from ranker.blend import Trees
+from ranker.boost import BlendConfig, Fitted, fit
 from ranker.bundle import live_folder, read_manifest
 from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig

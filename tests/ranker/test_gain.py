@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ranker.blend import BlendConfig, fit
+from ranker.boost import BlendConfig, fit
 from ranker.examples import Examples
 from ranker.gain import compare, ndcg_of_queries
 from ranker.registry import FEATURE_NAMES

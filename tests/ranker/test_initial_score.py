@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ranker.blend import BlendConfig, dataset, fit, grow
+from ranker.boost import BlendConfig, dataset, fit, grow, initial_score
 from ranker.examples import Examples
 from ranker.gain import ndcg_of_queries
-from ranker.initial_score import INTEREST, NOTHING, InitialScore
+from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
@@ -32,16 +32,20 @@ def shown(seed: int, n_requests: int, places: int = 8, worth: float = 1.5) -> Ex
     )
 
 
+def begun_at(examples: Examples) -> InitialScore:
+    return initial_score(examples, BlendConfig(from_interest=True))
+
+
 @pytest.mark.parametrize("worth", [0.5, 1.5])
 def test_interest_is_weighed_by_what_it_tells_within_a_request(worth):
-    found = InitialScore.fit(shown(1, 4_000, worth=worth))
+    found = begun_at(shown(1, 4_000, worth=worth))
     assert found.weight == pytest.approx(worth, rel=0.1)
     assert found.mean == pytest.approx(3, abs=0.2)
 
 
 def test_an_item_of_mean_interest_begins_at_zero():
     examples = shown(1, 500)
-    begins = InitialScore.fit(examples).score(examples.features)
+    begins = begun_at(examples).score(examples.features)
     assert begins.mean() == pytest.approx(0, abs=1e-5)
     assert np.corrcoef(begins, examples.features[:, INTEREST])[0, 1] == pytest.approx(1)
 
@@ -54,20 +58,18 @@ def _with_interest(examples: Examples, interest: np.ndarray | float) -> Examples
 
 def test_where_interest_tells_nothing_boosting_begins_at_nothing():
     examples = shown(1, 500)
-    assert InitialScore.fit(_with_interest(examples, 0.7)) == NOTHING, "a log without texts"
-    against = InitialScore.fit(_with_interest(examples, -examples.features[:, INTEREST]))
-    assert against.weight == 0
-    assert not against.score(examples.features).any()
-    assert InitialScore.fit(replace(examples, labels=np.ones_like(examples.labels))) == NOTHING
+    assert begun_at(_with_interest(examples, 0.7)) == NO_INITIAL, "a log without texts"
+    assert begun_at(_with_interest(examples, -examples.features[:, INTEREST])) == NO_INITIAL, "it speaks against"
+    assert not NO_INITIAL.score(examples.features).any()
+    assert begun_at(replace(examples, labels=np.ones_like(examples.labels))) == NO_INITIAL
 
 
 def test_few_requests_are_ordered_better_than_by_trees_that_begin_at_nothing():
     train, later = shown(1, 150), shown(2, 1_000)
     config = BlendConfig().for_given(len(train.labels))
     assert config.from_interest
-    initial = InitialScore.fit(train)
     begun, unbegun = (
-        grow(dataset(train, first), dataset(later, first), config, initial=first)[0] for first in (initial, NOTHING)
+        grow(dataset(train, first), dataset(later, first), config)[0] for first in (begun_at(train), NO_INITIAL)
     )
     ours, theirs = (
         ndcg_of_queries(later.labels, trees.score(later.features), later.groups).mean() for trees in (begun, unbegun)
@@ -80,9 +82,9 @@ def test_the_later_window_judges_trees_with_what_they_began_at():
     fitted = fit(train, later, BlendConfig(trees=40, patience=0, min_rows=5, from_interest=True))
     judged = ndcg_of_queries(later.labels, fitted.before.score(later.features), later.groups)
     assert fitted.measured["valid_ndcg@10"] == pytest.approx(judged.mean(), abs=1e-9)
-    assert fitted.before.initial == InitialScore.fit(train)
+    assert fitted.before.initial == begun_at(train)
     assert fitted.trees.initial == InitialScore.of(fitted.measured)
-    assert fitted.trees.initial == InitialScore.fit(Examples.concatenate([train, later]))
+    assert fitted.trees.initial == begun_at(Examples.concatenate([train, later]))
 
 
 def test_reasons_add_up_to_the_score():
@@ -96,7 +98,7 @@ def test_reasons_add_up_to_the_score():
 def test_a_bundle_keeps_what_its_blend_for_given_items_began_at(ranker: Ranker):
     blend = ranker.model.blend_given
     assert blend.initial.weight > 0
-    assert ranker.model.blend.initial == NOTHING
+    assert ranker.model.blend.initial == NO_INITIAL
     user = max(ranker.history.user_ids[:50], key=lambda user: len(ranker.last_items(user, 100)))
     given = [GivenItem(item_id=item) for item in ranker.catalogue.ids[:20]]
     answer = ranker.rank(Query(user_id=user, as_of=ranker.cutoff), given)
@@ -106,4 +108,4 @@ def test_a_bundle_keeps_what_its_blend_for_given_items_began_at(ranker: Ranker):
 
 
 def test_a_manifest_of_before_there_was_one_begins_at_nothing():
-    assert InitialScore.of({"learned": True}) == NOTHING
+    assert InitialScore.of({"learned": True}) == NO_INITIAL

@@ -14,7 +14,7 @@ from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker import tune as module
 from ranker import tuned, tuning_examples
-from ranker.blend import BlendConfig, fit
+from ranker.boost import BlendConfig, fit
 from ranker.errors import NothingToLearnError, TuningError
 from ranker.gain import Gain
 from ranker.ground import Frames
@@ -83,11 +83,11 @@ def test_a_search_broken_off_comes_to_what_it_would_have_come_to(make, monkeypat
     whole = tune(make("whole"), CONFIG, SEARCH).recommend
     workspace, grow, calls = make("broken"), module.grow, []
 
-    def killed(data, later, config, watch, **begun):
+    def killed(data, later, config, watch):
         calls.append(config)
         if len(calls) in {3, 6}:
             raise KeyboardInterrupt
-        return grow(data, later, config, watch, **begun)
+        return grow(data, later, config, watch)
 
     monkeypatch.setattr(module, "grow", killed)
     for _ in range(2):
@@ -128,9 +128,9 @@ def test_a_bad_trial_is_ended_early(make, monkeypatch):
     """From the sixth trial on, one whose NDCG falls behind is pruned before its trees are grown."""
     grown = []
 
-    def poor(data, later, config, watch, **begun):
+    def poor(data, later, config, watch):
         grown.append(0)
-        model, ndcg = real(data, later, replace(config, trees=1), **begun)
+        model, ndcg = real(data, later, replace(config, trees=1))
         for trees in range(1, 80):
             grown[-1] = trees
             watch(trees, 0.5 if len(grown) <= 5 else 0.1)

@@ -10,7 +10,7 @@ from ingest import columns as c
 from ingest.moments import EPOCH, to_microseconds
 from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
-from ranker.blend import BlendConfig
+from ranker.boost import BlendConfig
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.examples import EVERY_ITEM, Examples, ExamplesConfig, known_items, next_items

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ranker.blend import FEW_PAIRS, LAST_POSITION, MIN_TREES, BlendConfig, dataset, fit, grow
+from ranker.boost import FEW_ROWS, LAST_POSITION, MIN_TREES, BlendConfig, dataset, fit, grow
 from ranker.examples import Examples
 from ranker.gain import ndcg_of_queries
 from ranker.registry import FEATURE_NAMES
@@ -83,9 +83,9 @@ def test_one_data_set_serves_trainings_of_any_settings():
         assert text_of(model) == text_of(alone)
 
 
-def test_few_pairs_of_given_items_are_learned_from_in_smaller_steps_of_a_set_number():
+def test_few_rows_of_given_items_are_learned_from_in_smaller_steps_of_a_set_number():
     config = BlendConfig()
-    few, many = config.for_given(FEW_PAIRS - 1), config.for_given(FEW_PAIRS)
+    few, many = config.for_given(FEW_ROWS - 1), config.for_given(FEW_ROWS)
     assert few.learning_rate == pytest.approx(many.learning_rate / 4)
     assert many.learning_rate < config.learning_rate
     assert (few.trees, few.patience) == (config.given_trees, 0)
@@ -127,9 +127,9 @@ def test_what_was_clicked_for_its_place_is_not_taken_for_liking():
 
 def test_places_that_are_not_known_change_nothing():
     train = some_examples(1)
-    assert dataset(train).position is None
+    assert dataset(train).rows.position is None
 
 
 def test_places_far_down_count_as_one():
     train = some_examples(1)
-    assert set(dataset(replace(train, positions=train.positions + 500)).position.tolist()) == {LAST_POSITION}
+    assert set(dataset(replace(train, positions=train.positions + 500)).rows.position.tolist()) == {LAST_POSITION}
