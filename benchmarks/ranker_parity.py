@@ -10,6 +10,7 @@ import polars as pl
 
 from benchmarks.ranker_shop import Shop, some_items
 from ingest import columns as c
+from ranker.arrays import Floats
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.features import compute
 from ranker.given import GivenRequests, given_features
@@ -18,7 +19,6 @@ from ranker.moments import Moments
 from ranker.query import GivenItem, Query, RankedItem
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items
-from ranker.timeline import Floats
 
 TOLERANCE = 1e-6
 GIVEN = 20

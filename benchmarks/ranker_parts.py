@@ -24,6 +24,7 @@ from benchmarks.ranker_shop import Shop, open_shop, some_items, some_queries, wo
 from benchmarks.ranker_stages import Timed, timed
 from benchmarks.ranker_trees import milliseconds, scorers
 from ingest.moments import to_microseconds
+from ranker.arrays import Floats
 from ranker.blend import Trees
 from ranker.bundle import live_folder
 from ranker.candidates import CandidatesConfig, blocks, propose
@@ -32,7 +33,6 @@ from ranker.initial_score import NO_INITIAL
 from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rules import RulesConfig, allowed_items
-from ranker.timeline import Floats
 
 GIB_IN_MIB = 1024
 TRAIN_MINUTES, TRAIN_GIB = 20, 8

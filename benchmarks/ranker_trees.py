@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ranker.arrays import Floats
 from ranker.blend import Trees
 from ranker.initial_score import NO_INITIAL
-from ranker.timeline import Floats
 
 Score = Callable[[Floats], Any]
 

@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from encoders.batches import Histories, histories_at
-from encoders.newcomer_gain import NO_GAIN, NewcomerGain, past_shares
+from encoders.newcomer_gain import NO_GAIN, NewcomerGain
+from encoders.past import past_shares
 from encoders.report import Figures
 from encoders.sequences import NEVER, Sequences
 from encoders.tower import UserTower

@@ -8,9 +8,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-DECAY: Final = 0.8
-"""Each older item of a user's past counts this much of the next newer one."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class NewcomerGain:
@@ -46,17 +43,3 @@ class NewcomerGain:
 
 
 NO_GAIN: Final = NewcomerGain()
-
-
-def past_shares(weights: NDArray[np.floating], mask: NDArray[np.bool_], decay: float = DECAY) -> Floats:
-    """Return how much each event of a past counts [q, L]: each `decay` times the next newer, by log weight, sum 1.
-
-    Events stand oldest first, with padding on any side where `mask` is False; without events all is 0.
-
-    >>> past_shares(np.ones((1, 3)), np.array([[False, True, True]]), decay=0.25).tolist()
-    [[0.0, 0.20000000298023224, 0.800000011920929]]
-    """
-    back = mask[:, ::-1].cumsum(axis=1)[:, ::-1] - 1
-    counted = np.where(mask, decay**back * np.log1p(weights), 0)
-    total = counted.sum(axis=1, keepdims=True)
-    return np.asarray(counted / np.where(total > 0, total, 1), np.float32)

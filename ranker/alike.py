@@ -5,8 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ranker.counter import Rows, Times
-from ranker.timeline import Floats
+from ranker.arrays import Floats, Rows, Times
 
 ALIKE: Final = 20
 """Neighbours of each item."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.candidates import Candidates
 from ranker.caps import Caps
 from ranker.catalogue import Catalogue
@@ -13,7 +14,6 @@ from ranker.explore import KEPT, explore, generator
 from ranker.rules import RulesConfig
 from ranker.slots import order_pairs
 from ranker.sources import SOURCES
-from ranker.timeline import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest import columns as c
-from ranker.counter import Rows, Times
+from ranker.arrays import Rows, Times
 
 SCHEMA = pl.Schema(
     {c.ITEM_ID: pl.String(), c.GONE_AFTER: pl.Datetime("us"), c.GONE_UNTIL: pl.Datetime("us")},

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from ranker.arrays import Floats
 
 _SAMPLE: Final = 2_048
 

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.compiled import load_compiled
 from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
-from ranker.timeline import Floats
 
 
 class Blend(Protocol):

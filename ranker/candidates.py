@@ -8,12 +8,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats, Rows
 from ranker.best import best, best_by_a_look
-from ranker.counter import Rows
 from ranker.scores import Scores, score_all
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
-from ranker.timeline import POPULAR_SHARES, Floats, Hour
+from ranker.timeline import POPULAR_SHARES, Hour
 
 Places = npt.NDArray[np.int64]
 

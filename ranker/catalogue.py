@@ -11,9 +11,9 @@ import polars as pl
 from scipy import sparse
 
 from ingest import columns as c
+from ranker.arrays import Times
 from ranker.availability import SCHEMA as ABSENCES
 from ranker.availability import Absences
-from ranker.counter import Times
 from ranker.facets import Value, facet_matrix
 
 SCHEMA = pl.Schema(

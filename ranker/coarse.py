@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ranker.timeline import Floats
+from ranker.arrays import Floats
 
 _LEVELS = 127
 

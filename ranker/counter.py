@@ -7,8 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-Rows = npt.NDArray[np.int32]
-Times = npt.NDArray[np.int64]
+from ranker.arrays import Rows, Times
 
 _FEW_EVENTS = 64
 """With more rows than this for each event, beginnings are searched, not kept."""

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.caps import Tally
-from ranker.timeline import Floats
 
 PLACES = 100
 """Places that are filled with an eye to what stands above; those below follow the score."""

@@ -7,15 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.sequences import NEVER
+from ranker.arrays import Floats, Rows, Times
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
 from ranker.catalogue import UNDATED, Catalogue
-from ranker.counter import Rows, Times
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.rules import RulesConfig, allowed_items
 from ranker.sources import Sources
-from ranker.timeline import Floats
 
 EVERY_ITEM: Final = NEVER
 """A bound before which even what was never touched counts as on offer."""
@@ -159,7 +158,7 @@ def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.
     A catalogue may list what is yet to come. As candidates that nobody could take, such items would teach that new
     items are never taken.
     """
-    known = (history.first_times(len(catalogue))[None] < known_by[:, None]) | (known_by == EVERY_ITEM)[:, None]
+    known = (history.first_takings(len(catalogue))[None] < known_by[:, None]) | (known_by == EVERY_ITEM)[:, None]
     return np.asarray(known | (catalogue.published_at > UNDATED)[None])
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.blend import Trees
 from ranker.candidates import Candidates
 from ranker.query import Comparison, FamilyDifference, FeatureDifference, FeatureWeight, Reason
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
 from ranker.situation import ItemSet, Situation
 from ranker.sources import Sources
-from ranker.timeline import Floats
 
 PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "affinity"})
 EXPLAINED = 50

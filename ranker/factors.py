@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ranker.counter import Rows, Times
+from ranker.arrays import Rows, Times
 from ranker.moments import Recent
 
 

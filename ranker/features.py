@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats, Rows
 from ranker.candidates import Candidates
-from ranker.counter import Rows
 from ranker.habits import context, habits
 from ranker.likeness import likeness
 from ranker.popularity import popularity, published
@@ -15,7 +15,6 @@ from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
 from ranker.sparse_rows import entries_at, row_lengths, row_products, sum_of_rows
-from ranker.timeline import Floats
 
 
 def compute(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> Floats:

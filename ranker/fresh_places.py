@@ -6,6 +6,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.blend import Blend
 from ranker.candidates import Candidates
 from ranker.examples import Examples
@@ -13,7 +14,6 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.slots import order_pairs
 from ranker.sources import SOURCES
-from ranker.timeline import Floats
 
 K: Final = 10
 TRIED: Final = (2, 3, 4, 5)

@@ -6,10 +6,10 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.examples import Examples, rows_by_query
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.sources import SOURCES
-from ranker.timeline import Floats
 
 OFFSET: Final = 10
 """Added to each rank. Cormack, Clarke and Büttcher (SIGIR 2009) take 60, for lists that are all good; among ours the

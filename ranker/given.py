@@ -7,16 +7,15 @@ import numpy.typing as npt
 import polars as pl
 
 from ingest import columns as c
+from ranker.arrays import Floats, Rows
 from ranker.candidates import Candidates, blocks
 from ranker.catalogue import Catalogue
-from ranker.counter import Rows
 from ranker.examples import Examples, labels_of
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES, Sources
-from ranker.timeline import Floats
 
 _REQUEST = [c.REQUEST_ID, c.USER_ID]
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranker.counter import Rows
+from ranker.arrays import Rows
 from ranker.history import History
 from ranker.moments import Moments, Recent
 from ranker.sessions import session_mask
@@ -61,7 +61,7 @@ def _ages_when_taken(situation: Situation) -> npt.NDArray[np.floating[Any]]:
     Whoever took young items before tends to take young ones again. No first interaction lies after the user's own.
     """
     recent = situation.recent
-    first = situation.history.first_touches(len(situation.vectors))[recent.items] / 1e6
+    first = situation.history.first_events(len(situation.vectors))[recent.items] / 1e6
     taken = situation.moments.as_of[:, None] / 1e6 - recent.ages
     return np.log1p(np.where(recent.mask, np.maximum(taken - first, 0), 0))
 

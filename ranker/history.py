@@ -18,9 +18,10 @@ import polars as pl
 from encoders.kinds import NO_KINDS, Kinds
 from encoders.sequences import NEVER
 from ingest import columns as c
+from ranker.arrays import Floats, Rows, Times
 from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
-from ranker.counter import AsOfCounter, Rows, Times
+from ranker.counter import AsOfCounter
 from ranker.last_events import LastEvents
 from ranker.layer import Layer
 from ranker.live_events import LiveEvents
@@ -28,7 +29,7 @@ from ranker.log_arrays import exposure_of, kinds_of
 from ranker.moments import Moments, Recent
 from ranker.running_counts import RunningCounts
 from ranker.sessions import session_codes
-from ranker.timeline import Floats, Hour, Timeline
+from ranker.timeline import Hour, Timeline
 
 _KINDS: Final = "kinds.json"
 
@@ -59,8 +60,8 @@ class History:
         self._timeline: Timeline = under._timeline.with_live(log) if under else log
         self._running: RunningCounts = under._running if under else RunningCounts(log.times, log.items)
         self._under = under
-        self._first_touches: Times | None = None
-        self._first_times: Times | None = None
+        self._first_events: Times | None = None
+        self._first_takings: Times | None = None
 
     @classmethod
     def from_frames(
@@ -171,26 +172,26 @@ class History:
         first, last = zip(*ages, strict=True)
         return reduce(np.fmax, first), reduce(np.fmin, last)
 
-    def first_times(self, n_items: int) -> Times:
+    def first_takings(self, n_items: int) -> Times:
         """Return the time of each item's first interaction of positive weight, else `NEVER`; live events aside."""
-        if self._first_times is None:
+        if self._first_takings is None:
             rows, by_item = np.arange(n_items), self._layers[0].by_item
             first, end = by_item.start(rows), by_item.start(rows + 1)
-            self._first_times = np.where(end > first, by_item.time_at(first), NEVER)
-        return self._first_times
+            self._first_takings = np.where(end > first, by_item.time_at(first), NEVER)
+        return self._first_takings
 
-    def first_touches(self, n_items: int) -> Times:
+    def first_events(self, n_items: int) -> Times:
         """Return the time of each item's first interaction of whatever weight, live ones too; else `NEVER`.
 
         An item is untouched at a moment when this lies at or after it.
         """
-        if self._first_touches is None:
+        if self._first_events is None:
             # The first times are also those of users who have lost their past.
-            first = (self._under.first_touches(n_items) if self._under else self.first_times(n_items)).copy()
+            first = (self._under.first_events(n_items) if self._under else self.first_takings(n_items)).copy()
             newest = self._layers[-1].by_user
             np.minimum.at(first, newest.items, newest.times)
-            self._first_touches = first
-        return self._first_touches
+            self._first_events = first
+        return self._first_events
 
     def exposure(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Times, Times]:
         """Count how often items were shown, and shown and clicked, before the moment."""

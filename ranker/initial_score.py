@@ -6,8 +6,8 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats
 from ranker.registry import FEATURE_NAMES
-from ranker.timeline import Floats
 
 INTEREST: Final = FEATURE_NAMES.index("interest")
 

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.kinds import Codes
-from ranker.counter import Rows, Times
+from ranker.arrays import Floats, Rows, Times
 from ranker.moments import Recent
-from ranker.timeline import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

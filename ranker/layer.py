@@ -10,7 +10,8 @@ import polars as pl
 
 from encoders.kinds import Codes
 from ingest import columns as c
-from ranker.counter import AsOfCounter, Rows, mapped
+from ranker.arrays import Rows
+from ranker.counter import AsOfCounter, mapped
 from ranker.timeline import Timeline
 from ranker.user_events import UserEvents
 

@@ -4,10 +4,10 @@ from typing import Final
 
 import numpy as np
 
+from ranker.arrays import Floats
 from ranker.candidates import Candidates
 from ranker.sessions import session_mask
 from ranker.situation import ItemSet, Situation
-from ranker.timeline import Floats
 
 SIMILAR_TO: Final = 10
 """Similarity is taken to this many of the user's latest items."""

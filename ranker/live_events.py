@@ -8,9 +8,8 @@ import numpy as np
 
 from ingest.moments import to_microseconds
 from ingest.outbox import OnlineEvent
+from ranker.arrays import Floats, Rows, Times
 from ranker.catalogue import Catalogue
-from ranker.counter import Rows, Times
-from ranker.timeline import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ingest.moments import to_microseconds
 from ranker.arrange import Arranged, Arranger, Wish
+from ranker.arrays import Floats
 from ranker.blend import Blend, Trees
 from ranker.bundle import Manifest
 from ranker.candidates import Candidates, CandidatesConfig, propose
@@ -23,7 +24,6 @@ from ranker.rules import RulesConfig
 from ranker.situation import Situation
 from ranker.sources import Sources
 from ranker.strangers import BLEND, order_strangers
-from ranker.timeline import Floats
 from ranker.untouched import demotion
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.kinds import Codes
-from ranker.counter import Rows, Times
-from ranker.timeline import Floats
+from ranker.arrays import Floats, Rows, Times
 
 
 @dataclass(frozen=True, kw_only=True)

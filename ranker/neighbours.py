@@ -8,11 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from encoders.newcomer_gain import past_shares
-from ranker.counter import Rows, Times
+from encoders.past import past_shares
+from ranker.arrays import Floats, Rows, Times
 from ranker.moments import Recent
 from ranker.sessions import in_one_session
-from ranker.timeline import Floats
 
 _EVENTS_AT_ONCE = 3_000_000
 

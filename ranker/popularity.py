@@ -5,8 +5,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Rows, Times
 from ranker.catalogue import UNDATED
-from ranker.counter import Rows, Times
 from ranker.history import History
 from ranker.registry import DAY, SHARES, WINDOWS
 from ranker.situation import Situation

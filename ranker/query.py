@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 
-from ranker.timeline import Floats
+from ranker.arrays import Floats
 
 
 @dataclass(frozen=True, kw_only=True)

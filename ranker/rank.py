@@ -15,6 +15,7 @@ from ingest.moments import to_microseconds
 from ingest.outbox import OnlineEvent
 from ranker import bundle
 from ranker.arrange import Wish
+from ranker.arrays import Floats
 from ranker.attributes import numbers
 from ranker.blend import Blend, Trees
 from ranker.calibrate import Calibration
@@ -32,7 +33,6 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import allowed_items, on_offer, without
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES
-from ranker.timeline import Floats
 
 VIEW = "view"
 VIEW_WEIGHT = 1.0

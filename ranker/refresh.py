@@ -19,10 +19,10 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.alike import fit_alike
+from ranker.arrays import Rows
 from ranker.calibrate import CALIBRATION
 from ranker.catalogue import Catalogue
 from ranker.compiled import COMPILED
-from ranker.counter import Rows
 from ranker.errors import NothingToLearnError
 from ranker.history import History
 from ranker.rules import RulesConfig

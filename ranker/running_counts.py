@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ranker.counter import Rows, Times
+from ranker.arrays import Rows, Times
 
 FARTHEST: Final = 100_000
 """A moment moved by more events than this is counted on only if the next question lies there, too."""

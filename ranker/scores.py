@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from ranker.arrays import Floats, Times
 from ranker.coarse import CoarseVectors
-from ranker.counter import Times
 from ranker.shared_words import weightiest
 from ranker.situation import Situation
 from ranker.sources import Sources
 from ranker.sparse_rows import summed_row
-from ranker.timeline import POPULAR_SHARES, Floats, Hour
+from ranker.timeline import POPULAR_SHARES, Hour
 
 EDGE: Final = 1e-5
 """By how much of the lengths of two vectors their product may be off in single precision."""
@@ -92,7 +92,7 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         hours=hours,
         hour=hour,
         near=np.asarray(situation.interest.any(axis=1))[:, None] & items.speaks,
-        first=situation.history.first_touches(len(items)),
+        first=situation.history.first_events(len(items)),
         as_of=situation.moments.as_of,
     )
 
@@ -137,7 +137,7 @@ def _add_newcomers(sources: Sources, interest: Floats, situation: Situation) -> 
     gain = situation.newcomers
     if not gain:
         return
-    new = situation.history.first_touches(len(sources.catalogue))[None] >= situation.new_from[:, None]
+    new = situation.history.first_events(len(sources.catalogue))[None] >= situation.new_from[:, None]
     new &= sources.everything.speaks
     items = np.flatnonzero(new.any(axis=0))
     shared = sources.words_of(items).similarity(situation.words)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ranker.counter import Rows, Times
+from ranker.arrays import Rows, Times
 from ranker.moments import Recent
 
 SESSION_US: Final = 1_800_000_000

@@ -8,11 +8,11 @@ import numpy.typing as npt
 from scipy import sparse
 
 from encoders.newcomer_gain import NewcomerGain
-from ranker.counter import Rows, Times
+from ranker.arrays import Floats, Rows, Times
 from ranker.history import History
 from ranker.moments import Moments, Recent
 from ranker.sparse_rows import dense_row, row_products
-from ranker.timeline import Floats, Hour
+from ranker.timeline import Hour
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Situation:
         user = self.interest[query]
         interest = items.vectors[places].astype(np.float64) @ user.astype(np.float64)
         if self.newcomers:
-            rows, first = items.rows[places], self.history.first_touches(len(self.vectors))
+            rows, first = items.rows[places], self.history.first_events(len(self.vectors))
             new = ((rows < 0) | (first[rows] >= self.new_from[query])) & items.speaks[places]
             if new.any():
                 shared = self.words_in(query, items, places[new])

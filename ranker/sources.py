@@ -12,20 +12,20 @@ from scipy import sparse
 from encoders.interest import InterestModel
 from encoders.kinds import Kinds
 from encoders.lexical import Words
-from encoders.newcomer_gain import DECAY
+from encoders.past import DECAY
 from encoders.vectors import CatalogueVectors
 from ranker.alike import fit_alike
+from ranker.arrays import Floats, Rows, Times
 from ranker.attributes import numbers
 from ranker.catalogue import Catalogue
 from ranker.coarse import CoarseVectors
-from ranker.counter import Rows, Times
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
 from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
 from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
-from ranker.timeline import POPULAR_SHARES, Floats
+from ranker.timeline import POPULAR_SHARES
 
 PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "repeats")
 """Sources that need a history; they propose nothing to a user without one."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ranker.timeline import Floats
+from ranker.arrays import Floats
 
 
 def dense_row(matrix: sparse.csr_matrix, row: int) -> Floats:

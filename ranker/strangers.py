@@ -11,16 +11,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats, Rows
 from ranker.blend import Blend
 from ranker.candidates import Candidates, CandidatesConfig, propose
-from ranker.counter import Rows
 from ranker.examples import known_items, labels_of
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.rules import RulesConfig, allowed_items
 from ranker.sources import SOURCES, Sources
-from ranker.timeline import POPULAR_SHARES, Floats
+from ranker.timeline import POPULAR_SHARES
 
 BLEND: Final = "blend"
 FEWEST: Final = 50

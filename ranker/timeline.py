@@ -8,10 +8,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.arrays import Floats, Rows, Times
 from ranker.best import best
-from ranker.counter import Rows, Times
-
-Floats = npt.NDArray[np.float32]
 
 HOUR: Final = 3_600_000_000
 POPULAR_SHARES: Final = {"trending": 0.01, "popular": 0.05, "evergreen": 1.0}

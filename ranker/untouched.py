@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.sequences import NEVER
+from ranker.arrays import Floats
 from ranker.blend import Blend
 from ranker.catalogue import UNDATED, Catalogue
 from ranker.examples import EVERY_ITEM, Examples, Truth, rows_by_query
 from ranker.gain import compare, ndcg_of_queries
 from ranker.history import History
 from ranker.registry import FEATURE_NAMES
-from ranker.timeline import Floats
 
 FEWEST: Final = 50
 """With fewer questions whose answer was proposed nothing is known, and the blend's order stays."""
@@ -35,7 +35,7 @@ def with_waiting(truth: Truth, history: History, catalogue: Catalogue) -> Truth:
     all that wait in the catalogue and may be shown. An item that was sold out when it was first touched did not wait.
     Where fewer were touched later than wait now, all count.
     """
-    first = history.first_times(len(catalogue))
+    first = history.first_takings(len(catalogue))
     first = first[catalogue.available_each_at(first) & (catalogue.published_at == UNDATED)]
     n_waiting = int((first == NEVER).sum())
     if not n_waiting:

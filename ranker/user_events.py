@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.kinds import Codes
-from ranker.counter import AsOfCounter, Rows, Times, mapped
+from ranker.arrays import Floats, Rows, Times
+from ranker.counter import AsOfCounter, mapped
 from ranker.last_events import LastEvents
 from ranker.moments import Moments
-from ranker.timeline import Floats
 
 _KINDS: Final = "user_kinds.npy"
 _SESSIONS: Final = "user_sessions.npy"

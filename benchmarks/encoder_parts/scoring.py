@@ -14,7 +14,7 @@ from benchmarks.encoder_parts.cases import Asked, Prepared
 from encoders.interest import InterestModel
 from encoders.kinds import Codes, Kinds
 from encoders.lexical import Words
-from encoders.newcomer_gain import past_shares
+from encoders.past import past_shares
 from ingest import columns as c
 from ingest.moments import to_microseconds
 

@@ -56,7 +56,7 @@ def everything(history: History, hour: int) -> list[list]:
         history.item_counts(ROWS, before=before, since=before - 5 * HOUR),
         history.item_counts_at(ROWS, [before, before - HOUR]),
         *history.item_ages(ROWS, before=before),
-        history.first_touches(3),
+        history.first_events(3),
         history.log_counts(as_of),
         history.since_share(shares, np.repeat(before, 4)),
         *hours[0].counts.values(),

@@ -128,8 +128,8 @@ def test_touch_in_the_session_counts_on_top_of_live_events():
     history = History.from_frames(ITEMS, log(*LOG)).and_then(live_events(ITEMS, ("eve", "past", 0)))
     session = history.and_then(live_events(ITEMS, ("ann", "twin", 4 * DAY)))
     never = np.iinfo(np.int64).max
-    assert history.first_touches(3).tolist() == [0, 2 * DAY, never]
-    assert session.first_touches(3).tolist() == [0, 2 * DAY, 4 * DAY]
+    assert history.first_events(3).tolist() == [0, 2 * DAY, never]
+    assert session.first_events(3).tolist() == [0, 2 * DAY, 4 * DAY]
 
 
 def test_item_outside_the_catalogue_is_untouched():
@@ -144,7 +144,7 @@ def test_item_outside_the_catalogue_is_untouched():
 def test_impressions_are_no_touch():
     shown = log(("ann", "twin", 2)).with_columns(clicked_at=pl.lit(None, pl.Datetime("us")))
     history = History.from_frames(ITEMS, log(*LOG), shown)
-    assert history.first_touches(3)[TWIN] == np.iinfo(np.int64).max
+    assert history.first_events(3)[TWIN] == np.iinfo(np.int64).max
 
 
 def test_encoder_without_it_changes_nothing():

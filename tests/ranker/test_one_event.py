@@ -90,7 +90,7 @@ def test_one_event_says_the_same_in_the_store_and_live(ranker, stored, live):
 def test_an_item_without_an_event_is_shown_because_it_is_fresh(ranker, history):
     """Among all that may be shown, and in the place of ten that is kept for what hardly anyone has touched."""
     rows = np.arange(len(ranker.catalogue))
-    untouched = set(np.array(ranker.catalogue.ids)[history.first_touches(len(rows)) == np.iinfo(np.int64).max])
+    untouched = set(np.array(ranker.catalogue.ids)[history.first_events(len(rows)) == np.iinfo(np.int64).max])
     shown = asked(ranker, USER, history, k=len(rows)).items
     fresh = {found.item_id for found in shown if "fresh" in found.sources}
     assert untouched

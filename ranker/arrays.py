@@ -1,0 +1,10 @@
+"""Which arrays does this room pass around?"""
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int32]
+"""Rows of the catalogue, of users, or numbers of queries; -1 where there is none."""
+Times = npt.NDArray[np.int64]
+"""Microseconds since 1970, naive UTC."""
