@@ -89,7 +89,7 @@ class AnswerOut(BaseModel):
             "examples": [
                 {
                     "request_id": "7a0c4d6be5f24d0f8a41f0e9a3d1c002",
-                    "model": "20240301T000000-1b2c3d",
+                    "model": "20240301T000000123",
                     "degraded": False,
                     "items": [
                         {

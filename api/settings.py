@@ -1,4 +1,4 @@
-"""What does the service read from its environment? Nothing else reads it, but for the key of pseudonyms."""
+"""What does the service read from its environment? All that we read there, but for pseudonyms' key."""
 
 import os
 from pathlib import Path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.sequences import Sequences
 from encoders.train import EncoderConfig
-from encoders.trainer import Trainer, build, seed_everything
+from encoders.trainer import Trainer, build, seed_torch
 from encoders.transformer import TransformerEncoder
 
 
@@ -82,7 +82,7 @@ def measure_steps(
 
     With `profile`, a table of the kernels of as many steps again is written there.
     """
-    seed_everything(config.seed)
+    seed_torch(config.seed)
     encoder, tower, _ = build(config, data.texts)
     assert isinstance(encoder, TransformerEncoder)
     if padded:

@@ -52,10 +52,10 @@ def workspace_of(work: Path, n_events: int, n_items: int, seed: int) -> Workspac
     return workspace
 
 
-def open_shop(workspace: Workspace, n_live: int, *, quick: bool = True) -> Shop:
+def open_shop(workspace: Workspace, n_live: int) -> Shop:
     """Train on all but the last `n_live` events, unless that has been done, and let these come live.
 
-    With `quick` the encoder learns little and the blend from few questions: enough for a model of the usual size, whose
+    The encoder learns little and the blend from few questions: enough for a model of the usual size, whose
     answers cost what they always cost.
     """
     with Store.open(workspace.store_path, read_only=True) as store:
@@ -63,7 +63,7 @@ def open_shop(workspace: Workspace, n_live: int, *, quick: bool = True) -> Shop:
     times = interactions[c.OCCURRED_AT].sort()
     cutoff: datetime = times[len(times) - 1 - n_live]
     if not (workspace.bundles_path / "live").exists():
-        _train(workspace, cutoff, quick)
+        _train(workspace, cutoff)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
     with Store.open(workspace.store_path, read_only=True) as store:
         impressions = store.impressions(before=ranker.cutoff)
@@ -94,15 +94,13 @@ def some_items(shop: Shop, n: int, rng: np.random.Generator) -> list[GivenItem]:
     return [GivenItem(item_id=ids[row]) for row in chosen.tolist()]
 
 
-def _train(workspace: Workspace, until: datetime, quick: bool) -> None:
+def _train(workspace: Workspace, until: datetime) -> None:
     from encoders.train import EncoderConfig
     from ranker.examples import ExamplesConfig
     from ranker.train import TrainConfig, train
 
-    config = TrainConfig.of(workspace)
-    if quick:
-        encoder = EncoderConfig(base="catalogue", epochs=1, pairs_per_epoch=10_000, validation_queries=200)
-        config = TrainConfig(encoder=encoder, examples=ExamplesConfig(max_queries=1_000))
+    encoder = EncoderConfig(base="catalogue", epochs=1, pairs_per_epoch=10_000, validation_queries=200)
+    config = TrainConfig(encoder=encoder, examples=ExamplesConfig(max_queries=1_000))
     promote(workspace.bundles_path, train(workspace, config, until=until).folder.name)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from encoders.errors import ModelFolderError
 from encoders.newcomer_gain import NewcomerGain
 from encoders.report import Figures
-from ingest.moments import to_moment
+from ingest.moments import to_moment, utc_now
 
 if TYPE_CHECKING:
     from encoders.report import TrainingReport
@@ -29,7 +28,7 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
     card: dict[str, Any] = {
         "kind": report.kind,
         "base": report.base,
-        "made_at": datetime.now(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds"),
+        "made_at": utc_now().isoformat(sep=" ", timespec="seconds"),
         "window": [_moment(window[0]), _moment(window[1])] if window else None,
         "counts": {name: getattr(report, name) for name in ("items", "users", "events", "requests")},
         "kinds": list(report.kinds),

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import datetime
 from os import environ
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,6 +16,7 @@ from encoders.errors import EncoderError, OutOfMemoryError
 from encoders.report import TrainingReport
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
+from ingest.moments import naive_utc
 from ingest.progress import Progress, silent
 
 _EVERY_S = 20.0
@@ -158,4 +159,4 @@ def _moment(option: str, text: str | None) -> datetime | None:
         raise EncoderError(
             f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}"
         ) from None
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return naive_utc(moment)

@@ -8,9 +8,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from encoders.sequences import NEVER
+from encoders.sequences import IMPRESSIONS, ITEMS, SEQUENCES
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
+from ingest.moments import NEVER
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from ingest.store import Store
 
 log = logging.getLogger(__name__)
-
-ITEMS = "items.parquet"
-SEQUENCES = "sequences.parquet"
-IMPRESSIONS = "impressions.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)

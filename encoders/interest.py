@@ -15,6 +15,7 @@ from encoders.errors import ModelFolderError
 from encoders.kinds import Codes, Kinds
 from encoders.newcomer_gain import NewcomerGain
 from encoders.served_tower import ServedTower
+from ingest.moments import NEVER
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -153,7 +154,7 @@ class InterestModel:
     @property
     def trained_before(self) -> int:
         """The moment (microseconds since 1970) from which on nothing was learned: items first touched later are new."""
-        return int(self.config.get("trained_before") or np.iinfo(np.int64).max)
+        return int(self.config.get("trained_before") or NEVER)
 
     def _encode_known(self, texts: Sequence[str]) -> Floats:
         """Take the vectors of texts that the folder has them of; encode the others."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _VOCABULARY = "words.json"
 _IDF = "words_idf.npy"
+_MOST_TOKENS: Final = 16_000
 _AS_TERMS: dict[str, Any] = {"tokenizer": terms, "token_pattern": None, "strip_accents": without_accents}
 """How scikit-learn cuts texts into words, in fitting as in reading."""
 _LONGEST_RUN = 50
@@ -126,9 +127,7 @@ class Words:
         return self._vectorizer
 
 
-def catalogue_tokens(
-    texts: Sequence[str], dim: int, *, seed: int = 0, vocabulary: int = 16_000
-) -> tuple[Tokenizer, NDArray[np.float32]]:
+def catalogue_tokens(texts: Sequence[str], dim: int, *, seed: int = 0) -> tuple[Tokenizer, NDArray[np.float32]]:
     """Return a tokenizer and token vectors [tokens, dim] learned from the texts alone.
 
     The tokens are the commonest words, and letters for the rest; where words are written without spaces, the pairs
@@ -151,7 +150,7 @@ def catalogue_tokens(
         pairs.update({pair for run in runs for pair in terms(run)})
     counts.update({pair: items for pair, items in pairs.items() if items > 1 and len(pair) > 1})
     # sorted, because the library's own trainer orders equal counts differently from run to run
-    words = sorted(counts, key=lambda word: (-counts[word], word))[:vocabulary]
+    words = sorted(counts, key=lambda word: (-counts[word], word))[:_MOST_TOKENS]
     letters = sorted({letter for word in counts for letter in word})
     continued = [*letters, *(word for word in words if len(word) > 1 and has_unspaced(word))]
     pieces = dict.fromkeys(["[UNK]", *words, *letters, *(f"##{piece}" for piece in continued)])

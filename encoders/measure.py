@@ -14,9 +14,9 @@ from encoders.batches import Histories, histories_at
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain
 from encoders.past import past_shares
 from encoders.report import Figures
-from encoders.sequences import NEVER, Sequences
+from encoders.sequences import Sequences
 from encoders.tower import UserTower
-from ingest.moments import to_microseconds
+from ingest.moments import NEVER, to_microseconds
 
 Ints = NDArray[np.int64]
 

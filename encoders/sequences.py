@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,13 @@ from encoders.buckets import weight_bucket
 from encoders.errors import TrainingDataError
 from encoders.kinds import Codes, Kinds
 from ingest import columns as c
+from ingest.moments import NEVER
 
 log = logging.getLogger(__name__)
 
-NEVER = int(np.iinfo(np.int64).max)
+ITEMS: Final = "items.parquet"
+SEQUENCES: Final = "sequences.parquet"
+IMPRESSIONS: Final = "impressions.parquet"
 _AT_ONCE = 1 << 18
 
 
@@ -148,8 +151,8 @@ class Sequences:
 
 def read_sequences(folder: Path) -> Sequences:
     """Read a training folder; `TrainingDataError` when a file or column is missing or rows point nowhere."""
-    items = _read(folder / "items.parquet", (c.ITEM_ID, c.TEXT))
-    log_rows = _read(folder / "sequences.parquet", (c.USER_ID, "items", "kinds", "weights", "times"))
+    items = _read(folder / ITEMS, (c.ITEM_ID, c.TEXT))
+    log_rows = _read(folder / SEQUENCES, (c.USER_ID, "items", "kinds", "weights", "times"))
     texts = [text or "" for text in items.column(c.TEXT).to_pylist()]
     starts, rows = _lists(log_rows, "items", np.int64)
     kinds, codes = _kinds(log_rows)
@@ -158,10 +161,10 @@ def read_sequences(folder: Path) -> Sequences:
     user_ids = log_rows.column(c.USER_ID).to_pylist()
     if len(rows) and (rows.min() < 0 or rows.max() >= len(texts)):
         raise TrainingDataError(
-            f"{folder}: wanted rows of {len(texts)} items in sequences.parquet, got {rows.max()}; export it again"
+            f"{folder}: wanted rows of {len(texts)} items in {SEQUENCES}, got {rows.max()}; export it again"
         )
     if not len(rows) == len(weights) == len(times) == len(codes):
-        raise TrainingDataError(f"{folder}: wanted lists of equal length in sequences.parquet; export it again")
+        raise TrainingDataError(f"{folder}: wanted lists of equal length in {SEQUENCES}; export it again")
     return Sequences(
         texts=texts,
         starts=starts,
@@ -170,13 +173,13 @@ def read_sequences(folder: Path) -> Sequences:
         times=times,
         codes=codes,
         kinds=kinds,
-        shown=_read_shown(folder / "impressions.parquet", user_ids),
+        shown=_read_shown(folder / IMPRESSIONS, user_ids),
     )
 
 
 def read_ids(folder: Path) -> list[str]:
     """Return the ids of a training folder's items, in the order of its rows."""
-    ids: list[str] = _read(folder / "items.parquet", (c.ITEM_ID,)).column(c.ITEM_ID).to_pylist()
+    ids: list[str] = _read(folder / ITEMS, (c.ITEM_ID,)).column(c.ITEM_ID).to_pylist()
     return ids
 
 
@@ -219,9 +222,7 @@ def _kinds(table: Any) -> tuple[Kinds, Codes]:
 
     column = table.column("kinds")
     if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        raise TrainingDataError(
-            f"sequences.parquet: wanted lists of names in kinds, got {column.type}; export it again"
-        )
+        raise TrainingDataError(f"{SEQUENCES}: wanted lists of names in kinds, got {column.type}; export it again")
     flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
     counts = compute.value_counts(flat.drop_null()).to_pylist()
     kinds = Kinds.of_counts((str(one["values"]), one["counts"]) for one in counts)

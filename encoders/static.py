@@ -65,8 +65,8 @@ class StaticEncoder(nn.Module):
         local = (np.cumsum(met) - 1)[flat]
         held = _holders(local, lengths, len(self.vocabulary))
         self._all_vectors = token_vectors
-        self._rest_weight = float(np.log((2 + len(ids)) / 1.0))
-        idf = np.log((2 + len(ids)) / (1 + held))
+        self._rest_weight = float(_idf(len(ids), 0))
+        idf = _idf(len(ids), held)
         self.register_buffer("tokens", torch.from_numpy(local.astype(np.int64)), persistent=False)
         self.register_buffer("lengths", torch.from_numpy(lengths), persistent=False)
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
@@ -157,6 +157,11 @@ class StaticEncoder(nn.Module):
         bag = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
         first = (self.starts[rows] - (lengths.cumsum(0) - lengths))[bag]
         return first + torch.arange(len(bag), device=rows.device), bag
+
+
+def _idf(n_texts: int, held: NDArray[np.int64] | int) -> NDArray[np.float64]:
+    """Return the inverse document frequency of tokens that `held` of the texts hold, smoothed."""
+    return np.asarray(np.log((2 + n_texts) / (1 + held)), np.float64)
 
 
 def _holders(tokens: NDArray[np.int64], lengths: NDArray[np.int64], n: int) -> NDArray[np.int64]:

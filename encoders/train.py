@@ -199,7 +199,7 @@ def _train(
     from encoders.epochs import tune
     from encoders.measure import held_out, held_out_from
     from encoders.save import save_model
-    from encoders.trainer import Trainer, build, gain_before, kinds_to_tell, seed_everything, start_from
+    from encoders.trainer import Trainer, build, gain_before, kinds_to_tell, seed_torch, start_from
 
     started = time.monotonic()
     everything = read_sequences(data)
@@ -214,7 +214,7 @@ def _train(
     fitted = everything if since is None else everything.before(since)
     asked = held_out(everything, since, most=config.validation_queries, seed=config.seed) if since is not None else None
 
-    seed_everything(config.seed)
+    seed_torch(config.seed)
     with ranks.first_before_others():
         encoder, tower, base = build(config, everything.texts, kinds=kinds, progress=progress)
     if init_from is not None:

@@ -79,7 +79,7 @@ def build(
     return encoder, tower, base
 
 
-def seed_everything(seed: int) -> None:
+def seed_torch(seed: int) -> None:
     """Set torch's generator; NumPy's generators are made where they are used."""
     torch.manual_seed(seed)
 
@@ -110,7 +110,7 @@ class Trainer:
             length=config.history,
             pairs_at_once=max(config.pairs_at_once // shrink, 1),
             pairs_per_epoch=config.pairs_per_epoch,
-            negatives=max(config.negatives // shrink, 1),
+            negatives=-(-config.negatives // shrink),
             negatives_power=config.negatives_power,
             hard_negatives=-(-config.hard_negatives // shrink),
             skipped_negatives=config.skipped_negatives,
@@ -143,7 +143,7 @@ class Trainer:
     def run(self, number: int, total: int) -> Iterator[Step]:
         """Make the steps of one epoch, one at a time; its random draws depend on seed, number and rank alone."""
         # all ranks cut the same batches and share them out; dropout and shown requests differ from rank to rank
-        seed_everything(self.config.seed * 1000 + number + 1_000_003 * self.ranks.rank)
+        seed_torch(self.config.seed * 1000 + number + 1_000_003 * self.ranks.rank)
         rng = np.random.default_rng((self.config.seed, number))
         shown_rng = np.random.default_rng((self.config.seed, number, 1 + self.ranks.rank))
         if self.batches.negatives.n_near:

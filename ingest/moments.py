@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 EPOCH: Final = datetime(1970, 1, 1)
+NEVER: Final = 2**63 - 1
+"""Microseconds that lie after any moment: of what has not happened."""
 
 
 def naive_utc(moment: datetime) -> datetime:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -21,6 +20,7 @@ from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
 from offline_eval import metrics
 from offline_eval.windows import choose_cutoff, cutoff_window
+from ranker.candidates import blocks
 from ranker.catalogue import Catalogue
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
@@ -55,15 +55,8 @@ class BaselinesConfig:
     """Windows tried for popularity: the latest share of the log; the best one inside the training time is taken."""
 
 
-class Recommends(Protocol):
-    """Whatever can be judged: ours and every baseline."""
-
-    def recommend(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
-        """Answer queries (query_id, user_id, as_of) with query_id, item_id, rank (from 1), score."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class BaselineData:
     """What all baselines stand on."""
 
     catalogue: Catalogue
@@ -77,20 +70,16 @@ class Ground:
 class Baseline:
     """One score for each item, the hard rules, and the popular list for what is left."""
 
-    def __init__(self, ground: Ground, popular: Scores, personal: Scores | None = None) -> None:
+    def __init__(self, ground: BaselineData, popular: Scores, personal: Scores | None = None) -> None:
         self.ground = ground
         self.popular = popular
         self._personal = personal
 
-    def recommend(self, queries: pl.DataFrame, k: int, progress: Progress = silent) -> pl.DataFrame:
+    def recommend(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
         """Answer queries (query_id, user_id, as_of) with query_id, item_id, rank (from 1), score."""
         n_items = len(self.ground.catalogue)
-        block = max(1, _CELLS // max(n_items, 1))
-        parts = [_NO_ANSWERS]
-        for first in range(0, queries.height if n_items else 0, block):
-            parts.append(self._answer(queries[first : first + block], min(k, n_items)))
-            progress("recommend", min(first + block, queries.height), queries.height)
-        return pl.concat(parts)
+        asked = blocks(queries.height if n_items else 0, n_items, _CELLS)
+        return pl.concat([_NO_ANSWERS, *(self._answer(queries[block], min(k, n_items)) for block in asked)])
 
     def rank(self, requests: pl.DataFrame) -> pl.DataFrame:
         """Score given items (request_id, user_id, item_id, occurred_at): request_id, item_id, score; no hard rules.
@@ -103,10 +92,9 @@ class Baseline:
         items = requests.select(
             c.REQUEST_ID, c.ITEM_ID, item=pl.Series(self.ground.catalogue.rows(requests[c.ITEM_ID]))
         )
-        block = max(1, _CELLS // max(len(self.ground.catalogue), 1))
         parts = [pl.DataFrame(schema={c.REQUEST_ID: pl.String, c.ITEM_ID: pl.String, c.SCORE: pl.Float64})]
-        for first in range(0, asked.height, block):
-            some = asked[first : first + block].with_row_index("row")
+        for block in blocks(asked.height, len(self.ground.catalogue), _CELLS):
+            some = asked[block].with_row_index("row")
             scores = self._scores(*self._situation(some))
             given = items.filter(pl.col("item") >= 0).join(some.select(c.REQUEST_ID, "row"), on=c.REQUEST_ID)
             found = scores[given["row"].to_numpy(), given["item"].to_numpy()].astype(np.float64)
@@ -171,7 +159,7 @@ def make_baselines(
     """
     config, rules = config or BaselinesConfig(), rules or RulesConfig()
     history = History.from_frames(catalogue, interactions)
-    ground = Ground(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
+    ground = BaselineData(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
     known = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff)
     share = choose_share(catalogue, known, config, rules)
     log.info("chose popularity window share=%s", share)
@@ -207,7 +195,7 @@ def choose_share(
     if window.queries.is_empty():
         return 1.0
     history = History.from_frames(catalogue, known)
-    ground = Ground(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config, rules=rules)
+    ground = BaselineData(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config, rules=rules)
     values = {}
     for share in config.shares:
         recommended = Baseline(ground, _popular(ground, share)).recommend(window.queries, 10)
@@ -215,7 +203,7 @@ def choose_share(
     return max(values, key=lambda share: (values[share], share))
 
 
-def _popular(ground: Ground, share: float) -> Scores:
+def _popular(ground: BaselineData, share: float) -> Scores:
     """Count interactions in the latest share of the log, anew each day after the cutoff."""
     rows = np.arange(len(ground.catalogue))
     first = to_microseconds(ground.cutoff)
@@ -236,7 +224,7 @@ def _popular(ground: Ground, share: float) -> Scores:
     return scores
 
 
-def _item_item(ground: Ground) -> Scores:
+def _item_item(ground: BaselineData) -> Scores:
     """Cosine of co-occurrence, old interactions counting less; see `ranker.neighbours`."""
     users, items, times = _liked(ground)
     n_items, config = len(ground.catalogue), ground.config
@@ -248,10 +236,10 @@ def _item_item(ground: Ground) -> Scores:
     return scores
 
 
-def _text_only(texts: Sequence[str]) -> Callable[[Ground], Scores]:
+def _text_only(texts: Sequence[str]) -> Callable[[BaselineData], Scores]:
     """Cosine to the TF-IDF profile of the recent items; knows nothing of other users."""
 
-    def make(ground: Ground) -> Scores:
+    def make(ground: BaselineData) -> Scores:
         from encoders.lexical import Words
 
         matrix = Words.fit(texts).matrix(texts)
@@ -266,7 +254,7 @@ def _text_only(texts: Sequence[str]) -> Callable[[Ground], Scores]:
     return make
 
 
-def _behaviour_only(ground: Ground) -> Scores:
+def _behaviour_only(ground: BaselineData) -> Scores:
     """Implicit ALS, the user folded in from the recent history."""
     users, items, _ = _liked(ground)
     factors = Factors.fit(users, items, len(ground.catalogue), FactorsConfig(size=ground.config.factors))
@@ -279,7 +267,7 @@ def _behaviour_only(ground: Ground) -> Scores:
     return scores
 
 
-def _liked(ground: Ground) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+def _liked(ground: BaselineData) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
     users, items, weights, times = ground.history.events(before=to_microseconds(ground.cutoff))
     liked = weights > 0
     return users[liked], items[liked], times[liked]

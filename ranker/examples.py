@@ -6,7 +6,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from encoders.sequences import NEVER
+from ingest.moments import NEVER
 from ranker.arrays import Floats, Rows, Times
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
 from ranker.catalogue import UNDATED, Catalogue
@@ -151,7 +151,7 @@ def first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]
 
 
 def known_items(history: History, catalogue: Catalogue, known_by: Times) -> npt.NDArray[np.bool_]:
-    """Mark the items known to have been on offer [q, n_items]: touched before `known_by`, or with a publication time.
+    """Mark the items known to have been on offer [q, n_items]: taken before `known_by`, or with a publication time.
 
     `EVERY_ITEM` in `known_by` marks all.
 

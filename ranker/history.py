@@ -16,8 +16,8 @@ import numpy.typing as npt
 import polars as pl
 
 from encoders.kinds import NO_KINDS, Kinds
-from encoders.sequences import NEVER
 from ingest import columns as c
+from ingest.moments import NEVER
 from ranker.arrays import Floats, Rows, Times
 from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
@@ -173,7 +173,7 @@ class History:
         return reduce(np.fmax, first), reduce(np.fmin, last)
 
     def first_takings(self, n_items: int) -> Times:
-        """Return the time of each item's first interaction of positive weight, else `NEVER`; live events aside."""
+        """Return when each item was first taken (an event of positive weight), else `NEVER`; live events aside."""
         if self._first_takings is None:
             rows, by_item = np.arange(n_items), self._layers[0].by_item
             first, end = by_item.start(rows), by_item.start(rows + 1)
@@ -181,10 +181,7 @@ class History:
         return self._first_takings
 
     def first_events(self, n_items: int) -> Times:
-        """Return the time of each item's first interaction of whatever weight, live ones too; else `NEVER`.
-
-        An item is untouched at a moment when this lies at or after it.
-        """
+        """Return the time of each item's first event of whatever weight, live ones too; else `NEVER`."""
         if self._first_events is None:
             # The first times are also those of users who have lost their past.
             first = (self._under.first_events(n_items) if self._under else self.first_takings(n_items)).copy()

@@ -14,6 +14,7 @@ from scipy import sparse
 from encoders.text import TextConfig, item_texts
 from encoders.vectors import CatalogueVectors
 from ingest import columns as c
+from ingest.moments import NEVER
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
@@ -30,7 +31,7 @@ from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
-_EVER = np.array(np.iinfo(np.int64).max)
+_EVER = np.array(NEVER)
 _MODELS = ("ranker.txt", "ranker_given.txt", CALIBRATION)
 
 

@@ -24,7 +24,8 @@ AS_OF: Final = {
     BOTH: "models of an earlier slice, what anyone did strictly before the query's moment, and what could be had then",
     CATALOGUE: "the catalogue as it was at the training's cutoff",
     OWN: "what the user did strictly before the query's moment, and the catalogue as it was at the training's cutoff",
-    MARKET: "the same, and what anyone did strictly before the query's moment",
+    MARKET: "what this user and anyone did strictly before the query's moment, and the catalogue as it was at the "
+    "training's cutoff",
     REQUEST: "the request itself",
 }
 """What a feature may know."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ingest.moments import NEVER
 from ranker.arrays import Floats, Rows
 from ranker.blend import Blend
 from ranker.candidates import Candidates, CandidatesConfig, propose
@@ -42,33 +43,33 @@ class Strangers:
     """What was taken, once by user."""
     label: npt.NDArray[np.int32]
     """What it was worth, as in `Examples`."""
-    moments: npt.NDArray[np.int64]
+    n_moments: npt.NDArray[np.int64]
     """At so many moments, the first of them all, each user had no past [n_users]."""
 
     @property
     def found(self) -> int:
         """Users who took something that they would have been proposed."""
         n_items = 1 + max(int(self.item.max(initial=0)), int(self.pairs.item.max(initial=0)))
-        first = np.full(n_items, np.iinfo(np.int64).max)
+        first = np.full(n_items, NEVER)
         np.minimum.at(first, self.pairs.item, self.pairs.query)
-        return len(np.unique(self.user[first[self.item] < self.moments[self.user]]))
+        return len(np.unique(self.user[first[self.item] < self.n_moments[self.user]]))
 
     def ndcg(self, score: npt.NDArray[np.float64]) -> float:
         """Return the mean NDCG@10 of the candidates in the order of a score [n_pairs], over all users and moments."""
-        best = _first_places(self.label, np.lexsort((-self.label, self.user)), self.user, len(self.moments))
+        best = _dcg(self.label, np.lexsort((-self.label, self.user)), self.user, len(self.n_moments))
         order = np.lexsort((-score, self.pairs.query))
         query, item = self.pairs.query[order], self.pairs.item[order]
         place = np.arange(len(order)) - np.searchsorted(query, query)
         query, item, place = query[place < _PLACES], item[place < _PLACES], place[place < _PLACES]
         gained = 0.0
         discount = np.zeros(1 + max(int(self.item.max(initial=0)), int(item.max(initial=0))))
-        for moment in range(int(self.moments.max(initial=0))):
+        for moment in range(int(self.n_moments.max(initial=0))):
             discount[:] = 0
             discount[item[query == moment]] = 1 / np.log2(place[query == moment] + 2)
-            strange = moment < self.moments
-            dcg = np.bincount(self.user, self.label * discount[self.item], len(self.moments))
+            strange = moment < self.n_moments
+            dcg = np.bincount(self.user, self.label * discount[self.item], len(self.n_moments))
             gained += float((dcg[strange] / best[strange]).sum())
-        return gained / max(int(self.moments.sum()), 1)
+        return gained / max(int(self.n_moments.sum()), 1)
 
 
 def ask_strangers(
@@ -81,7 +82,7 @@ def ask_strangers(
 ) -> Strangers | None:
     """Ask at ascending moments what those take before `until` who have no past yet; None where nobody came."""
     users, items, weights, times = history.events(before=until)
-    came = np.full(int(users.max(initial=-1)) + 1, np.iinfo(np.int64).max)
+    came = np.full(int(users.max(initial=-1)) + 1, NEVER)
     np.minimum.at(came, users, times)
     strange = np.flatnonzero((came[users] >= moments[0]) & (weights > 0))
     if not len(strange):
@@ -101,7 +102,7 @@ def ask_strangers(
         user=number[once].astype(np.int32),
         item=items[strange][once],
         label=labels_of(weights[strange][once]),
-        moments=np.searchsorted(moments, came[asked], side="right"),
+        n_moments=np.searchsorted(moments, came[asked], side="right"),
     )
 
 
@@ -116,7 +117,7 @@ def choose_order(blend: Blend, later: Strangers | None) -> dict[str, Any]:
     return {
         "by": max(tried, key=lambda name: tried[name]),  # of equals the first: the blend
         "tried": {name: round(value, 4) for name, value in tried.items()},
-        "users": len(later.moments),
+        "users": len(later.n_moments),
         "found": found,
     }
 
@@ -155,7 +156,7 @@ def _listed_first(
     return out
 
 
-def _first_places(
+def _dcg(
     label: npt.NDArray[np.int32], order: npt.NDArray[np.int64], user: Rows, n_users: int
 ) -> npt.NDArray[np.float64]:
     """Return the DCG@10 of each user's takings in an order that goes by user [n_users]."""

@@ -148,7 +148,7 @@ def train(
             early = early_model()
         with both.final() as final_model:
             sources = fit_sources(ground, words, early, before, config)
-            asked = learn(
+            recommended = learn(
                 sources,
                 history,
                 ground.t1,
@@ -166,11 +166,11 @@ def train(
             "catalogue": {"items": len(ground.catalogue), "changed_later": changed_later},
             "without_text": without_text,
             "encoder": both.measured,
-            "blend": asked.measured,
-            "sources": asked.sources,
-            "fresh_places": asked.places,
-            "strangers": asked.strangers,
-            "untouched": asked.untouched,
+            "blend": recommended.measured,
+            "sources": recommended.sources,
+            "fresh_places": recommended.places,
+            "strangers": recommended.strangers,
+            "untouched": recommended.untouched,
             "given": given.measured,
         }
 
@@ -179,12 +179,12 @@ def train(
             history.save(folder / "history")
             sources.save(folder)
             shutil.copytree(final.folder, folder / "encoder", ignore=shutil.ignore_patterns(ITEM_VECTORS))
-            for model, name in ((asked.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
+            for model, name in ((recommended.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
                 if isinstance(model, Trees):
                     model.booster.save_model(str(folder / name))
                     if config.blend.compiled:
                         compile_trees(folder / name)
-            calibrate.save({"recommend": asked.likely, "given": given.likely}, folder)
+            calibrate.save({"recommend": recommended.likely, "given": given.likely}, folder)
 
         folder = bundle.write(
             workspace.bundles_path,

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from encoders.sequences import NEVER
+from ingest.moments import NEVER
 from ranker.arrays import Floats
 from ranker.blend import Blend
 from ranker.catalogue import UNDATED, Catalogue

@@ -10,7 +10,7 @@ from types import ModuleType
 import polars as pl
 
 from encoders.export import export_frames
-from encoders.text import TextConfig, item_texts
+from encoders.text import item_texts
 from ingest import columns as c
 
 WEIGHTS = {"view": 1.0, "click": 2.0, "like": 4.0, "comment": 5.0, "share": 6.0, "purchase": 10.0, "hide": -1.0}
@@ -66,9 +66,7 @@ class Prepared:
     """One text an item, in the order of `asked.items`."""
 
 
-def prepare(
-    name: str, *, data: Path, judge: Path, scratch: Path, inner: bool = False, text: TextConfig | None = None
-) -> Prepared:
+def prepare(name: str, *, data: Path, judge: Path, scratch: Path, inner: bool = False) -> Prepared:
     """Write the case's training folder and what the judge reads into `scratch`, which should be empty.
 
     `data` holds the data sets, `judge` its programs. With `inner`, the case is cut from what was known before its
@@ -88,7 +86,7 @@ def prepare(
             queries=pl.read_parquet(judged / "queries.parquet"),
             cutoff=datetime.fromisoformat(made["cutoff"]),
         )
-    texts = item_texts(asked.items, text)
+    texts = item_texts(asked.items, None)
     training = scratch / "train"
     export_frames(asked.items, asked.log, training, before=asked.cutoff, impressions=asked.impressions, texts=texts)
     return Prepared(name=name, rank=rank, training=training, judged=judged, asked=asked, texts=texts)

@@ -16,12 +16,11 @@ from encoders.kinds import Codes, Kinds
 from encoders.lexical import Words
 from encoders.past import past_shares
 from ingest import columns as c
-from ingest.moments import to_microseconds
+from ingest.moments import NEVER, to_microseconds
 
 Floats = NDArray[np.float32]
 _PROFILE_EVENTS = 20
 _PROFILE_DECAY = 0.9
-_NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ class Past:
             )
             for (user,), group in events.group_by(c.USER_ID, maintain_order=True)
         }
-        self._first_touch = np.full(len(ids), _NEVER)
+        self._first_touch = np.full(len(ids), NEVER)
         np.minimum.at(self._first_touch, events["row"].to_numpy(), events["time"].to_numpy())
 
     def history(self, user: str, moment: int) -> History:

@@ -118,13 +118,13 @@ def test_frozen_text_needs_no_pieces(tiny_transformer):
 def test_a_step_of_training_is_the_same_in_pieces(shop, small):
     from dataclasses import replace
 
-    from encoders.trainer import build, seed_everything
+    from encoders.trainer import build, seed_torch
 
     data = read_sequences(shop.folder)
     weights = []
     for at_once in (0, 5):
         config = replace(small, texts_at_once=at_once, cold_share=0.0, dropout=0.0, token_dropout=0.0)
-        seed_everything(0)
+        seed_torch(0)
         encoder, tower, _ = build(config, data.texts)
         trainer = Trainer(config, encoder, tower, data, continued=False)
         batch = next(iter(trainer.batches.epoch(np.random.default_rng(1))))

@@ -5,8 +5,9 @@ import numpy as np
 import polars as pl
 
 from encoders.export import export_frames, export_training
-from encoders.sequences import NEVER, read_sequences
+from encoders.sequences import read_sequences
 from ingest.load import load_files
+from ingest.moments import NEVER
 from ingest.store import Store
 
 AT = datetime(2024, 5, 1, 12)

@@ -11,8 +11,9 @@ from encoders.kinds import NO_KINDS
 from encoders.measure import HeldOut, asked_interest, held_out, measure, shared_words, target_ranks
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain
 from encoders.newcomers import FEWEST_COLD, TRIED, TargetRanks, fit_newcomers, may_gain, most_within
-from encoders.sequences import NEVER, Sequences, Shown
+from encoders.sequences import Sequences, Shown
 from encoders.tower import UserTower
+from ingest.moments import NEVER
 
 DAY = 86_400_000_000
 NOTHING_SHOWN = Shown.nothing()

@@ -12,8 +12,9 @@ import pytest
 from encoders.checkpoint import fingerprint
 from encoders.export import export_frames
 from encoders.kinds import Kinds
-from encoders.sequences import NEVER, read_sequences
+from encoders.sequences import read_sequences
 from encoders.train import train
+from ingest.moments import NEVER
 
 ROOT = Path(__file__).parents[2]
 WHEN = ("mid-epoch", "best written, state not", "state half written", "model half written")

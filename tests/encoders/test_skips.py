@@ -12,10 +12,11 @@ from encoders.batches import Batches
 from encoders.export import export_frames
 from encoders.kinds import NO_KINDS
 from encoders.losses import among_skips, next_item_loss, sampled_softmax
-from encoders.sequences import NEVER, Sequences, Shown, read_sequences
+from encoders.sequences import Sequences, Shown, read_sequences
 from encoders.skips import Skips
 from encoders.train import train
-from encoders.trainer import Trainer, build, seed_everything
+from encoders.trainer import Trainer, build, seed_torch
+from ingest.moments import NEVER
 
 
 def log(*users, requests=(), n_items=12, silent=()):
@@ -158,7 +159,7 @@ def prepared(shop, small, **changes):
     data = read_sequences(shop.folder)
     settings = {"skipped_negatives": 3, "cold_share": 0.0, "dropout": 0.0, "token_dropout": 0.0}
     config = replace(small, **(settings | changes))
-    seed_everything(0)
+    seed_torch(0)
     encoder, tower, _ = build(config, data.texts)
     trainer = Trainer(config, encoder, tower, data, continued=False)
     made = trainer.batches.epoch(np.random.default_rng(1))

@@ -16,7 +16,7 @@ from encoders.interest import InterestModel
 from encoders.journal import Journal
 from encoders.sequences import read_sequences
 from encoders.train import train
-from encoders.trainer import Trainer, build, seed_everything
+from encoders.trainer import Trainer, build, seed_torch
 from ingest.progress import silent
 
 AT = datetime(2024, 1, 1)
@@ -187,7 +187,7 @@ def test_batches_cut_ahead_for_a_gpu_train_the_same(shop, small):
     weights = []
     for device in ("cpu", "cuda"):
         data = read_sequences(shop.folder)
-        seed_everything(0)
+        seed_torch(0)
         encoder, tower, _ = build(small, data.texts)
         trainer = Trainer(small, encoder, tower, data, continued=False)
         trainer.device = SimpleNamespace(type=device)

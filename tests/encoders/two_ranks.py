@@ -15,7 +15,7 @@ from encoders.losses import next_item_loss
 from encoders.sequences import read_sequences
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
-from encoders.trainer import Trainer, build, seed_everything
+from encoders.trainer import Trainer, build, seed_torch
 from ingest.progress import silent
 
 
@@ -28,7 +28,7 @@ def gradients(trainer: Trainer, batch) -> None:
 def trainer_and_batches(folder: Path, config: EncoderConfig, ranks: Ranks | None = None):
     """Return a trainer without dropout, and the first two batches of an epoch."""
     data = read_sequences(folder)
-    seed_everything(0)
+    seed_torch(0)
     config = replace(config, dropout=0.0, token_dropout=0.0)
     encoder, tower, _ = build(config, data.texts)
     trainer = Trainer(config, encoder, tower, data, continued=False, ranks=ranks)

@@ -36,7 +36,7 @@ def asked(n: int, *, taken: int, moments: int = 1) -> Strangers:
         user=np.arange(n, dtype=np.int32),
         item=np.full(n, taken, np.int32),
         label=np.ones(n, np.int32),
-        moments=np.full(n, moments),
+        n_moments=np.full(n, moments),
     )
 
 
@@ -61,7 +61,7 @@ def test_every_user_counts_at_each_moment_without_a_past():
     score = np.array([4.0, 3, 2, 1, 1, 2, 3, 4])
     users = replace(
         at_two,
-        moments=np.array([1, 2, 2]),
+        n_moments=np.array([1, 2, 2]),
         user=np.array([0, 1, 2, 2], np.int32),
         item=np.array([0, 0, 1, 3], np.int32),
         label=np.array([1, 1, 1, 3], np.int32),
