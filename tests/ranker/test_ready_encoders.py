@@ -3,13 +3,13 @@
 import shutil
 from datetime import datetime, timedelta
 
-import numpy as np
 import pytest
 
 from encoders.errors import EncoderError
 from encoders.export import export_training
 from encoders.interest import InterestModel
 from encoders.pair import train_pair
+from ingest.moments import to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import tuned_encoder
@@ -54,9 +54,7 @@ def test_what_knows_too_much_is_refused(fresh, pair, tmp_path):
         train(fresh, SHOP, until=last - timedelta(days=1), encoders=pair)
     for name in ("early", "final"):
         shutil.copytree(pair / "final", tmp_path / name)
-    assert InterestModel.load(tmp_path / "early").trained_before == np.int64(
-        (last - tuned_encoder.EPOCH) / timedelta(microseconds=1) + 1
-    )
+    assert InterestModel.load(tmp_path / "early").trained_before == to_microseconds(last) + 1
     with pytest.raises(EncoderError, match="got one that knows all of it"):
         train(fresh, SHOP, encoders=tmp_path)
 

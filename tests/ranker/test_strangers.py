@@ -122,9 +122,9 @@ def test_strangers_are_asked_at_moments_before_they_came(ranker):
     found = ask_strangers(model.sources, ranker.history, moments, until, model.candidates, model.rules)
     came = {user: times[users == user].min() for user in np.unique(users[weights > 0])}
     strange = sorted(user for user, moment in came.items() if moment >= moments[0])
-    assert found.moments.tolist() == [sum(moment <= came[user] for moment in moments) for user in strange]
-    assert 1 in found.moments
-    assert 3 in found.moments
+    assert found.n_moments.tolist() == [sum(moment <= came[user] for moment in moments) for user in strange]
+    assert 1 in found.n_moments
+    assert 3 in found.n_moments
     for number, user in enumerate(strange):
         theirs = found.item[found.user == number]
         assert sorted(theirs) == sorted(set(items[(users == user) & (weights > 0)]))
