@@ -37,9 +37,9 @@ from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import learn, learn_given
 from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
+from ranker.resumable_folder import keep_logs, resumable_folder
 from ranker.rules import RulesConfig
 from ranker.sources import Behaviour, Sources
-from ranker.training_folder import keep_logs, training_folder
 from ranker.tuned import Tuned
 from ranker.tuned_encoder import TwoEncoders, ready_encoders
 
@@ -136,7 +136,7 @@ def train(
         )
         del frames  # a long log is most of what is held in memory
         history = ground.history
-        learned = scratch if encoders else kept.enter_context(training_folder(workspace, ground.data, scratch))
+        learned = scratch if encoders else kept.enter_context(resumable_folder(workspace, ground.data, scratch))
         both = TwoEncoders(ground, config.encoder, learned, progress, ready=encoders)
         with both.early() as early_model:
             progress("fit sources", 0, 2)

@@ -24,8 +24,8 @@ from ingest.store import Store
 from ingest.workspace import Workspace
 from offline_eval.simulate import SimulationConfig, simulate
 from ranker.bundle import live_folder, read_manifest
+from ranker.resumable_folder import resumable_folder
 from ranker.train import TrainConfig, train
-from ranker.training_folder import training_folder
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """
@@ -190,7 +190,7 @@ def test_other_data_libraries_or_code_find_another_folder(tmp_path, monkeypatch,
     monkeypatch.setattr("encoders.__file__", str(code / "__init__.py"))
 
     def found() -> Path:
-        with training_folder(space, data, tmp_path) as folder:
+        with resumable_folder(space, data, tmp_path) as folder:
             assert folder.is_dir()
         assert not folder.exists()
         return folder
@@ -198,7 +198,7 @@ def test_other_data_libraries_or_code_find_another_folder(tmp_path, monkeypatch,
     before = found()
     assert found() == before
     if changed == "libraries":
-        monkeypatch.setattr("ranker.training_folder.library_versions", lambda names: {"torch": "99"})
+        monkeypatch.setattr("ranker.resumable_folder.library_versions", lambda names: {"torch": "99"})
     else:
         ({"data": data, "code": code}[changed] / "train.py").write_text("changed")
     assert found() != before

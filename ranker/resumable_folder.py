@@ -30,8 +30,8 @@ _LIBRARIES: Final = (
 
 
 @contextmanager
-def training_folder(workspace: Workspace, data: Path, scratch: Path) -> Iterator[Path]:
-    """Give the folder in which the encoders of the training folder `data` learn.
+def resumable_folder(workspace: Workspace, data: Path, scratch: Path) -> Iterator[Path]:
+    """Give the folder where encoders that learn from the training folder `data` keep their checkpoints.
 
     It outlives a block that fails and a process that is killed, and is gone after one that ends well. Its name follows
     from data, libraries and the code of the encoders; whether the settings are the same as well, the checkpoints
