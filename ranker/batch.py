@@ -15,7 +15,7 @@ from ingest.workspace import Workspace
 from ranker.bundle import live_folder
 from ranker.history import History
 from ranker.many import rank_many, recommend_many
-from ranker.query_files import read_queries, read_requests, write_answers
+from ranker.query_files import check_answers, read_queries, read_requests, write_answers
 from ranker.rank import Ranker
 
 
@@ -23,6 +23,7 @@ def recommend_file(
     workspace: Workspace, queries: Path, out: Path, k: int, progress: Progress = silent
 ) -> tuple[int, int]:
     """Answer a file of queries; returns the number of queries and of rows written."""
+    check_answers(out, queries)
     asked = read_queries(queries)
     users = _users(workspace)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
@@ -35,6 +36,7 @@ def recommend_file(
 
 def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progress = silent) -> int:
     """Score a file of requests; returns the number of rows written."""
+    check_answers(out, requests)
     asked = read_requests(requests)
     users = _users(workspace)
     ranker = Ranker.load(live_folder(workspace.bundles_path))

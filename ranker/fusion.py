@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Floats
+from ranker.arrays import Floats, Rows
 from ranker.examples import Examples, rows_by_query
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.sources import SOURCES
@@ -55,9 +55,21 @@ class Fusion:
         return cls(measured.get("blend", {}).get("weights"))
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Sum weight / (10 + rank) over the sources that proposed an item; given items are ranked among themselves."""
+        """Sum weight / (10 + rank) over the sources that proposed an item."""
         ranks = np.exp(features[:, _RANKS].astype(float))
-        score = np.nansum(self._weights / (OFFSET + ranks), axis=1)
-        among = (-features[:, _OF_GIVEN]).argsort(axis=0, kind="stable").argsort(axis=0)
-        fallback = (1 / (FUSION_OFFSET + 1 + among)).sum(axis=1)
-        return np.asarray(np.where(np.isnan(ranks).all(axis=1), fallback, score), np.float64)
+        return np.asarray(np.nansum(self._weights / (OFFSET + ranks), axis=1), np.float64)
+
+
+def fuse_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
+    """Fuse the ranks of given items within each `request` [n], for no source has proposed them: by interest, words,
+    what was taken with the user's past, and popularity. Equal values share a rank."""
+    score = np.zeros(len(features))
+    for column in _OF_GIVEN:
+        value = features[:, column]
+        order = np.lexsort((-value, request))
+        starts = np.diff(request[order], prepend=-1) != 0
+        falls = starts | (np.diff(value[order], prepend=np.float32(np.inf)) != 0)
+        place = np.arange(len(order))
+        first, best = (np.maximum.accumulate(np.where(marked, place, 0)) for marked in (starts, falls))
+        score[order] += 1 / (FUSION_OFFSET + 1 + best - first)
+    return score

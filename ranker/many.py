@@ -34,7 +34,7 @@ def rank_many(model: Model, requests: pl.DataFrame, history: History, progress: 
     """Return request_id, user_id, item_id, score, one row for each of request_id, user_id, item_id, occurred_at."""
     given = GivenRequests.from_frame(requests, history, model.catalogue)
     score = np.empty(len(requests), np.float64)
-    score[given.order] = model.blend_given.score(given_features(model.sources, history, given))
+    score[given.order] = model.score_given(given_features(model.sources, history, given), given.query)
     progress("rank", len(given.moments), len(given.moments))
     return requests.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(pl.Series(c.SCORE, score))
 

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from ingest.moments import to_microseconds
 from ranker.arrange import Arranged, Arranger, Wish
-from ranker.arrays import Floats
+from ranker.arrays import Floats, Rows
 from ranker.blend import Blend, Trees
 from ranker.bundle import Manifest
 from ranker.candidates import Candidates, CandidatesConfig, propose
 from ranker.catalogue import Catalogue
 from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
-from ranker.fusion import Fusion
+from ranker.fusion import Fusion, fuse_given
 from ranker.initial_score import InitialScore
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
@@ -86,6 +86,12 @@ class Model:
     def arranger(self) -> Arranger:
         """What gives scored candidates their places."""
         return Arranger(self.catalogue, self.sources.everything.vectors, self.rules)
+
+    def score_given(self, features: Floats, request: Rows) -> npt.NDArray[np.float64]:
+        """Score items that somebody else chose [n_pairs], each among those of its request; `request` are numbers."""
+        if isinstance(self.blend_given, Trees):
+            return self.blend_given.score(features)
+        return fuse_given(features, request)
 
     def place(self, situation: Situation, allowed: npt.NDArray[np.bool_], wish: Wish) -> Placed:
         """Propose, score and place items for each query, among those `allowed` [q, n_items].

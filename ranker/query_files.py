@@ -9,7 +9,7 @@ import polars as pl
 from ingest import columns as c
 from ingest.binary_columns import as_utf8
 from ingest.times import parse_times
-from ingest.values import as_id, as_text
+from ingest.values import as_id, as_text, is_absent
 from ranker.errors import QueryFileError
 
 _STORED = (c.USER_ID, c.ITEM_ID)
@@ -35,12 +35,22 @@ def read_requests(path: Path) -> pl.DataFrame:
     return frame.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(moments)
 
 
-def write_answers(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame in the format of the file's name, to a temporary name first."""
+def check_answers(path: Path, questions: Path) -> None:
+    """Raise QueryFileError where answers cannot be written: known before hours have gone into them."""
     if path.suffix not in FORMATS:
         raise QueryFileError(f"{path}: wanted a name ending in {', '.join(FORMATS)}, got '{path.suffix}'; choose one")
     if not path.parent.is_dir():
         raise QueryFileError(f"{path}: wanted an existing folder, found none; make {path.parent} first")
+    if path.is_dir():
+        raise QueryFileError(f"{path}: wanted a file to write, found a folder; choose another name")
+    if path.exists() and questions.exists() and path.samefile(questions):
+        raise QueryFileError(f"{path}: wanted another file for the answers, got that of the questions; rename it")
+    if not os.access(path.parent, os.W_OK):
+        raise QueryFileError(f"{path}: wanted a folder to write in, got one without permission; choose another")
+
+
+def write_answers(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame in the format of the file's name, to a temporary name first; the path is one that was checked."""
     scratch = path.with_name(f".{path.name}.tmp")
     try:
         if path.suffix == ".parquet":
@@ -50,6 +60,8 @@ def write_answers(frame: pl.DataFrame, path: Path) -> None:
         else:
             frame.write_ndjson(scratch)
         os.replace(scratch, path)
+    except OSError as error:
+        raise QueryFileError(f"{path}: could not write there ({error}); choose another place") from error
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -63,7 +75,7 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
         elif path.suffix == ".csv":
             frame = pl.read_csv(path, infer_schema=False)
         elif path.suffix in FORMATS:
-            frame = pl.read_ndjson(path)
+            frame = _read_lines(path, [*wanted, c.AS_OF])
         else:
             raise QueryFileError(f"{path}: wanted one of {', '.join(FORMATS)}, got '{path.suffix}'; convert the file")
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -83,9 +95,16 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
     return frame
 
 
+def _read_lines(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Read those of the columns that any line has, each value as it is written: numbers may stand beside texts."""
+    found = pl.read_ndjson(path, infer_schema_length=None).columns
+    kept: dict[str, type[pl.DataType]] = {name: pl.String for name in columns if name in found}
+    return pl.read_ndjson(path, schema=kept) if kept else pl.DataFrame()
+
+
 def _moments(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:
     moments = parse_times(frame[column])
-    bad = (moments.is_null() & frame[column].is_not_null()).arg_true()
+    bad = (moments.is_null() & ~is_absent(frame[column])).arg_true()
     if len(bad):
         got = frame[column].gather(bad[:1]).item()
         raise QueryFileError(

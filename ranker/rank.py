@@ -151,7 +151,7 @@ class Ranker:
         else:
             given = self.model.sources.given(rows, texts, [item.categories for item in items])
         features = compute(situation, given, pairs, self.model.sources)
-        score = self.model.blend_given.score(features)
+        score = self.model.score_given(features, pairs.query)
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
         first = order[:EXPLAINED]

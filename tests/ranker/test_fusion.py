@@ -14,7 +14,7 @@ from ranker.boost import BlendConfig, Fitted, fit
 from ranker.bundle import live_folder, read_manifest
 from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig
-from ranker.fusion import OFFSET, PRIOR, Fusion
+from ranker.fusion import OFFSET, PRIOR, Fusion, fuse_given
 from ranker.history import History
 from ranker.learn import learn
 from ranker.model import Model
@@ -143,3 +143,31 @@ def test_a_bundle_keeps_the_weights(shop, tmp_path):
     model = Model.load(folder, replace(read_manifest(live), measured=told))
     assert isinstance(model.blend, Fusion)
     assert (model.blend.weights["popular"], model.blend.weights["words"]) == (3.0, 1.0)
+
+
+def of_given(*rows: tuple[float, float]) -> np.ndarray:
+    """Features of given items, which no source proposed, with this interest and popularity."""
+    features = ranked(*({} for _ in rows))
+    for name in ("interest", "words", "together", "count_all"):
+        features[:, FEATURE_NAMES.index(name)] = 0
+    features[:, [FEATURE_NAMES.index(name) for name in ("interest", "count_all")]] = rows
+    return features
+
+
+def test_given_items_are_fused_within_their_request_whatever_else_is_asked():
+    features = of_given((0.9, 1), (0.1, 5), (0.5, 1), (0.8, 7), (0.2, 0))
+    request = np.array([0, 0, 0, 1, 1])
+    together = fuse_given(features, request)
+    for number in (0, 1):
+        assert fuse_given(features[request == number], request[request == number]).tolist() == pytest.approx(
+            together[request == number].tolist()
+        )
+    mixed = np.array([3, 0, 4, 2, 1])
+    assert fuse_given(features[mixed], request[mixed]).tolist() == pytest.approx(together[mixed].tolist())
+
+
+def test_given_items_of_equal_values_share_a_rank():
+    same, other = of_given((0.5, 1), (0.5, 1), (0.4, 0)), np.zeros(3, np.int32)
+    first, second, last = fuse_given(same, other)
+    assert first == second == pytest.approx(4 / 61)
+    assert last == pytest.approx(2 / 61 + 2 / 63)

@@ -1,10 +1,11 @@
 from datetime import datetime
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from ranker.errors import QueryFileError
-from ranker.query_files import read_queries, read_requests, write_answers
+from ranker.query_files import check_answers, read_queries, read_requests, write_answers
 
 NOON = datetime(2024, 5, 1, 12)
 
@@ -69,8 +70,51 @@ def test_answers_are_written_whole_under_their_name(tmp_path, name):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_answers_need_a_folder_and_a_known_format(tmp_path):
-    with pytest.raises(QueryFileError, match="wanted an existing folder"):
-        write_answers(pl.DataFrame(), tmp_path / "no" / "a.csv")
-    with pytest.raises(QueryFileError, match="wanted a name ending in"):
-        write_answers(pl.DataFrame(), tmp_path / "a.txt")
+def test_answers_need_a_folder_a_known_format_and_a_file_of_their_own(tmp_path):
+    questions, folder = tmp_path / "q.csv", tmp_path / "dir.csv"
+    questions.write_text("query_id,user_id\nq1,u1\n")
+    folder.mkdir()
+    for out, why in (
+        (tmp_path / "no" / "a.csv", "wanted an existing folder"),
+        (tmp_path / "a.txt", "wanted a name ending in"),
+        (folder, "wanted a file to write, found a folder"),
+        (questions, "wanted another file for the answers"),
+    ):
+        with pytest.raises(QueryFileError, match=why):
+            check_answers(out, questions)
+    check_answers(tmp_path / "a.csv", questions)
+
+
+def test_a_place_that_takes_no_file_is_told(tmp_path):
+    with pytest.raises(QueryFileError, match="could not write there"):
+        write_answers(pl.DataFrame({"query_id": ["q1"]}), tmp_path / "gone" / "a.csv")
+
+
+def lines(path: Path, *rows: str) -> Path:
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return path
+
+
+def test_a_column_may_begin_late_in_a_file_of_lines(tmp_path):
+    many = ['{"query_id": "q", "user_id": "u"}'] * 150
+    late = '{"query_id": "late", "user_id": "u", "as_of": "2024-05-01"}'
+    assert read_queries(lines(tmp_path / "q.jsonl", *many, late))["as_of"].to_list()[-1] == datetime(2024, 5, 1)
+    nulls = ['{"query_id": "q", "user_id": "u", "as_of": null}'] * 150
+    assert read_queries(lines(tmp_path / "q.jsonl", *nulls, late))["as_of"].to_list()[-1] == datetime(2024, 5, 1)
+
+
+def test_lines_keep_numbers_as_they_are_written(tmp_path):
+    mixed = ['{"query_id": 1, "user_id": 9007199254740993, "as_of": 1769904000}'] * 150
+    last = '{"query_id": "b", "user_id": 1.5, "as_of": 1769904000.5}'
+    read = read_queries(lines(tmp_path / "q.jsonl", *mixed, last))
+    assert read.row(0) == ("1", "9007199254740993", datetime(2026, 2, 1))
+    assert read.row(-1) == ("b", "1.5", datetime(2026, 2, 1, 0, 0, 0, 500_000))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("q.csv", 'query_id,user_id,as_of\nq1,u1,""\n'), ("q.jsonl", '{"query_id": 1, "user_id": 2, "as_of": ""}\n')],
+)
+def test_an_empty_moment_is_none(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_queries(tmp_path / name)["as_of"].to_list() == [None]
