@@ -228,6 +228,7 @@ def train(
 ) -> None:
     """Tune the encoder, train the ranker and write a new bundle under bundles/."""
     from ingest.publish import publishing
+    from ingest.retention import RetentionConfig
     from ingest.spoken import retention_lines
     from ranker import bundle
     from ranker.spoken import training_lines
@@ -236,7 +237,7 @@ def train(
 
     space = _workspace()
     promote = not without_text if promote is None else promote
-    config = TrainConfig.of(space)
+    config, retention = TrainConfig.of(space), space.section("retention", RetentionConfig)
     if encoder:
         config = replace(config, encoder=replace(config.encoder, kind=encoder))
     if encoders and (encoder or without_text):
@@ -251,7 +252,7 @@ def train(
                 encoders=encoders,
                 progress=progress,
             )
-        live, retained = bundle.settle(space, trained.folder.name, serve=promote)
+        live, retained = bundle.settle(space, trained.folder.name, retention, serve=promote)
         _print_result(
             {
                 "bundle": trained.folder.name,
@@ -320,16 +321,18 @@ def refresh(
     stay as they are until the next training. Writes a new bundle, or none when nothing has changed.
     """
     from ingest.publish import publishing
+    from ingest.retention import RetentionConfig
     from ingest.spoken import retention_lines
     from ranker import bundle
     from ranker.refresh import refresh as refresh_bundle
     from ranker.spoken import refresh_lines
 
     space = _workspace()
+    retention = space.section("retention", RetentionConfig)
     with publishing(space):
         with _progress_bars() as progress:
             folder, changes = refresh_bundle(space, version=version, progress=progress)
-        live, retained = bundle.settle(space, folder.name, serve=promote)
+        live, retained = bundle.settle(space, folder.name, retention, serve=promote)
         _print_result(
             {
                 "bundle": folder.name,
@@ -408,6 +411,8 @@ def evaluate(
     from offline_eval.spoken import evaluation_lines
 
     space = _workspace()
+    if bundle is not None and (cutoff or not bundle):
+        raise typer.BadParameter("wanted a version, and its own cutoff: no --cutoff beside it", param_hint="--bundle")
     with publishing(space):
         with _progress_bars() as progress:
             evaluation = run_evaluation(

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 
 from ingest.bundle_folders import BundleFolder, bundle_folders, remove_bundle
 from ingest.leftovers import clear_leftovers
-from ingest.moments import utc_now
 from ingest.outbox import Outbox
 from ingest.store import Store
 from ingest.workspace import Workspace
@@ -57,11 +56,6 @@ class Retained:
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.bundles or self.leftovers)
-
-
-def apply_retention(workspace: Workspace) -> Retained:
-    """Remove what the workspace's own settings say is too old by now."""
-    return retain(workspace, workspace.section("retention", RetentionConfig), utc_now())
 
 
 def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Retained:

@@ -8,11 +8,12 @@ from ingest import load, replay
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.load_reading import LoadReport
 from ingest.mapping import ColumnsConfig
+from ingest.moments import utc_now
 from ingest.outbox import Drained, Outbox
 from ingest.progress import Progress, silent
 from ingest.pseudonyms import Pseudonyms
 from ingest.quality import QualityConfig
-from ingest.retention import Retained, apply_retention
+from ingest.retention import Retained, RetentionConfig, retain
 from ingest.store import Store
 from ingest.workspace import Workspace
 
@@ -52,6 +53,7 @@ def take_in(
     quality = workspace.section("quality", QualityConfig)
     pseudonyms = Pseudonyms.of_workspace(workspace)
     users = pseudonyms.column if pseudonyms else None
+    retention = workspace.section("retention", RetentionConfig)
     with Store.open(workspace.store_path) as store:
         if rejected:
             reports = replay.replay_rejected(
@@ -71,7 +73,7 @@ def take_in(
                 progress=progress,
             )
         drained, _ = drain_outbox(workspace, store)
-    return TakenIn(reports=reports, drained=drained, retained=apply_retention(workspace))
+    return TakenIn(reports=reports, drained=drained, retained=retain(workspace, retention, utc_now()))
 
 
 def drain_outbox(workspace: Workspace, store: Store) -> tuple[Drained | None, int]:

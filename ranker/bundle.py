@@ -19,7 +19,7 @@ from ingest.workspace import Workspace
 from ranker.errors import BundleError
 
 if TYPE_CHECKING:
-    from ingest.retention import Retained
+    from ingest.retention import Retained, RetentionConfig
 
 FORMAT: Final = 3
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
@@ -152,6 +152,8 @@ def promote(bundles: Path, version_name: str) -> None:
 
     The one that served before stays named in `previous`: it is the way back, and retention spares it.
     """
+    if Path(version_name).name != version_name:
+        raise BundleError(f"{version_name}: wanted a bundle's name, got a path; give the name alone")
     checked_manifest(bundles / version_name)
     before = named(bundles, LIVE)
     if before and before != version_name:
@@ -159,16 +161,18 @@ def promote(bundles: Path, version_name: str) -> None:
     _point(bundles, LIVE, version_name)
 
 
-def settle(workspace: Workspace, version_name: str, *, serve: bool) -> "tuple[bool, Retained]":
+def settle(
+    workspace: Workspace, version_name: str, retention: "RetentionConfig", *, serve: bool
+) -> "tuple[bool, Retained]":
     """Let a new bundle serve if it shall, then remove what retention lets go; gives whether it serves, and what went.
 
     In this order, so that retention knows which bundle serves and which is the way back.
     """
-    from ingest.retention import apply_retention
+    from ingest.retention import retain
 
     if serve:
         promote(workspace.bundles_path, version_name)
-    return named(workspace.bundles_path, LIVE) == version_name, apply_retention(workspace)
+    return named(workspace.bundles_path, LIVE) == version_name, retain(workspace, retention, utc_now())
 
 
 def rollback(bundles: Path) -> tuple[str, str]:

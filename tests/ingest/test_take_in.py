@@ -62,3 +62,10 @@ def test_what_was_loaded_stays_when_the_outbox_cannot_be_read(space, log):
     with pytest.raises(ReadrankError):
         take_in(space, [log], time_format="%Y-%m-%d")
     assert items(space) == ["new", "old"]
+
+
+def test_a_mistake_in_retention_is_told_before_anything_is_loaded(tmp_path, log):
+    space = Workspace.create(tmp_path / "other", "[retention]\nbundles_days = -1\n")
+    with pytest.raises(ReadrankError, match="bundles_days: wanted 0 or more"):
+        take_in(space, [log])
+    assert items(space) == []

@@ -145,6 +145,14 @@ def test_a_refreshed_bundle_is_refused_with_the_name_of_the_one_to_judge(
         assert store.connection.execute("SELECT count(*) FROM evaluations").fetchall() == [(0,)]
 
 
+@pytest.mark.parametrize("options", [["--bundle", ""], ["--bundle", "v", "--cutoff", "2024-01-01"]])
+def test_a_bundle_is_named_and_has_its_own_cutoff(
+    trained: tuple[Workspace, datetime, Path], options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert readrank.run(["evaluate", *options, "--workspace", str(trained[0].root)]) == 2
+    assert "wanted a version, and its own cutoff" in capsys.readouterr().err
+
+
 def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(trained: tuple[Workspace, datetime, Path]) -> None:
     workspace, cutoff, folder = trained
     evaluation = evaluate(workspace, bundle=folder, protocols=["cutoff"], k=5)

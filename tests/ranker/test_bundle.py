@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from ingest.retention import RetentionConfig
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.errors import BundleError
@@ -134,7 +135,7 @@ def test_a_new_bundle_serves_before_the_old_ones_go(two, tmp_path):
     workspace = Workspace.create(tmp_path / "shop", "[retention]\nbundles_days = 0\nkeep_bundles = 0\n")
     shutil.copytree(bundles, workspace.bundles_path, dirs_exist_ok=True)
     shutil.copytree(bundles / first, workspace.bundles_path / "third")
-    live, retained = bundle.settle(workspace, "third", serve=True)
+    live, retained = bundle.settle(workspace, "third", workspace.section("retention", RetentionConfig), serve=True)
     assert (live, retained.bundles) == (True, (first,))
     assert bundle.rollback(workspace.bundles_path) == ("second", "third")
 
@@ -143,9 +144,17 @@ def test_a_new_bundle_that_shall_not_serve_stays_aside(two, tmp_path):
     bundles, first = two
     workspace = Workspace.create(tmp_path / "shop", "")
     shutil.copytree(bundles, workspace.bundles_path, dirs_exist_ok=True)
-    live, retained = bundle.settle(workspace, first, serve=False)
+    live, retained = bundle.settle(workspace, first, RetentionConfig(), serve=False)
     assert (live, retained.bundles) == (False, ())
     assert bundle.live_folder(workspace.bundles_path).name == "second"
+
+
+@pytest.mark.parametrize("name", ["../bundles/second", "", ".", ".."])
+def test_promote_takes_a_name_and_no_path(copied, name):
+    before = (copied / bundle.LIVE).read_text()
+    with pytest.raises(BundleError, match="wanted"):
+        bundle.promote(copied, name)
+    assert (copied / bundle.LIVE).read_text() == before
 
 
 def test_promote_refuses_what_no_service_would_load(copied):
