@@ -1,6 +1,5 @@
 """Which encoder does the ranker learn from, which one serves? One tuned on the earlier log, one on all of it."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from encoders.beside import training
-from encoders.card import JSON_CARD
+from encoders.card import read_report
 from encoders.errors import EncoderError
 from encoders.interest import InterestModel
 from encoders.pair import EARLY, FINAL
@@ -31,6 +30,7 @@ def ready_encoders(folder: Path, config: EncoderConfig, until: datetime | None) 
     `EncoderError` when the folder holds no pair, or when its final encoder knows what lies at or after `until`.
     """
     early, final = (InterestModel.load(folder / name) for name in (EARLY, FINAL))
+    read_report(folder / EARLY)  # what the manifest will tell of it
     if until is not None and final.config.get("trained_before") and final.trained_before > to_microseconds(until):
         raise EncoderError(
             f"--encoders {folder}: wanted encoders that know nothing from {until} on, got some that do; "
@@ -106,10 +106,10 @@ class TwoEncoders:
     def measured(self) -> dict[str, Any]:
         """What the held-out part of the log said of the encoder, base -> tuned."""
         folder: Path = self._final if self.ground.t1 is None and self._ready is None else self._early
-        card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
+        report = read_report(folder)
         figures = {
-            f"{state}_{short}": card[state] and round(card[state][name], 4)
+            f"{state}_{short}": found and round(getattr(found, name), 4)
             for short, name in (("recall@10", "recall_at_10"), ("ndcg@10", "ndcg_at_10"))
-            for state in ("untuned", "tuned")
+            for state, found in (("untuned", report.untuned), ("tuned", report.tuned))
         }
-        return {name: card[name] for name in ("base", "kind", "best_epoch", "seconds", "note")} | figures
+        return {name: getattr(report, name) for name in ("base", "kind", "best_epoch", "seconds", "note")} | figures

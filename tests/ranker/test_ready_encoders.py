@@ -62,3 +62,11 @@ def test_what_knows_too_much_is_refused(fresh, pair, tmp_path):
 def test_a_folder_without_a_pair_says_so(fresh, tmp_path):
     with pytest.raises(EncoderError, match=r"wanted a trained encoder, found no config\.json"):
         train(fresh, SHOP, encoders=tmp_path)
+
+
+def test_a_pair_with_half_a_card_says_so_before_anything_is_learned(fresh, pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranker.train.learn", None)  # whoever calls it fails
+    shutil.copytree(pair, tmp_path / "pair")
+    (tmp_path / "pair" / "early" / "card.json").write_text("{}")
+    with pytest.raises(EncoderError, match="wanted 'untuned' in its card"):
+        train(fresh, SHOP, encoders=tmp_path / "pair")
