@@ -88,7 +88,9 @@ def read_report(folder: Path) -> TrainingReport:
             **{name: card[name] for name in ("kind", "base", "best_epoch", "seconds", "note")},
             **card["counts"],
         )
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except KeyError as error:
+        raise ModelFolderError(f"{folder}: wanted {error} in its card, got one without; train anew") from error
+    except (OSError, ValueError, TypeError) as error:
         raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
 
 
