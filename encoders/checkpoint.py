@@ -35,7 +35,7 @@ class Checkpoint:
     def __init__(self, out: Path, key: dict[str, Any]) -> None:
         """Look beside the model folder `out`; `key` is what makes a training another one."""
         self.out = out
-        self.folder = _beside(out)
+        self.folder = checkpoint_folder(out)
         self.key = json.dumps(key, sort_keys=True, default=str)
 
     def load(self, trainer: Trainer) -> dict[str, Any] | None:
@@ -143,10 +143,11 @@ class Checkpoint:
 
 def forget_mark(out: Path) -> None:
     """Remove what a finished training has left beside the model folder `out`."""
-    shutil.rmtree(_beside(out), ignore_errors=True)
+    shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
 
 
-def _beside(out: Path) -> Path:
+def checkpoint_folder(out: Path) -> Path:
+    """Return where a training that writes the model folder `out` keeps its checkpoint."""
     return out.with_name(out.name + ".training")
 
 

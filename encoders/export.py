@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from encoders.overwrite import check_export_place
 from encoders.sequences import IMPRESSIONS, ITEMS, SEQUENCES
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
@@ -34,7 +35,11 @@ class Exported:
 
 
 def export_training(store: Store, folder: Path | str, *, before: datetime, text: TextConfig | None = None) -> Exported:
-    """Write the training folder from the store: nothing that occurred, and no text written, at or after `before`."""
+    """Write the training folder from the store: nothing that occurred, and no text written, at or after `before`.
+
+    An earlier export there is replaced; a folder that holds anything else is refused with `EncoderError`.
+    """
+    check_export_place(Path(folder))
     return export_frames(
         store.items(before=before),
         store.interactions(before=before),

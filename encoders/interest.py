@@ -28,6 +28,7 @@ FORMAT: Final = 1
 CONFIG: Final = "config.json"
 TOKENIZER: Final = "tokenizer.json"
 TOKEN_VECTORS: Final = "token_vectors.npy"
+STATIC_PARTS: Final = "static.npz"
 TOWER: Final = "tower.npz"
 _EARLIER: Final = {"kind": "weight", "pool.kind": "pool.weight"}
 """What arrays of towers that knew kinds by their weights alone were called, and are now."""

@@ -14,6 +14,7 @@ import numpy as np
 from encoders.base import Base
 from encoders.checkpoint import forget_mark
 from encoders.interest import ITEM_VECTORS, TRANSFORMER, InterestModel
+from encoders.overwrite import check_model_place
 from encoders.report import TrainingReport
 from encoders.sequences import read_ids, read_sequences
 from encoders.train import EncoderConfig, train
@@ -41,6 +42,8 @@ def train_pair(
     """
     from encoders.distributed import joined
 
+    for name in (EARLY, FINAL):
+        check_model_place(out / name, data)
     with joined() as ranks:
         both = partial(train, data, config=config, progress=progress, resume=resume, leave_mark=True)
         early = both(out=out / EARLY, validate_from=validate_from)

@@ -34,9 +34,9 @@ def save_model(
 ) -> None:
     """Write the folder that `InterestModel.load` opens, with its card; an earlier one of that name is replaced."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    fresh = out.with_name(f"{out.name}.{os.getpid()}.new")
+    fresh, replaced = (out.with_name(f"{out.name}.{os.getpid()}.{state}") for state in ("new", "replaced"))
     for stale in out.parent.iterdir():
-        if re.fullmatch(re.escape(out.name) + r"\.\d+\.new", stale.name):  # what a killed run left
+        if re.fullmatch(re.escape(out.name) + r"\.\d+\.(new|replaced)", stale.name):  # what a killed run left
             shutil.rmtree(stale, ignore_errors=True)
     fresh.mkdir()
     try:
@@ -50,7 +50,8 @@ def save_model(
         np.savez(fresh / TOWER, allow_pickle=False, **arrays)
         write_card(fresh, config=config, report=report, window=window)
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(replaced)  # a run killed while removing it would leave half a model, which is nobody's
         fresh.rename(out)
+        shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -16,14 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.errors import ModelFolderError
-from encoders.interest import TOKEN_VECTORS, TOKENIZER, token_ids
+from encoders.interest import STATIC_PARTS, TOKEN_VECTORS, TOKENIZER, token_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 log = logging.getLogger(__name__)
-
-_PARTS = "static.npz"
 
 
 class StaticEncoder(nn.Module):
@@ -125,7 +123,7 @@ class StaticEncoder(nn.Module):
         np.save(folder / TOKEN_VECTORS, (table / scale).numpy().astype(np.float16))
         self.tokenizer.save(str(folder / TOKENIZER))
         np.savez(
-            folder / _PARTS,
+            folder / STATIC_PARTS,
             vocabulary=self.vocabulary,
             learned=self.learned.detach().cpu().numpy().astype(np.float16),
             log_weight=self.log_weight.detach().cpu().numpy(),
@@ -136,7 +134,7 @@ class StaticEncoder(nn.Module):
     def start_from(self, folder: Path) -> None:
         """Take over learned parts by token; tokens that are new in this catalogue begin at the base."""
         try:
-            with np.load(folder / _PARTS, allow_pickle=False) as stored:
+            with np.load(folder / STATIC_PARTS, allow_pickle=False) as stored:
                 common, here, there = np.intersect1d(self.vocabulary, stored["vocabulary"], return_indices=True)
                 learned, weight = stored["learned"].astype(np.float32)[there], stored["log_weight"][there]
                 project = stored["project"]

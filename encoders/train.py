@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoders.newcomer_gain import NO_GAIN
+from encoders.overwrite import check_model_place
 from encoders.report import TrainingReport
 from encoders.sequences import read_sequences
 from encoders.settings import check_settings
@@ -138,6 +139,7 @@ def train(
 ) -> TrainingReport:
     """Tune encoder and tower on the training folder `data` and write the model folder `out`.
 
+    An earlier model there is replaced; where anything else lies, `EncoderError` is raised before training begins.
     Nothing that occurred at or after `fit_before` is read. A first tuning trains on what lies before `validate_from`
     (by default the moment that 90 % of the events precede) and keeps the epoch with the best recall on what users took
     from then on. With `init_from`, an earlier model folder is continued for `epochs` (default `continue_epochs`) on all
@@ -156,6 +158,7 @@ def train(
 
     config = config or EncoderConfig()
     check_settings(config)
+    check_model_place(Path(out), Path(data))
     before = torch.get_num_threads()
     if config.kind == "static":
         torch.set_num_threads(max(config.threads, 1))

@@ -185,6 +185,21 @@ def test_exported_training_data_has_the_promised_files(walked, tmp_path, capsys)
     shop, _ = walked
     run_json(capsys, "export-training", str(tmp_path / "data"), "-w", str(shop))
     assert {path.name for path in (tmp_path / "data").iterdir()} >= {"items.parquet", "sequences.parquet"}
+    run_json(capsys, "export-training", str(tmp_path / "data"), "-w", str(shop))
+
+
+def test_an_export_leaves_files_of_the_same_names_alone(walked, tmp_path, capsys):
+    shop, _ = walked
+    (tmp_path / "mine").mkdir()
+    for name in ("items.parquet", "impressions.parquet"):
+        pl.DataFrame({"item_id": ["a"], "title": ["Years of work"]}).write_parquet(tmp_path / "mine" / name)
+    held = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    said = complaint(capsys, "export-training", str(tmp_path / "mine"), "-w", str(shop))
+    assert "it holds other files (impressions.parquet, items.parquet); name another" in said
+    assert {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()} == held
+    file = tmp_path / "mine" / "items.parquet"
+    for place in (file, file / "data", "/proc/M"):
+        assert f"{place}: wanted a folder to write" in complaint(capsys, "export-training", str(place), "-w", str(shop))
 
 
 def test_train_on_an_empty_store_is_one_sentence(tmp_path, capsys):

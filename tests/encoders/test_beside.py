@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,9 @@ with training(Path({str(shop.folder)!r}), Path({str(tmp_path / "out")!r}), confi
 
 
 def test_what_a_training_did_not_expect_is_an_error_too(shop, tmp_path, capfd):
-    """The folder to write into is a file: the traceback goes where errors go, and the status is told."""
-    (tmp_path / "out").write_text("")
+    """Asked for what does not go together: the traceback goes where errors go, and the status is told."""
     wanted = pytest.raises(EncoderError, match="ended with status 1: see what it wrote")
-    with training(shop.folder, tmp_path / "out" / "model", CONFIG, beside=True) as begun, wanted:
+    asked = {"validate_from": datetime(2024, 1, 20), "repeat_of": tmp_path / "earlier"}
+    with training(shop.folder, tmp_path / "model", CONFIG, beside=True, **asked) as begun, wanted:
         begun.result()
     assert "Traceback" in capfd.readouterr().err
