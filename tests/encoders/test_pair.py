@@ -1,8 +1,10 @@
 """Encoders tuned elsewhere for a ranker: what each of the two knows, and what they bring along."""
 
+import re
 import shutil
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -67,6 +69,16 @@ def test_static_encoders_bring_no_vectors(shop, small, tmp_path):
     train_pair(shop.folder, tmp_path, replace(small, epochs=1))
     assert not list(tmp_path.glob("*/item_vectors"))
     assert len(InterestModel.load(tmp_path / "final").encode(["rose"])) == 1
+
+
+def test_the_page_tells_what_the_folder_of_each_kind_holds(pair, shop, small, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "encoders.md").read_text(encoding="utf-8")
+    rows = re.findall(r"(?m)^\| (`.*?) \| (.*) \|$", page.split("## The folder")[1].split("##")[0])
+    train_pair(shop.folder, tmp_path, replace(small, epochs=1))
+    for kind, other, out in (("static", "transformer", tmp_path), ("transformer", "static", pair[0])):
+        told = {name for names, what in rows for name in re.findall("`(.*?)/?`", names) if f"{other} kind" not in what}
+        for name in ("early", "final"):
+            assert {path.name for path in (out / name).iterdir()} == told, (kind, name)
 
 
 @pytest.mark.parametrize(("when", "epochs_left"), [("in the final encoder", [1, 2, 3]), ("beside the vectors", [])])
