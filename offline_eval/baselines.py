@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest import columns as c
+from ingest.bounds import Amount, Positive, Share, Size, check_bounds
 from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
 from offline_eval import metrics
@@ -43,16 +44,21 @@ _CELLS = 12_000_000
 class BaselinesConfig:
     """How the baselines are fitted."""
 
-    factors: int = 64
+    factors: Positive = 64
     """Factors of implicit ALS."""
-    neighbours: int = 100
+    neighbours: Positive = 100
     """Neighbours of each item."""
-    history_length: int = 50
+    history_length: Size = 50
     """How many of a user's last interactions count."""
-    decay: float = 0.8
+    decay: Amount = 0.8
     """Each older item of a user's history counts this much of the next newer one."""
-    shares: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    shares: tuple[Share, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
     """Windows tried for popularity: the latest share of the log; the best one inside the training time is taken."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+        if not self.shares:
+            raise ValueError("shares: wanted one share or more, got none")
 
 
 @dataclass(frozen=True, kw_only=True)

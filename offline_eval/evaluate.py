@@ -12,6 +12,7 @@ import polars as pl
 
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
+from ingest.bounds import Positive, Seed, Share, Size, check_bounds
 from ingest.held import scratch
 from ingest.leftovers import EVALUATION
 from ingest.moments import utc_now
@@ -45,16 +46,19 @@ PROTOCOLS: tuple[Protocol, ...] = ("cutoff", "replay")
 class EvaluationConfig:
     """What an evaluation asks."""
 
-    quantile: float = 0.9
+    quantile: Share = 0.9
     """Share of the interactions that lies before the cutoff, where no cutoff is named."""
-    k: int = 10
+    k: Positive = 10
     """How many places of a list count."""
-    max_queries: int = 5000
+    max_queries: Positive = 5000
     """Most queries of a protocol; a seeded sample beyond."""
-    max_requests: int = 2000
+    max_requests: Size = 2000
     """Most shown requests that are ranked again."""
-    seed: int = 7
+    seed: Seed = 7
     """Seed of both samples."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 
+from ingest.bounds import Amount, Bounds, Positive, PositiveAmount, Seed, Share, Size, check_bounds
 from ranker.blend import Trees
 from ranker.examples import Examples, rows_by_query
 from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
 from ranker.registry import FEATURE_NAMES, FEATURES
+
+_LONGEST = 2**31 - 1
+"""LightGBM's whole numbers end here."""
+_Leaves = Annotated[int, Bounds(least=2, most=131_072)]
+"""How many leaves LightGBM can grow."""
 
 MIN_TREES = 10
 """Fewer never serve, however early the later window is best."""
@@ -19,27 +25,27 @@ MIN_TREES = 10
 class BlendConfig:
     """How LightGBM is trained."""
 
-    trees: int = 500
+    trees: Positive = 500
     """Trees at most."""
-    patience: int = 40
+    patience: Size = 40
     """Trees without a better NDCG@10 on the later window before training stops; 0 grows all of them."""
-    learning_rate: float = 0.05
+    learning_rate: PositiveAmount = 0.05
     """Shrinkage of each tree."""
-    leaves: int = 31
+    leaves: _Leaves = 31
     """Leaves of a tree."""
-    min_rows: int = 50
+    min_rows: Annotated[int, Bounds(least=0, most=_LONGEST)] = 50
     """Rows in a leaf at least."""
-    l2: float = 5.0
+    l2: Amount = 5.0
     """L2 penalty of leaf values."""
-    feature_share: float = 0.7
+    feature_share: Share = 0.7
     """Share of the features that each tree may use."""
-    row_share: float = 0.8
+    row_share: Share = 0.8
     """Share of the rows that each tree sees."""
-    truncation: int = 20
+    truncation: Annotated[int, Bounds(least=1, most=_LONGEST)] = 20
     """Pairs below this rank teach nothing."""
-    given_leaves: int = 7
+    given_leaves: _Leaves = 7
     """Leaves of a tree of the blend for given items, which has fewer and noisier examples."""
-    given_trees: int = 800
+    given_trees: Positive = 800
     """Trees of the blend for given items where it has few examples: a few later requests cannot tell when to stop."""
     monotone: bool = False
     """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
@@ -50,10 +56,13 @@ class BlendConfig:
     compiled: bool = True
     """Whether training also compiles the trees to machine code, where lleaves is installed: seconds of training for
     scores several times as fast."""
-    threads: int = 1
+    threads: Size = 1
     """Threads of LightGBM. More are faster alone, but wait for each other by spinning where the cores are shared."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the samples."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
     def for_given(self, rows: int) -> "BlendConfig":
         """Return how the blend for given items is trained on so many rows: slowly, each tree on half of everything.

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ingest.bounds import Size, check_bounds
 from ranker.arrays import Floats, Rows
 from ranker.best import best, best_by_a_look
 from ranker.scores import Scores, score_all
@@ -25,28 +26,31 @@ WORDS_COMPARED: Final = 3
 class CandidatesConfig:
     """How many items each source proposes."""
 
-    interest: int = 150
+    interest: Size = 150
     """Nearest by the text encoder's interest."""
-    words: int = 80
+    words: Size = 80
     """Nearest by shared words."""
-    together: int = 100
+    together: Size = 100
     """Taken by the same users."""
-    following: int = 100
+    following: Size = 100
     """Taken soon after the user's latest items."""
-    factors: int = 100
+    factors: Size = 100
     """Nearest by collaborative factors."""
-    category: int = 50
+    category: Size = 50
     """Popular and trending in the user's categories."""
-    repeats: int = 50
+    repeats: Size = 50
     """Of the user's own latest items, where the rules allow repeats: what counts most in their past."""
-    trending: int = 60
+    trending: Size = 60
     """Most taken in the latest 1 % of the log."""
-    popular: int = 60
+    popular: Size = 60
     """Most taken in the latest 5 % of the log."""
-    evergreen: int = 60
+    evergreen: Size = 60
     """Most taken of all time."""
-    fresh: int = 60
+    fresh: Size = 60
     """Nearest by interest among items hardly anyone has touched; without texts those first touched most lately."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

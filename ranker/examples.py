@@ -6,6 +6,7 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
+from ingest.bounds import Part, Seed, Size, check_bounds
 from ingest.moments import NEVER
 from ranker.arrays import Floats, Rows, Times
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
@@ -24,17 +25,20 @@ EVERY_ITEM: Final = NEVER
 class ExamplesConfig:
     """Which moments become queries, and how many candidates of each are learned from."""
 
-    share: float = 0.1
+    share: Part = 0.1
     """The latest share of the log, from which examples come; sources for training are fitted on what lies before it."""
-    max_queries: int = 8_000
+    max_queries: Size = 8_000
     """Queries of each sort at most, drawn at random: at a later interaction (what came next?), and at one moment for
     every user active later (what came at all?)."""
-    max_requests: int = 20_000
+    max_requests: Size = 20_000
     """Shown requests at most from which the blend for given items learns, drawn at random."""
-    negatives: int = 100
+    negatives: Size = 100
     """Candidates without any interest kept for each query, drawn at random."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from ingest.bounds import Amount, Positive, Seed, check_bounds
 from ranker.arrays import Rows, Times
 from ranker.moments import Recent
 
@@ -16,16 +17,19 @@ from ranker.moments import Recent
 class FactorsConfig:
     """How implicit ALS is fitted."""
 
-    size: int = 64
+    size: Positive = 64
     """Number of factors."""
-    alpha: float = 10.0
+    alpha: Amount = 10.0
     """Confidence of an interaction is 1 + alpha."""
-    regularization: float = 10.0
+    regularization: Amount = 10.0
     """L2 penalty."""
-    iterations: int = 15
+    iterations: Positive = 15
     """Alternations."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the start."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 class Factors:

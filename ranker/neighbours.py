@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from encoders.past import past_shares
+from ingest.bounds import Amount, Positive, PositiveAmount, check_bounds
 from ranker.arrays import Floats, Rows, Times
 from ranker.moments import Recent
 from ranker.sessions import in_one_session
@@ -20,21 +21,24 @@ _EVENTS_AT_ONCE = 3_000_000
 class NeighboursConfig:
     """How item-item weights are made."""
 
-    size: int = 200
+    size: Positive = 200
     """Neighbours kept for each item."""
-    max_history: int = 300
+    max_history: Positive = 300
     """Only this many of a user's latest items count; keeps a few very busy users from deciding."""
-    half_life: float = 0.25
+    half_life: PositiveAmount = 0.25
     """An interaction this share of the log's span before its end counts half."""
-    max_lag: int = 10
+    max_lag: Positive = 10
     """For the order: how many steps apart two interactions of a user may lie."""
-    lag_decay: float = 0.7
+    lag_decay: Amount = 0.7
     """For the order: each further step apart counts this much of the one before."""
-    session_weight: float = 1.0
+    session_weight: Amount = 1.0
     """For the order: two interactions of one session (without a session_id: within half an hour) count this many
     times. More than 1 found less of what came next on the logs tried."""
-    shrinkage: float = 5.0
+    shrinkage: Amount = 5.0
     """Added to the norm, so that pairs seen once or twice do not come first."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:

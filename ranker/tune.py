@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ingest.bounds import Positive, Seed, Size, check_bounds
 from ingest.errors import SettingsError
 from ingest.progress import Progress, silent
 from ingest.workspace import Workspace
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 class TuneConfig:
     """How `readrank tune` searches."""
 
-    trials: int = 40
+    trials: Positive = 40
     """Trials of a study in all; one that was broken off goes on where it was. The first are the defaults."""
-    random_trials: int = 10
+    random_trials: Size = 10
     """The first trials, whose settings are drawn evenly; later ones lie where the earlier were good."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draws."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
