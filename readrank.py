@@ -235,7 +235,7 @@ def train(
     from ranker.train import TrainConfig
     from ranker.train import train as train_bundle
 
-    space = _workspace()
+    space = _workspace(whole=True)
     promote = not without_text if promote is None else promote
     config, retention = TrainConfig.of(space), space.section("retention", RetentionConfig)
     if encoder:
@@ -290,7 +290,7 @@ def tune(
     from ranker.tune import TuneConfig
     from ranker.tune import tune as tune_blend
 
-    space = _workspace()
+    space = _workspace(whole=True)
     search = space.section("tune", TuneConfig)
     if trials is not None:
         search = replace(search, trials=trials)
@@ -410,7 +410,7 @@ def evaluate(
     from offline_eval.report import as_json as report_values
     from offline_eval.spoken import evaluation_lines
 
-    space = _workspace()
+    space = _workspace(whole=True)
     if bundle is not None and (cutoff or not bundle):
         raise typer.BadParameter("wanted a version, and its own cutoff: no --cutoff beside it", param_hint="--bundle")
     with publishing(space):
@@ -603,11 +603,14 @@ def run(arguments: Sequence[str]) -> int:
     return ended if isinstance(ended, int) else DONE
 
 
-def _workspace() -> "Workspace":
+def _workspace(*, whole: bool = False) -> "Workspace":
+    """Open the workspace; `whole` reads all sections, so that no mistake shows up after hours of training."""
     from ingest.workspace import Workspace
 
     workspace = Workspace.open(_options.workspace)
     workspace.check_sections(set(SECTIONS))
+    for name in SECTIONS if whole else ():
+        workspace.section(name, _config_class(name))
     return workspace
 
 

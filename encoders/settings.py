@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.cuts import cut_dims
 from encoders.errors import EncoderError
+from ingest.bounds import MOST_SEED
 
 if TYPE_CHECKING:
     from encoders.train import EncoderConfig
@@ -27,6 +28,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "epochs": (-1, math.inf),
     "newcomer_cost": (-1, 1),
     "threads": (0, math.inf),
+    "seed": (0, MOST_SEED),
 }
 """Least and most of the numbers; what is no number lies in no bounds."""
 

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from encoders.interest import ITEM_VECTORS, InterestModel
 from encoders.lexical import Words
+from encoders.settings import check_settings
 from encoders.text import TextConfig
 from encoders.train import EncoderConfig
 from ingest.progress import Progress, silent
@@ -109,10 +110,9 @@ def train(
     bundle that reads, such a one tells what reading is worth. `encoders` is a folder of `early` and `final` that were
     tuned elsewhere, on an export of this store: `EncoderError` when they do not fit.
     """
-    examples_from = 0
-    if encoders is not None:
-        tuned_config, examples_from = ready_encoders(encoders, config.encoder, until)
-        config = replace(config, encoder=tuned_config)
+    check_settings(config.encoder)
+    encoder, examples_from = ready_encoders(encoders, config.encoder, until) if encoders else (config.encoder, 0)
+    config = replace(config, encoder=encoder)
     found = tuned_settings.read(workspace)
     blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
     config = replace(config, blend=blend_config)

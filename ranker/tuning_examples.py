@@ -17,6 +17,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from encoders.lexical import Words
+from encoders.settings import check_settings
 from ingest.progress import Progress, silent
 from ingest.store import Store
 from ingest.take_in import drain_outbox
@@ -69,6 +70,7 @@ def tuning_examples(
 
     `NothingToLearnError` where a window holds fewer than 50 positive examples. They hold numbers only, no ids.
     """
+    check_settings(config.encoder)
     with Store.open(workspace.store_path) as store:
         drain_outbox(workspace, store)
         frames = Frames.read(store, until)
