@@ -1,6 +1,7 @@
 """What is old enough to go, and what must stay? Applied at the end of every job that writes."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -39,7 +40,7 @@ class RetentionConfig:
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if value is not None and value < 0:
+            if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name}: wanted 0 or more, got {value}; leave it out to keep things for good")
 
 
