@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,7 @@ class Exported:
 def export_training(store: Store, folder: Path | str, *, before: datetime, text: TextConfig | None = None) -> Exported:
     """Write the training folder from the store: nothing that occurred, and no text written, at or after `before`.
 
-    An earlier export there is replaced; a folder that holds anything else is refused with `EncoderError`.
+    An earlier export there is replaced; files of its names that are no export's are refused with `EncoderError`.
     """
     check_export_place(Path(folder))
     return export_frames(
@@ -73,7 +74,7 @@ def export_frames(
     folder.mkdir(parents=True, exist_ok=True)
     written = texts if texts is not None else item_texts(items, text)
     catalogue = items.select(c.ITEM_ID).with_columns(pl.Series(c.TEXT, written, dtype=pl.String)).sort(c.ITEM_ID)
-    catalogue.write_parquet(folder / ITEMS)
+    _write(catalogue, folder / ITEMS)
     rows = catalogue.select(c.ITEM_ID).with_row_index("items").with_columns(pl.col("items").cast(pl.Int32))
 
     rows = rows.with_columns(pl.col(c.ITEM_ID).cast(pl.String))
@@ -89,7 +90,7 @@ def export_frames(
         )
         .sort(c.USER_ID)
     )
-    sequences.write_parquet(folder / SEQUENCES)
+    _write(sequences, folder / SEQUENCES)
 
     requests = lost = 0
     (folder / IMPRESSIONS).unlink(missing_ok=True)
@@ -109,7 +110,7 @@ def export_frames(
         )
         requests = grouped.height
         if requests:
-            grouped.write_parquet(folder / IMPRESSIONS)
+            _write(grouped, folder / IMPRESSIONS)
     done = Exported(
         items=catalogue.height,
         users=sequences.height,
@@ -119,3 +120,10 @@ def export_frames(
     )
     log.info("exported folder=%s before=%s counts=%s", folder, before, done)
     return done
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    """Write a file under another name first: a killed export leaves none that is cut off."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    frame.write_parquet(scratch)
+    os.replace(scratch, path)

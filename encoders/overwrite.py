@@ -24,10 +24,11 @@ MODEL_FILES: Final = frozenset(
 """All that lies in a model folder."""
 _CHECKPOINT_FILE: Final = re.compile(r"(state\.pt|best-\d+\.pt|finished\.json)(\.\d+)?")
 _EXPORTED: Final = {
-    ITEMS: [c.ITEM_ID, c.TEXT],
-    SEQUENCES: [c.USER_ID, "items", "kinds", "weights", "times"],
-    IMPRESSIONS: [c.REQUEST_ID, c.USER_ID, "time", "items", c.CLICKED_AT],
+    ITEMS: {c.ITEM_ID, c.TEXT},
+    SEQUENCES: {c.USER_ID, "items", "weights", "times"},
+    IMPRESSIONS: {c.REQUEST_ID, c.USER_ID, "time", "items"},
 }
+"""Columns by which each file of an export is known, also one of an earlier version that had no others."""
 
 
 def check_model_place(out: Path, data: Path) -> None:
@@ -57,16 +58,13 @@ def check_model_place(out: Path, data: Path) -> None:
 def check_export_place(folder: Path) -> None:
     """Raise `EncoderError` unless a training folder may be written to `folder`.
 
-    An earlier one is known by its files and their columns: a catalogue of one's own may be called items.parquet too.
+    Three files are replaced, so each must be missing or an earlier export's, which its columns tell: a catalogue of
+    one's own may be called items.parquet too. Whatever else lies there stays.
     """
     _check_writable(folder, [folder.absolute(), *folder.absolute().parents])
     with _told_in_one_line(folder):
-        names = _names(folder)
-        others = [name for name in names if name not in _EXPORTED]
-        if not others and names:
-            others = [name for name in names if _columns(folder / name) != _EXPORTED[name]]
-            others = others or (names if not {ITEMS, SEQUENCES} <= set(names) else [])
-        _refuse(folder, "export", others)
+        there = [name for name in _names(folder) if name in _EXPORTED]
+        _refuse(folder, "export", [name for name in there if not _is_exported(folder / name)])
 
 
 def _check_writable(folder: Path, places: list[Path]) -> None:
@@ -106,11 +104,11 @@ def _is_model(folder: Path) -> bool:
     return isinstance(config, dict) and {"format", "kind", "dim", "history"} <= config.keys()
 
 
-def _columns(path: Path) -> list[str] | None:
+def _is_exported(path: Path) -> bool:
     from pyarrow import parquet
 
     try:
-        names: list[str] = parquet.read_schema(path).names
+        columns = set(parquet.read_schema(path).names)
     except (OSError, ValueError):
-        return None
-    return names
+        return False
+    return columns == _EXPORTED[path.name] if path.name == ITEMS else columns >= _EXPORTED[path.name]

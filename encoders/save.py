@@ -51,7 +51,12 @@ def save_model(
         write_card(fresh, config=config, report=report, window=window)
         if out.exists():
             out.rename(replaced)  # a run killed while removing it would leave half a model, which is nobody's
-        fresh.rename(out)
+        try:
+            fresh.rename(out)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(out)
+            raise
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

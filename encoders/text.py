@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.scripts import MARKS, has_unspaced, pieces, terms
 from ingest import columns as c
+from ingest.bounds import Size, check_bounds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -36,10 +37,11 @@ class TextConfig:
     """Fields in the order in which they are read; one left out is not, of attributes only those made of words are."""
     max_words: int = 160
     """Longest text in words (two Chinese or four Thai characters are one); a description is cut first, then the end."""
-    min_attribute_items: int = 2
+    min_attribute_items: Size = 2
     """An attribute is read only if at least this many items have it."""
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         wrong = [name for name in self.fields if name not in FIELDS]
         if wrong or not self.fields or len(set(self.fields)) < len(self.fields):
             got = ", ".join(wrong or self.fields) or "none"

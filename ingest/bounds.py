@@ -29,9 +29,9 @@ class Bounds:
 
     def __str__(self) -> str:
         if self.least is not None and self.most is not None:
-            return f"{self.least} to {self.most}"
+            return f"{self.least:,} to {self.most:,}"
         said = {"at least": self.least, "a number over": self.over, "at most": self.most, "below": self.below}
-        return " and ".join(f"{words} {bound}" for words, bound in said.items() if bound is not None)
+        return " and ".join(f"{words} {bound:,}" for words, bound in said.items() if bound is not None)
 
 
 Size = Annotated[int, Bounds(least=0)]
@@ -44,6 +44,8 @@ PositiveAmount = Annotated[float, Bounds(over=0)]
 """How much, where nothing makes no sense."""
 Share = Annotated[float, Bounds(over=0, most=1)]
 """Some of a whole, or all of it."""
+Fraction = Annotated[float, Bounds(least=0, most=1)]
+"""None of a whole, some or all of it."""
 Part = Annotated[float, Bounds(over=0, below=1)]
 """Some of a whole, and something is left."""
 MOST_SEED = 2**32 - 1

@@ -3,8 +3,9 @@
 import statistics
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from ingest.bounds import Bounds, Fraction, Positive, Size, check_bounds
 from ingest.checks import MAX_DAYS
 from ingest.mapping import Table
 from ingest.moments import utc_now
@@ -19,31 +20,28 @@ if TYPE_CHECKING:
 class QualityConfig:
     """From when on a load is reported as unlike those before it; nothing is refused for it."""
 
-    volume_factor: float = 3.0
+    volume_factor: Annotated[float, Bounds(over=1)] = 3.0
     """A file with more rows than its usual times this, or fewer than its usual divided by this, is reported."""
-    volume_loads: int = 10
+    volume_loads: Positive = 10
     """The usual is the median of so many latest loads of files that are named alike but for dates and numbers; of what
     came over HTTP, of so many latest days that brought any."""
-    volume_min_loads: int = 3
+    volume_min_loads: Size = 3
     """With fewer such loads or days than this nothing is usual yet."""
-    max_unknown_item_share: float = 0.1
+    max_unknown_item_share: Fraction = 0.1
     """Reported when a larger share of the new rows names items that the catalogue lacks; 1 never reports."""
-    late_days: float = 30.0
+    late_days: Annotated[float, Bounds(least=0, most=MAX_DAYS)] = 30.0
     """An event is late when it is older by more days than the newest event known before the load."""
-    max_late_share: float = 0.05
+    max_late_share: Fraction = 0.05
     """Reported when a larger share of the new events is late; 1 never reports."""
-    max_future_share: float = 0.001
+    max_future_share: Fraction = 0.001
     """Reported when a larger share of a file's rows lies in the future; those rows are rejected anyway."""
-    max_new_kinds: int = 0
+    max_new_kinds: Size = 0
     """Reported when more kinds than this come that no earlier load had."""
-    min_text_share: float = 0.5
+    min_text_share: Fraction = 0.5
     """Reported when a smaller share of the catalogue has a title or a description; 0 never reports."""
 
     def __post_init__(self) -> None:
-        if self.volume_factor <= 1:
-            raise ValueError(f"volume_factor: wanted a number over 1, got {self.volume_factor}")
-        if not 0 <= self.late_days <= MAX_DAYS:
-            raise ValueError(f"late_days: wanted 0 to {MAX_DAYS:,}, got {self.late_days}")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,12 @@
 """What is old enough to go, and what must stay? Applied at the end of every job that writes."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ingest.bundle_folders import BundleFolder, bundle_folders, remove_bundle
+from ingest.checks import MAX_DAYS
 from ingest.leftovers import clear_leftovers
 from ingest.outbox import Outbox
 from ingest.store import Store
@@ -40,8 +40,8 @@ class RetentionConfig:
     def __post_init__(self) -> None:
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name}: wanted 0 or more, got {value}; leave it out to keep things for good")
+            if value is not None and not 0 <= value <= MAX_DAYS:
+                raise ValueError(f"{name}: wanted 0 to {MAX_DAYS:,}, got {value}; leave it out to keep things for good")
 
 
 @dataclass(frozen=True, kw_only=True)

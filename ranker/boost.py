@@ -14,6 +14,8 @@ from ranker.registry import FEATURE_NAMES, FEATURES
 
 _LONGEST = 2**31 - 1
 """LightGBM's whole numbers end here."""
+_LEAST_SPREAD: Final = 1e-6
+"""Interest that differs by less within questions differs by rounding."""
 _Leaves = Annotated[int, Bounds(least=2, most=131_072)]
 """How many leaves LightGBM can grow."""
 
@@ -158,7 +160,7 @@ def initial_score(examples: Examples, config: BlendConfig) -> InitialScore:
     query = rows_by_query(examples.groups)
     within = interest - (np.bincount(query, interest) / examples.groups)[query]
     spread = float(within.std())
-    if not spread > 0 or taken.all() or not taken.any():
+    if not spread > _LEAST_SPREAD or taken.all() or not taken.any():
         return NO_INITIAL
     model = LogisticRegression(C=1e6, solver="newton-cholesky").fit(within[:, None] / spread, taken)
     weight = float(model.coef_[0, 0]) / spread

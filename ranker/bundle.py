@@ -21,7 +21,8 @@ from ranker.errors import BundleError
 if TYPE_CHECKING:
     from ingest.retention import Retained, RetentionConfig
 
-FORMAT: Final = 3
+FORMAT: Final = 4
+_READABLE: Final = (3, FORMAT)
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
 
 
@@ -114,7 +115,7 @@ def read_manifest(folder: Path) -> Manifest:
     except ValueError as error:
         raise BundleError(f"{path}: wanted JSON, got a damaged file ({error}); train again or roll back") from error
     found = stored.get("format") if isinstance(stored, dict) else None
-    if found != FORMAT:
+    if found not in _READABLE:
         raise BundleError(
             f"{folder}: wanted bundle format {FORMAT}, got {found!r}; train again with this version of readrank"
         )

@@ -96,10 +96,13 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
 
 
 def _read_lines(path: Path, columns: Sequence[str]) -> pl.DataFrame:
-    """Read those of the columns that any line has, each value as it is written: numbers may stand beside texts."""
-    found = pl.read_ndjson(path, infer_schema_length=None).columns
-    kept: dict[str, type[pl.DataType]] = {name: pl.String for name in columns if name in found}
-    return pl.read_ndjson(path, schema=kept) if kept else pl.DataFrame()
+    """Read the columns, each value as it is written: numbers may stand beside texts. Without one of those wanted, what
+    the first lines hold is returned, to be told."""
+    frame = pl.read_ndjson(path, schema=dict.fromkeys(columns, pl.String))
+    missing = [name for name in columns if frame[name].null_count() == len(frame)]
+    if any(name != c.AS_OF for name in missing):
+        return pl.read_ndjson(path)
+    return frame.drop(missing)
 
 
 def _moments(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:

@@ -110,8 +110,10 @@ def train(
     bundle that reads, such a one tells what reading is worth. `encoders` is a folder of `early` and `final` that were
     tuned elsewhere, on an export of this store: `EncoderError` when they do not fit.
     """
-    check_settings(config.encoder)
     encoder, examples_from = ready_encoders(encoders, config.encoder, until) if encoders else (config.encoder, 0)
+    if without_text:
+        encoder = replace(encoder, base="catalogue", kind="static", tuning="full", epochs=1, cut_dims="", serve_dim=0)
+    check_settings(encoder)
     config = replace(config, encoder=encoder)
     found = tuned_settings.read(workspace)
     blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
@@ -121,7 +123,6 @@ def train(
         frames = Frames.read(store, until)
     if without_text:
         frames = replace(frames, catalogue=frames.catalogue.without_text())
-        config = replace(config, encoder=replace(config.encoder, base="catalogue", kind="static", epochs=1))
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
     changed_later, cutoff = frames.changed_later, frames.cutoff
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.

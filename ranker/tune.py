@@ -204,13 +204,13 @@ def _search_given(
     assert examples.given is not None
     now, free = blend.given_leaves, "given_leaves" in tuned.free_settings(blend)
     sizes = [now, *(leaves for leaves in GIVEN_LEAVES if leaves != now)] if free else [now]
-    settings, pairs = replace(blend, **better), len(examples.given.train.labels)
+    settings, rows = replace(blend, **better), len(examples.given.train.labels)
 
     def suggest(trial: "optuna.Trial") -> dict[str, Any]:
         return {"given_leaves": trial.suggest_int("given_leaves", min(sizes), max(sizes))}
 
     def of_given(config: BlendConfig) -> BlendConfig:
-        return config.for_given(pairs)
+        return config.for_given(rows)
 
     told = [examples.fingerprint, asdict(settings), sizes, search.seed]
     asked = [{"given_leaves": leaves} for leaves in sizes]

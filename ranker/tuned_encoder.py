@@ -36,7 +36,7 @@ def ready_encoders(folder: Path, config: EncoderConfig, until: datetime | None) 
             f"--encoders {folder}: wanted encoders that know nothing from {until} on, got some that do; "
             "export with the same --until and tune again"
         )
-    return replace(config, kind=final.kind), int(early.config.get("trained_before") or 0)
+    return replace(config, kind=final.kind, tuning="full"), int(early.config.get("trained_before") or 0)
 
 
 class TwoEncoders:

@@ -106,17 +106,32 @@ def test_an_export_is_known_by_its_files_and_columns(shop, tmp_path):
     for name in ("items.parquet", "sequences.parquet", "impressions.parquet"):
         own = tmp_path / f"own {name}"
         shutil.copytree(folder, own)
-        pl.read_parquet(own / name).with_columns(price=1.0).write_parquet(own / name)
+        pl.DataFrame({"item_id": ["a"], "user_id": ["u"], "price": [1.0]}).write_parquet(own / name)
         with pytest.raises(EncoderError, match=rf"an earlier export's, it holds other files \({name}\)"):
             check_export_place(own)
         (own / name).write_bytes(b"no Parquet at all")
         with pytest.raises(EncoderError, match=name):
             check_export_place(own)
-    alone = tmp_path / "alone"
-    alone.mkdir()
-    pl.DataFrame({"item_id": ["a"], "text": ["a catalogue of one's own"]}).write_parquet(alone / "items.parquet")
-    with pytest.raises(EncoderError, match=r"other files \(items.parquet\)"):
-        check_export_place(alone)
-    (folder / "years.txt").write_text("of work")
-    with pytest.raises(EncoderError, match=r"other files \(years.txt\)"):
+
+
+def test_an_export_of_an_earlier_version_or_cut_off_is_replaced(shop, tmp_path):
+    folder = tmp_path / "data"
+    export_frames(shop.items, shop.interactions, folder, before=shop.before, impressions=shop.impressions)
+    for name, later in (("impressions.parquet", "clicked_at"), ("sequences.parquet", "kinds")):
+        pl.read_parquet(folder / name).drop(later).write_parquet(folder / name)
         check_export_place(folder)
+    (folder / "sequences.parquet").unlink()
+    check_export_place(folder)
+
+
+def test_an_export_leaves_what_else_lies_there(shop, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "years.txt").write_text("of work")
+    check_export_place(tmp_path)
+    export_frames(shop.items, shop.interactions, tmp_path, before=shop.before, impressions=None)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "items.parquet",
+        "models",
+        "sequences.parquet",
+        "years.txt",
+    ]

@@ -66,6 +66,6 @@ def test_what_was_loaded_stays_when_the_outbox_cannot_be_read(space, log):
 
 def test_a_mistake_in_retention_is_told_before_anything_is_loaded(tmp_path, log):
     space = Workspace.create(tmp_path / "other", "[retention]\nbundles_days = -1\n")
-    with pytest.raises(ReadrankError, match="bundles_days: wanted 0 or more"):
+    with pytest.raises(ReadrankError, match="bundles_days: wanted 0 to 500,000"):
         take_in(space, [log])
     assert items(space) == []

@@ -43,9 +43,9 @@ def test_missing_file_is_named(copied):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format": 1}', "wanted bundle format 3, got 1; train again with this version"),
+        ('{"format": 1}', "wanted bundle format 4, got 1; train again with this version"),
         ("{", "wanted JSON, got a damaged file"),
-        ("[]", "wanted bundle format 3, got None"),
+        ("[]", "wanted bundle format 4, got None"),
         ('{"format": 3}', "wanted a complete manifest"),
     ],
 )
@@ -170,3 +170,11 @@ def test_promote_refuses_what_no_service_would_load(copied):
 def test_no_bundle_says_what_to_run(tmp_path):
     with pytest.raises(BundleError, match="run `readrank train` first"):
         bundle.live_folder(tmp_path)
+
+
+def test_a_bundle_of_the_format_before_is_read(copied):
+    manifest = bundle.live_folder(copied) / "manifest.json"
+    told = json.loads(manifest.read_text())
+    assert told["format"] == 4
+    manifest.write_text(json.dumps({**told, "format": 3}))
+    assert bundle.read_manifest(manifest.parent).format == 3

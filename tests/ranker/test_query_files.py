@@ -118,3 +118,14 @@ def test_lines_keep_numbers_as_they_are_written(tmp_path):
 def test_an_empty_moment_is_none(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     assert read_queries(tmp_path / name)["as_of"].to_list() == [None]
+
+
+def test_other_columns_of_lines_may_hold_anything(tmp_path):
+    many = ['{"query_id": "q", "user_id": "u"}'] * 150
+    odd = ['{"query_id": "q", "user_id": "u", "context": 1}', '{"query_id": "q", "user_id": "u", "context": [1]}']
+    assert len(read_queries(lines(tmp_path / "q.jsonl", *many, *odd))) == 152
+
+
+def test_lines_without_a_column_are_told_with_those_they_have(tmp_path):
+    with pytest.raises(QueryFileError, match="query_id, user_id, found qid, user_id; rename or add query"):
+        read_queries(lines(tmp_path / "q.jsonl", '{"qid": 1, "user_id": 2}'))

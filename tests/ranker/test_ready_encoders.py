@@ -1,6 +1,7 @@
 """Encoders that were tuned elsewhere serve as they are, and must know no more than they may."""
 
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -57,6 +58,18 @@ def test_what_knows_too_much_is_refused(fresh, pair, tmp_path):
     assert InterestModel.load(tmp_path / "early").trained_before == to_microseconds(last) + 1
     with pytest.raises(EncoderError, match="got one that knows all of it"):
         train(fresh, SHOP, encoders=tmp_path)
+
+
+def test_settings_of_another_kind_than_the_pairs_do_not_matter(fresh, pair):
+    of_transformers = replace(SHOP, encoder=replace(SHOP.encoder, kind="transformer", tuning="lora"))
+    assert train(fresh, of_transformers, encoders=pair).measured["encoder"]["kind"] == "static"
+
+
+def test_without_text_settings_of_the_encoder_do_not_matter(fresh):
+    wide = replace(
+        SHOP, encoder=replace(SHOP.encoder, kind="transformer", tuning="lora", cut_dims="300", serve_dim=300)
+    )
+    assert train(fresh, wide, without_text=True).measured["without_text"]
 
 
 def test_a_folder_without_a_pair_says_so(fresh, tmp_path):
