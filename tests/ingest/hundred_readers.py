@@ -1,6 +1,7 @@
 """A hundred analysts, each a process with nothing but duckdb: they open the copy again and again until told to stop.
 
-Run as `python hundred_readers.py COPY STOP`; each prints one line when it has first read, and one at its end.
+Run as `python hundred_readers.py COPY STOP`; each prints a line when it has first read, one for each later copy that it
+comes to see, and one at its end.
 """
 
 import json
@@ -37,8 +38,8 @@ def read(copy: str, stop: str) -> dict[str, object]:
                 loads, *events = first = connection.execute(COUNTS).fetchone()
                 if len({*events[:3]}) > 1 or events[3] != loads or loads < max(seen, default=0):
                     return {"error": f"inconsistent: {first} after {seen}"}
-                if not seen:
-                    say({"first": loads})
+                if not seen or loads > seen[-1]:
+                    say({"later" if seen else "first": loads})
                 pause(stop)
                 again = connection.execute(COUNTS).fetchone()
                 if again != first:
