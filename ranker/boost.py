@@ -53,8 +53,7 @@ class BlendConfig:
     """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
     which has few examples, is always held to that."""
     from_interest: bool = False
-    """Whether boosting begins at what interest alone is worth, instead of at nothing; the blend for given items, which
-    has few examples, always does."""
+    """Whether boosting begins at what interest alone is worth; for given items, of few examples, it always does."""
     compiled: bool = True
     """Whether training also compiles the trees to machine code, where lleaves is installed: seconds of training for
     scores several times as fast."""
