@@ -49,7 +49,7 @@ def check_settings(config: EncoderConfig) -> None:
         raise EncoderError("[encoder] tuning: lora is for kind = transformer, got kind = static; use full or none")
     for name, (least, most) in _BOUNDS.items():
         got = getattr(config, name)
-        if not least <= got <= most:
+        if not least <= got <= most or math.isinf(got):
             wanted = f"{least} to {most}" if most < math.inf else f"{least} or more"
             raise EncoderError(f"[encoder] {name}: wanted {wanted}, got {got}; change it")
     lengths = cut_dims(config.cut_dims, config.dim if config.kind == "static" else None)

@@ -185,7 +185,7 @@ def compressed(vectors: Floats, form: str) -> tuple[NDArray[Any], Floats | None]
     >>> rows, scales = compressed(np.array([[0.6, -0.8], [0.0, 0.0]], np.float32), "int8")
     >>> rows.tolist()
     [[95, -127], [0, 0]]
-    >>> decompressed(rows, scales).round(2).tolist()
+    >>> decompressed(rows, scales).astype(float).round(2).tolist()
     [[0.6, -0.8], [0.0, 0.0]]
     """
     if form == "float16":

@@ -1,6 +1,5 @@
 """What was done counts beside what it weighs: learned, served, resumed, and left away where weights say it all."""
 
-import doctest
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -9,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from encoders import kinds as kinds_module
 from encoders.card import read_report
 from encoders.errors import ModelFolderError, TrainingDataError
 from encoders.export import export_frames
@@ -134,10 +132,6 @@ def test_more_kinds_than_a_byte_can_name_leave_the_rarest_unnamed():
     assert (len(kinds), kinds.names[:2]) == (MOST_KINDS, ("k299", "k000"))
     assert kinds.codes(["k299", "k253", "k254"]).tolist() == [1, MOST_KINDS, 0]
     assert kinds.and_also(["wave"]) == kinds
-
-
-def test_doctest_of_kinds():
-    assert doctest.testmod(kinds_module).failed == 0
 
 
 def test_a_killed_training_resumes_with_its_kinds(folder, small, tmp_path):
