@@ -15,6 +15,7 @@ from ingest.errors import StoreError
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
 from ingest.publish import make_durable
+from ingest.sql_text import identifier, literal
 from ingest.store import MEMORY_LIMIT, Store, translated
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def _rewrite(
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
         # Reading only still locks writers out, and closing it touches nothing, also once another file has its name.
-        connection.execute(f"ATTACH {_text(path)} AS old (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(path)} AS old (READ_ONLY)")
         if path.with_name(path.name + ".wal").exists():
             raise StoreError(f"{path}: another job wrote it just now; run it again")
-        connection.execute(f"ATTACH {_text(fresh)} AS fresh")
+        connection.execute(f"ATTACH {literal(fresh)} AS fresh")
         connection.execute("COPY FROM DATABASE old TO fresh (SCHEMA)")
         tables = connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'old' AND NOT internal"
@@ -102,7 +103,7 @@ def _rewrite(
         kept: dict[str, tuple[int, int | None]] = {}
         for number, (schema, table) in enumerate(tables):
             progress(step, number, 2 * len(tables), table)
-            name = f"{_quoted(schema)}.{_quoted(table)}"
+            name = f"{identifier(schema)}.{identifier(table)}"
             staying = f"NOT coalesce({_of_person(connection, schema, table, person)}, FALSE)"
             n_before = _count(connection, f"old.{name}")
             kept[name] = _sums(connection, f"old.{name}", staying)
@@ -111,7 +112,7 @@ def _rewrite(
                 removed[table] = removed.get(table, 0) + n_before - kept[name][0]
         connection.execute("DETACH fresh")
         # Read back from the disk: what is compared is what will be there.
-        connection.execute(f"ATTACH {_text(fresh)} AS fresh")
+        connection.execute(f"ATTACH {literal(fresh)} AS fresh")
         if _shape(connection, "old") != _shape(connection, "fresh"):
             raise StoreError(f"{path}: the new store has other tables than the old one, which stays; report this")
         for number, (name, wanted) in enumerate(kept.items(), start=len(kept)):
@@ -141,21 +142,21 @@ def _of_person(connection: "duckdb.DuckDBPyConnection", schema: str, table: str,
             [schema, table],
         ).fetchall()
     }
-    ids = ", ".join(map(_text, person.ids))
+    ids = ", ".join(map(literal, person.ids))
     if table == "rejected_rows":
         # A row that was read names its user itself, perhaps within a list or an object, or with control characters; of
         # a line that could not be read, any mention counts. In between is a record without user_id, where a bare number
         # may be an item.
         read = "json_extract_string(CASE WHEN json_valid(it.raw) THEN it.raw END, '$.user_id')"
         told = f"coalesce(it.user_id, {read})" if c.USER_ID in columns else read
-        mention = _text("|".join(filter(None, (person.sql_alone, person.sql_number_alone))))
+        mention = literal("|".join(filter(None, (person.sql_alone, person.sql_number_alone))))
         return f"""
             CASE
                 WHEN {told} IS NOT NULL THEN
                     regexp_replace({told}, '\\.0$', '') IN ({ids})
                     OR trim(regexp_replace({told}, '[[:cntrl:]]', '', 'g')) IN ({ids})
                     OR (regexp_matches({told}, '^[[{{]') AND regexp_matches({told}, {mention}))
-                WHEN json_valid(it.raw) THEN regexp_matches(it.raw, {_text(person.sql_alone)})
+                WHEN json_valid(it.raw) THEN regexp_matches(it.raw, {literal(person.sql_alone)})
                 ELSE regexp_matches(concat_ws(' ', it.raw, it.detail), {mention})
             END
         """
@@ -179,14 +180,6 @@ def _sums(connection: "duckdb.DuckDBPyConnection", table: str, condition: str) -
 
 def _shape(connection: "duckdb.DuckDBPyConnection", database: str) -> list[tuple[object, ...]]:
     return connection.execute(_SHAPE, {"name": database}).fetchall()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: object) -> str:
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def _remove(path: Path) -> None:

@@ -11,6 +11,7 @@ from ingest import columns as c
 from ingest.erase_outbox import empty_log
 from ingest.held import scratch
 from ingest.mentions import Person
+from ingest.sql_text import identifier, literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +57,7 @@ def search_duckdb(path: Path, person: Person) -> TableHits:
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE NOT internal AND NOT temporary ORDER BY ALL"
         ).fetchall()
         parts = [
-            _search_relation(connection, f"{_quoted(schema)}.{_quoted(table)}", table, person)
+            _search_relation(connection, f"{identifier(schema)}.{identifier(table)}", table, person)
             for schema, table in tables
         ]
     return TableHits(
@@ -69,8 +70,7 @@ def search_parquet(path: Path, person: Person) -> TableHits:
     import duckdb
 
     with duckdb.connect() as connection:
-        file = str(path).replace("'", "''")
-        return _search_relation(connection, f"read_parquet('{file}', hive_partitioning = false)", "", person)
+        return _search_relation(connection, f"read_parquet({literal(path)}, hive_partitioning = false)", "", person)
 
 
 def search_sqlite(path: Path, person: Person) -> TableHits:
@@ -127,9 +127,9 @@ def _conditions(name: str, near: str, person: Person) -> dict[str, str]:
     text = _text_of(name)
     if name == c.USER_ID:
         return {"certain": f"list_contains($ids, {text})", "doubtful": "FALSE"}
-    alone = f"({near} AND regexp_matches({text}, {_literal(person.sql_alone)}))"
+    alone = f"({near} AND regexp_matches({text}, {literal(person.sql_alone)}))"
     number = person.sql_number_alone
-    bare = f"({near} AND regexp_matches({text}, {_literal(number)}))" if number else "FALSE"
+    bare = f"({near} AND regexp_matches({text}, {literal(number)}))" if number else "FALSE"
     if name == c.ITEM_ID:
         return {"certain": "FALSE", "doubtful": f"({alone} OR {bare})"}
     return {"certain": alone, "doubtful": f"({bare} AND NOT {alone})"}
@@ -149,11 +149,7 @@ def _counts(
 
 
 def _text_of(column: str) -> str:
-    return f"CAST({_quoted(column)} AS VARCHAR)"
-
-
-def _literal(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
+    return f"CAST({identifier(column)} AS VARCHAR)"
 
 
 def _sqlite_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
@@ -169,10 +165,10 @@ def _sqlite_columns(connection: sqlite3.Connection) -> list[tuple[str, str]]:
 def _sqlite_candidates(
     connection: sqlite3.Connection, table: str, column: str, spellings: Sequence[str]
 ) -> Iterator[str]:
-    text = f"CAST({_quoted(column)} AS TEXT)"
+    text = f"CAST({identifier(column)} AS TEXT)"
     near = " OR ".join(f"instr({text}, ?)" for _ in spellings)
     connection.text_factory = lambda value: value.decode("utf-8", "replace")
-    for (value,) in connection.execute(f"SELECT {text} FROM {_quoted(table)} WHERE {near}", list(spellings)):
+    for (value,) in connection.execute(f"SELECT {text} FROM {identifier(table)} WHERE {near}", list(spellings)):
         yield value
 
 
@@ -195,7 +191,3 @@ def _count(path: Path, person: Person) -> int:
                 found, last = found + 1, match.end()
             rest = block[max(last, len(block) - overlap + 1) :]
     return found
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -13,6 +13,7 @@ from ingest.batches import BROKEN_SCHEMA
 from ingest.json_members import only
 from ingest.lines import Records, numbered_lines
 from ingest.sources import Text
+from ingest.sql_text import literal
 
 TEXT = "VARCHAR"
 """A string, number or flag as text; anything nested as JSON."""
@@ -135,11 +136,11 @@ def _strange(objects: pl.DataFrame, strange: pl.Series, key: str, values: tuple[
 def _taken_apart(shape: Shape, kept: tuple[str, ...]) -> str:
     rest = "NULL"
     if kept:
-        members = ", ".join(f"{_quoted(key)}, json_extract(raw, {_quoted(_key_path(key))})" for key in kept)
+        members = ", ".join(f"{literal(key)}, json_extract(raw, {literal(_key_path(key))})" for key in kept)
         # Merging into an empty object leaves out the keys that are null (RFC 7396).
         rest = f"nullif(CAST(json_merge_patch('{{}}', json_object({members})) AS VARCHAR), '{{}}')"
     return f"""
-        SELECT line, unnest(json_transform(raw, {_quoted(json.dumps(shape))})), {rest} AS {c.REST}
+        SELECT line, unnest(json_transform(raw, {literal(json.dumps(shape))})), {rest} AS {c.REST}
         FROM objects
         ORDER BY number
     """
@@ -149,7 +150,3 @@ def _key_path(key: str) -> str:
     """Write the JSON path of a key."""
     escaped = key.replace("\\", "\\\\").replace('"', '\\"')
     return f'$."{escaped}"'
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
