@@ -18,15 +18,7 @@ from ranker.bundle import library_versions
 
 log = logging.getLogger(__name__)
 
-_LIBRARIES: Final = (
-    "numpy",
-    "torch",
-    "tokenizers",
-    "model2vec",
-    "transformers",
-    "sentence-transformers",
-    "peft",
-)
+_LIBRARIES: Final = ("numpy", "torch", "tokenizers", "transformers", "sentence-transformers", "peft")
 
 
 @contextmanager

@@ -187,7 +187,7 @@ with TestClient(create_app(sys.argv[1])) as client:
     answer = client.post("/v1/rankings", json={"user_id": "u", "items": given})
     assert answer.status_code == 200 and not answer.json()["degraded"], answer.text
     assert client.post("/v1/events", json={"events": [{"user_id": "u", "item_id": "i"}]}).status_code == 202
-heavy = {"torch", "transformers", "sentence_transformers", "duckdb", "model2vec"}
+heavy = {"torch", "transformers", "sentence_transformers", "duckdb"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
 """
     done = subprocess.run(
