@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from encoders.sequences import IMPRESSIONS, ITEMS, SEQUENCES
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
 from ingest.moments import NEVER
+from ingest.whole_file import written_whole
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,7 +123,5 @@ def export_frames(
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
-    """Write a file under another name first: a killed export leaves none that is cut off."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    frame.write_parquet(scratch)
-    os.replace(scratch, path)
+    with written_whole(path) as unfinished:
+        frame.write_parquet(unfinished)

@@ -14,9 +14,9 @@ from ingest import columns as c
 from ingest.errors import StoreError
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
-from ingest.publish import make_durable
 from ingest.sql_text import identifier, literal
 from ingest.store import MEMORY_LIMIT, Store, translated
+from ingest.whole_file import make_durable
 
 if TYPE_CHECKING:
     import duckdb

@@ -2,7 +2,6 @@
 
 import errno
 import logging
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from ingest.copy_apart import copy_apart
 from ingest.errors import StoreError
 from ingest.store import Store
 from ingest.tell_bundles import tell_bundles
+from ingest.whole_file import make_durable
 from ingest.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -65,15 +65,6 @@ def publishing(workspace: Workspace) -> Iterator[None]:
             log.info("not published: %s", error)
         raise
     publish(workspace)
-
-
-def make_durable(path: Path) -> None:
-    """Wait until a file, or the names in a folder, would outlive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 _WRITTEN = """

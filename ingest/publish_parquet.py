@@ -23,8 +23,8 @@ from ingest import columns as c
 from ingest.errors import StoreError
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
-from ingest.publish import make_durable
 from ingest.store import Store
+from ingest.whole_file import make_durable
 from ingest.workspace import Workspace
 
 if TYPE_CHECKING:

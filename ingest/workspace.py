@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from ingest.errors import SettingsError
 from ingest.settings import commented_toml, read_section, read_toml
+from ingest.whole_file import written_whole
 
 __all__ = ["Workspace", "commented_toml"]
 
@@ -37,9 +38,8 @@ class Workspace:
             for folder in (workspace.root, workspace.bundles_path, workspace.reports_path):
                 folder.mkdir(parents=True, exist_ok=True)
             Store.open(workspace.store_path).close()
-            unfinished = workspace.settings_path.with_suffix(".new")
-            unfinished.write_text(settings_text, encoding="utf-8")
-            unfinished.replace(workspace.settings_path)
+            with written_whole(workspace.settings_path) as unfinished:
+                unfinished.write_text(settings_text, encoding="utf-8")
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
             raise SettingsError(f"{path}: cannot become a workspace: {error.strerror} ({error.filename})") from error
         return workspace

@@ -15,6 +15,7 @@ from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
 from ingest.held import held
 from ingest.moments import utc_now
 from ingest.store import Store
+from ingest.whole_file import written_whole
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
 
@@ -229,9 +230,8 @@ def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
 
 
 def _point(bundles: Path, pointer: str, version_name: str) -> None:
-    scratch = bundles / f".{pointer}.tmp"
-    scratch.write_text(version_name + "\n", encoding="utf-8")
-    os.replace(scratch, bundles / pointer)
+    with written_whole(bundles / pointer) as unfinished:
+        unfinished.write_text(version_name + "\n", encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

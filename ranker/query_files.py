@@ -10,6 +10,7 @@ from ingest import columns as c
 from ingest.binary_columns import as_utf8
 from ingest.times import parse_times
 from ingest.values import as_id, as_text, is_absent
+from ingest.whole_file import written_whole
 from ranker.errors import QueryFileError
 
 _STORED = (c.USER_ID, c.ITEM_ID)
@@ -50,20 +51,17 @@ def check_answers(path: Path, questions: Path) -> None:
 
 
 def write_answers(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame in the format of the file's name, to a temporary name first; the path is one that was checked."""
-    scratch = path.with_name(f".{path.name}.tmp")
+    """Write a frame in the format of the file's name, whole or not at all; the path is one that was checked."""
     try:
-        if path.suffix == ".parquet":
-            frame.write_parquet(scratch)
-        elif path.suffix == ".csv":
-            frame.write_csv(scratch)
-        else:
-            frame.write_ndjson(scratch)
-        os.replace(scratch, path)
+        with written_whole(path) as unfinished:
+            if path.suffix == ".parquet":
+                frame.write_parquet(unfinished)
+            elif path.suffix == ".csv":
+                frame.write_csv(unfinished)
+            else:
+                frame.write_ndjson(unfinished)
     except OSError as error:
         raise QueryFileError(f"{path}: could not write there ({error}); choose another place") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:

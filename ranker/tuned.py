@@ -7,6 +7,7 @@ from typing import Any
 
 from ingest.errors import SettingsError
 from ingest.settings import read_section, read_toml
+from ingest.whole_file import written_whole
 from ingest.workspace import Workspace
 from ranker.boost import BlendConfig
 
@@ -67,10 +68,8 @@ def write(workspace: Workspace, tuned: Tuned) -> None:
         "[tuned]",
         *(f"{name} = {json.dumps(value)}" for name, value in told.items()),
     ]
-    path = workspace.tuned_path
-    unfinished = path.with_suffix(".new")
-    unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    with written_whole(workspace.tuned_path) as unfinished:
+        unfinished.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def free_settings(blend: BlendConfig) -> set[str]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import os
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -21,6 +20,7 @@ from encoders.settings import check_settings
 from ingest.progress import Progress, silent
 from ingest.store import Store
 from ingest.take_in import drain_outbox
+from ingest.whole_file import written_whole
 from ingest.workspace import Workspace
 from ranker.errors import NothingToLearnError
 from ranker.examples import Examples
@@ -196,10 +196,8 @@ def _save(kept: dict[str, Windows], path: Path) -> None:
         for name in WINDOWS
         for field in fields(Examples)
     }
-    unfinished = path.with_suffix(".new")
-    with unfinished.open("wb") as file:
+    with written_whole(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    os.replace(unfinished, path)
 
 
 def _load(path: Path) -> dict[str, Windows] | None:
