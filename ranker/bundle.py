@@ -195,10 +195,9 @@ def rollback(bundles: Path) -> tuple[str, str]:
 
 def live_folder(bundles: Path) -> Path:
     """Return the folder of the bundle that serves."""
-    try:
-        name = (bundles / LIVE).read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first") from None
+    name = named(bundles, LIVE)
+    if name is None:
+        raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first")
     return bundles / name
 
 
@@ -230,7 +229,7 @@ def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
 
 
 def _point(bundles: Path, pointer: str, version_name: str) -> None:
-    with written_whole(bundles / pointer) as unfinished:
+    with written_whole(bundles / pointer, durable=True) as unfinished:
         unfinished.write_text(version_name + "\n", encoding="utf-8")
 
 

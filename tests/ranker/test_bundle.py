@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -84,6 +85,21 @@ def test_promote_refuses_what_is_not_whole_and_keeps_what_serves(copied):
     with pytest.raises(BundleError, match="found no manifest"):
         bundle.promote(copied, "20000101T000000000")
     assert (copied / bundle.LIVE).read_text() == before
+
+
+@pytest.mark.parametrize("left", [None, "", "\n"])
+def test_where_no_bundle_is_named_none_serves(tmp_path, left):
+    if left is not None:
+        (tmp_path / bundle.LIVE).write_text(left)
+    with pytest.raises(BundleError, match="no bundle serves yet; run `readrank train` first"):
+        bundle.live_folder(tmp_path)
+
+
+def test_which_bundle_serves_outlives_a_power_cut(copied, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    bundle.promote(copied, bundle.live_folder(copied).name)
+    assert synced == [(copied / bundle.LIVE).stat().st_ino, copied.stat().st_ino]
 
 
 @pytest.fixture
