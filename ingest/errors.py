@@ -27,3 +27,12 @@ class OutboxError(ReadrankError):
 
 class ErasureError(ReadrankError):
     """A person cannot be forgotten or searched for as asked."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error of a library says at first, its kind when it says nothing: our messages are one line.
+
+    >>> first_line(ValueError("no such table\\nLINE 1: SELECT")), first_line(TimeoutError())
+    ('no such table', 'TimeoutError')
+    """
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ingest.copy_apart import copy_apart
-from ingest.errors import StoreError
+from ingest.errors import StoreError, first_line
 from ingest.store import Store
 from ingest.tell_bundles import tell_bundles
 from ingest.whole_file import make_durable
@@ -93,5 +93,5 @@ def _why(error: Exception, store: Path) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         needed, free = store.stat().st_size / 1e9, shutil.disk_usage(store.parent).free / 1e9
         return f"the copy needs {needed:,.3f} GB, {free:,.3f} GB are free on the disk"
-    said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+    said = error.strerror if isinstance(error, OSError) else first_line(error)
     return f"the copy could not be written: {said}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import columns as c
-from ingest.errors import StoreError
+from ingest.errors import StoreError, first_line
 from ingest.migrate import before_schema, is_of_an_earlier_version
 from ingest.moments import naive_utc
 
@@ -274,7 +274,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise StoreError(_sentence(path, str(error))) from error
+        raise StoreError(_sentence(path, error)) from error
 
 
 _FULL = "the disk is full; the store is as before this job: free space and run it again"
@@ -293,11 +293,11 @@ _ADVICE = {
 """What DuckDB's message contains -> what we say; the first that fits."""
 
 
-def _sentence(path: Path, message: str) -> str:
-    first_line = message.splitlines()[0] if message else "unknown error"
+def _sentence(path: Path, error: Exception) -> str:
+    message = str(error)
     if "Could not set lock" in message:
         holder = message.partition("PID ")[2].partition(")")[0]
         who = f"process {holder}" if holder else "another process"
         return f"{path}: {who} has the store open; wait for that job to end (analysts read analytics.duckdb instead)"
     advice = next((said for part, said in _ADVICE.items() if part in message), None)
-    return f"{path}: {advice}" if advice else f"{path}: the store refused: {first_line}"
+    return f"{path}: {advice}" if advice else f"{path}: the store refused: {first_line(error)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from ingest.bundle_folders import BundleFolder, bundle_folders
 from ingest.erase import gone_by
 from ingest.erase_outbox import unfinished_erasures
-from ingest.errors import OutboxError
+from ingest.errors import OutboxError, first_line
 from ingest.held import is_held
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
@@ -177,7 +177,7 @@ def _search_tables(path: Path, name: str, person: Person, result: Searched) -> b
             return False
     except (duckdb.Error, sqlite3.Error, OutboxError) as error:
         # Its bytes are all that can be searched, and they may be compressed.
-        result.unsearched.append(Place(place=name, count=1, note=f"its tables cannot be read: {_first_line(error)}"))
+        result.unsearched.append(Place(place=name, count=1, note=f"its tables cannot be read: {first_line(error)}"))
         return False
     for column in hits.columns:
         if column.certain:
@@ -197,7 +197,3 @@ def _search_free_bytes(path: Path, name: str, person: Person, hits: TableHits, r
         count = count_anywhere(path, person)
         if count:
             result.found.append(Place(place=name, count=count, note=_IN_FREE))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

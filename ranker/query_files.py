@@ -8,6 +8,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.binary_columns import as_utf8
+from ingest.errors import first_line
 from ingest.times import parse_times
 from ingest.values import as_id, as_text, is_absent
 from ingest.whole_file import written_whole
@@ -77,8 +78,9 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
         else:
             raise QueryFileError(f"{path}: wanted one of {', '.join(FORMATS)}, got '{path.suffix}'; convert the file")
     except (pl.exceptions.PolarsError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise QueryFileError(f"{path}: wanted {path.suffix[1:]}, could not read it as that ({first})") from error
+        raise QueryFileError(
+            f"{path}: wanted {path.suffix[1:]}, could not read it as that ({first_line(error)})"
+        ) from error
     missing = [name for name in wanted if name not in frame.columns]
     if missing:
         raise QueryFileError(

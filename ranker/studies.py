@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ingest.errors import first_line
 from ingest.progress import Progress
 from ingest.workspace import Workspace
 from ranker.errors import TuningError
@@ -50,7 +51,7 @@ def study(workspace: Workspace, name: str, random_trials: int) -> Iterator["optu
             storage.engine.dispose()
     except (DatabaseError, optuna.exceptions.StorageInternalError) as error:
         raise TuningError(
-            f"{path}: wanted the trials of a search, cannot use it ({_first_line(error)}); "
+            f"{path}: wanted the trials of a search, cannot use it ({first_line(error)}); "
             "if the disk is not full, delete the file and search anew"
         ) from error
 
@@ -119,7 +120,3 @@ def _sampler(study: "optuna.Study", seed: int, done: int) -> Any:
 
     state = int(np.random.SeedSequence([seed, done]).generate_state(1)[0])
     return TPESampler(n_startup_trials=study.user_attrs["random_trials"], seed=state)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -129,6 +129,17 @@ def test_the_copy_is_for_reading_only(workspace, tmp_path):
     assert workspace.analytics_path.stat().st_mode & 0o222 == 0
 
 
+def test_an_error_without_a_message_is_told_by_its_kind(workspace, tmp_path, monkeypatch):
+    load(workspace, log_of(tmp_path / "one.csv", 10))
+
+    def fail(source, target):
+        raise duckdb.IOException("")
+
+    monkeypatch.setattr(publish, "copy_apart", fail)
+    with pytest.raises(StoreError, match="the copy could not be written: IOException; the store itself is whole"):
+        publish.publish(workspace)
+
+
 def test_a_full_disk_says_how_much_is_needed_and_keeps_the_old_copy(workspace, tmp_path, monkeypatch):
     load(workspace, log_of(tmp_path / "one.csv", 10))
 
