@@ -7,20 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from api.answers import RejectedOut
-from api.requests import MAX_EVENTS, Id, Label, Request
+from api.requests import ENCODABLE, MAX_EVENTS, MAX_ID, Id, Request
 from api.sentences import sentence
 from ingest.checks import ChecksConfig, KindsConfig
-from ingest.moments import naive_utc
+from ingest.event_rules import CONTROL_CHARACTER, DEFAULT_KIND, DEFAULT_WEIGHT
+from ingest.moments import EPOCH, naive_utc
 from ingest.outbox import OnlineEvent
 
 log = logging.getLogger(__name__)
 
-FIRST_MOMENT = datetime(1970, 1, 1)
-CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 IDS = ("user_id", "item_id", "event_id", "request_id", "session_id", "kind")
 
 
@@ -43,13 +42,23 @@ def read_moment(value: object) -> datetime:
     )
 
 
+Kind = Annotated[
+    str,
+    # As `ingest.values.as_kind` reads those in files: all doors must know it as one.
+    BeforeValidator(lambda value: "" if value is None else value),
+    StringConstraints(strict=True, strip_whitespace=True, to_lower=True, max_length=MAX_ID),
+    AfterValidator(lambda kind: kind or DEFAULT_KIND),
+    ENCODABLE,
+]
+
+
 class EventIn(Request):
     """Something a user did with an item."""
 
     user_id: Id
     item_id: Id
-    kind: Label = "click"
-    """One of the kinds in the settings; any other counts 1."""
+    kind: Kind = DEFAULT_KIND
+    """One of the kinds in the settings; any other counts 1. Left out or blank it is a click."""
     weight: Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)] | None = None
     """What the event counts; by default what the settings say of its kind."""
     occurred_at: Annotated[
@@ -130,14 +139,12 @@ class Desk:
             value = getattr(event, name)
             if value is None:
                 continue
-            if not value.strip():
-                return f"missing_{name}", f"{name}: wanted an id, got only blanks; send the item's or user's own"
             if len(value) > self._longest:
                 return "long_id", f"{name}: wanted at most {self._longest} characters, got {len(value):,}; shorten it"
-            if CONTROL.search(value):
+            if re.search(CONTROL_CHARACTER, value):
                 return "control_character", f"{name}: wanted no control characters, got {value[:60]!r}; remove them"
         moment = event.occurred_at
-        if moment is not None and moment < FIRST_MOMENT:
+        if moment is not None and moment < EPOCH:
             return "before_1970", f"occurred_at: wanted a moment since 1970, got {moment.isoformat()}; correct it"
         if moment is not None and moment > arrived + self._ahead:
             said = f"occurred_at: wanted a moment that has come, got {moment.isoformat()} UTC; set the sender's clock"
@@ -145,16 +152,15 @@ class Desk:
         return None
 
     def _completed(self, event: EventIn, arrived: datetime) -> OnlineEvent:
-        kind = event.kind.strip().lower()
         weight = event.weight
         if weight is None:
-            weight = self._weights.get(kind, 1.0)
-            self._report(kind)
+            weight = self._weights.get(event.kind, DEFAULT_WEIGHT)
+            self._report(event.kind)
         return OnlineEvent(
             event_id=event.event_id or uuid.uuid4().hex,
             user_id=self._name_user(event.user_id),
             item_id=event.item_id,
-            kind=kind,
+            kind=event.kind,
             weight=weight,
             # A sender's clock may be ahead; what has been told has happened, and acts at once.
             occurred_at=min(event.occurred_at or arrived, arrived),

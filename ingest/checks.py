@@ -7,6 +7,7 @@ from math import isfinite
 import polars as pl
 
 from ingest import columns as c
+from ingest.event_rules import CONTROL_CHARACTER
 from ingest.mapping import Table
 from ingest.moments import EPOCH
 from ingest.times import NAIVE_UTC, parse_times
@@ -222,7 +223,7 @@ class _Judge:
             return
         too_long = (value.str.len_bytes() > max_length) & (value.str.len_chars() > max_length)
         self.rule("long_id", too_long, name, f"has more than {max_length} characters")
-        self.rule("control_character", value.str.contains(r"[\x00-\x1f\x7f]"), name, "holds a control character")
+        self.rule("control_character", value.str.contains(CONTROL_CHARACTER), name, "holds a control character")
 
     def time(self, name: str, latest: datetime) -> None:
         """Rules of a moment: there, readable, from 1970 on, not after `latest`."""

@@ -15,6 +15,7 @@ from ingest import columns as c
 from ingest.ahead import ahead
 from ingest.batches import Batch
 from ingest.checks import Checked, Checker, KindsConfig
+from ingest.event_rules import DEFAULT_WEIGHT
 from ingest.keyed_members import keyed_members, with_users
 from ingest.mapping import Table
 from ingest.merge_events import EventWriter
@@ -231,7 +232,7 @@ def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
     """Give each row its own weight, else its kind's, else 1; keep what the log itself said for the row's identity."""
     if good[c.WEIGHT].null_count() == 0:
         return good.with_columns(pl.col(c.WEIGHT).alias("given_weight"))
-    of_kind = pl.col(c.KIND).replace_strict(kinds.weights, default=1.0, return_dtype=pl.Float64)
+    of_kind = pl.col(c.KIND).replace_strict(kinds.weights, default=DEFAULT_WEIGHT, return_dtype=pl.Float64)
     return good.with_columns(
         pl.col(c.WEIGHT).alias("given_weight"),
         pl.coalesce(c.WEIGHT, of_kind).alias(c.WEIGHT),

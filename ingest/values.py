@@ -8,6 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ingest.event_rules import DEFAULT_KIND
+
 _TRUE = ("true", "t", "yes", "y", "1", "1.0")
 _FALSE = ("false", "f", "no", "n", "0", "0.0")
 
@@ -61,17 +63,19 @@ def is_absent(values: pl.Series) -> pl.Series:
 
 
 def as_kind(values: pl.Series) -> pl.Series:
-    """Turn a column of event kinds into lower case without blanks around; absent ones are clicks.
+    """Turn a column of event kinds into lower case without blanks around; absent and blank ones are `DEFAULT_KIND`.
 
-    >>> as_kind(pl.Series([" View", "purchase", None])).to_list()
-    ['view', 'purchase', 'click']
+    `api.events.EventIn` does the same to a single kind.
+
+    >>> as_kind(pl.Series([" View", "purchase", " ", None])).to_list()
+    ['view', 'purchase', 'click', 'click']
     """
     kinds = as_text(values)
     if not is_plain(kinds):
         kinds = bare(kinds).str.to_lowercase()
     elif (_octets(kinds) - np.uint8(ord("A")) < 26).any():
         kinds = kinds.str.to_lowercase()
-    return kinds.fill_null("click") if kinds.null_count() else kinds
+    return kinds.fill_null(DEFAULT_KIND) if kinds.null_count() else kinds
 
 
 def is_plain(texts: pl.Series) -> bool:

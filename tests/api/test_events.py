@@ -1,10 +1,12 @@
 from datetime import datetime, timedelta
 
+import polars as pl
 import pytest
 
 from api.events import Desk, read_moment
 from api.requests import RankingsIn, RecommendationsIn
 from ingest.checks import ChecksConfig, KindsConfig
+from ingest.values import as_kind
 
 ARRIVED = datetime(2024, 3, 1, 12, 0)
 
@@ -38,6 +40,12 @@ def test_desk_weighs_by_the_settings_unless_told(desk, kind, weight, counts):
     assert event.kind == kind.strip().lower()
 
 
+@pytest.mark.parametrize("kind", ["", " ", "\t\u3000", None, " Click "])
+def test_a_kind_is_read_as_in_files(desk, kind):
+    """A blank one is none."""
+    assert accept(desk, kind=kind).kind == as_kind(pl.Series([kind], dtype=pl.String)).item() == "click"
+
+
 @pytest.mark.parametrize(
     ("told", "moment"),
     [
@@ -69,8 +77,11 @@ def test_desk_takes_a_clock_that_is_ahead_for_now(desk):
         ({"user_id": "u"}, "missing_item_id"),
         ({"user_id": "", "item_id": "i"}, "missing_user_id"),
         ({"user_id": "  ", "item_id": "i"}, "missing_user_id"),
+        ({"user_id": "u", "item_id": "i", "event_id": " "}, "missing_event_id"),
         ({"user_id": "u", "item_id": "i" * 513}, "long_id"),
         ({"user_id": "u\x00", "item_id": "i"}, "control_character"),
+        ({"user_id": "\x1c", "item_id": "i"}, "control_character"),
+        ({"user_id": "u", "item_id": "i", "kind": "\x1c"}, "control_character"),
         ({"user_id": "u", "item_id": "\udfff"}, "bad_item_id"),
         ({"user_id": "u", "item_id": "i", "occurred_at": "21-13-2024"}, "bad_time"),
         ({"user_id": "u", "item_id": "i", "occurred_at": 1709294400}, "bad_time"),
