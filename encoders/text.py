@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.scripts import MARKS, has_unspaced, pieces, terms
 from ingest import columns as c
-from ingest.bounds import Size, check_bounds
+from ingest.bounds import Positive, Size, check_bounds
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,7 +35,7 @@ class TextConfig:
 
     fields: tuple[str, ...] = FIELDS
     """Fields in the order in which they are read; one left out is not, of attributes only those made of words are."""
-    max_words: int = 160
+    max_words: Positive = 160
     """Longest text in words (two Chinese or four Thai characters are one); a description is cut first, then the end."""
     min_attribute_items: Size = 2
     """An attribute is read only if at least this many items have it."""
@@ -46,8 +46,6 @@ class TextConfig:
         if wrong or not self.fields or len(set(self.fields)) < len(self.fields):
             got = ", ".join(wrong or self.fields) or "none"
             raise ValueError(f"fields: wanted some of {', '.join(FIELDS)}, each once, got {got}")
-        if self.max_words < 1:
-            raise ValueError(f"max_words: wanted at least 1, got {self.max_words}")
 
 
 def item_texts(

@@ -2,7 +2,8 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +18,8 @@ class Bounds:
     over: float | None = None
     most: float | None = None
     below: float | None = None
+    way_out: str = ""
+    """What to write instead, where that is not plain."""
 
     def __contains__(self, value: float) -> bool:
         return (
@@ -48,6 +51,10 @@ Fraction = Annotated[float, Bounds(least=0, most=1)]
 """None of a whole, some or all of it."""
 Part = Annotated[float, Bounds(over=0, below=1)]
 """Some of a whole, and something is left."""
+MOST_DAYS = 500_000
+"""More days than this before or after a moment may lead out of the calendar."""
+Days = Annotated[float, Bounds(least=0, most=MOST_DAYS)]
+"""How long."""
 MOST_SEED = 2**32 - 1
 """The greatest seed that every library takes."""
 Seed = Annotated[int, Bounds(least=0, most=MOST_SEED)]
@@ -55,12 +62,17 @@ Seed = Annotated[int, Bounds(least=0, most=MOST_SEED)]
 
 
 def check_bounds(config: Any) -> None:
-    """Raise ValueError for a number of a config outside the bounds in the type of its field, NaN and infinity too."""
+    """Raise ValueError for a number of a config outside the bounds in the type of its field, NaN and infinity too.
+
+    A tuple is checked by its numbers; None, where the type allows it, is none.
+    """
     for name, hint in get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name)
-        many = get_origin(hint) is tuple
-        for bounds in getattr(get_args(hint)[0] if many else hint, "__metadata__", ()):
-            for number in value if many else (value,):
+        numbers = value if get_origin(hint) is tuple else () if value is None else (value,)
+        around = get_origin(hint) in (tuple, Union, UnionType)
+        for bounds in getattr(get_args(hint)[0] if around else hint, "__metadata__", ()):
+            for number in numbers:
                 if number not in bounds:
                     wanted = bounds if abs(number) < math.inf else "a finite number"
-                    raise ValueError(f"{name}: wanted {wanted}, got {number}")
+                    way_out = f"; {bounds.way_out}" if bounds.way_out else ""
+                    raise ValueError(f"{name}: wanted {wanted}, got {number}{way_out}")

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import isfinite
+from typing import Annotated
 
 import polars as pl
 
 from ingest import columns as c
+from ingest.bounds import Bounds, Days, Positive, check_bounds
 from ingest.event_rules import CONTROL_CHARACTER
 from ingest.mapping import Table
 from ingest.moments import EPOCH
@@ -15,32 +17,22 @@ from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, b
 
 REJECTED_SCHEMA = {c.ROW: pl.Int64, c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String}
 
-MAX_DAYS = 500_000
-"""More days than this before or after a moment may lead out of the calendar."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ChecksConfig:
     """What makes a row unacceptable, and how many such rows make a file unacceptable."""
 
-    max_id_length: int = 512
+    max_id_length: Positive = 512
     """Ids with more characters are rejected."""
-    max_rejected_share: float = 0.5
+    max_rejected_share: Annotated[float, Bounds(least=0, most=1, way_out="write 0.05 for 5 %")] = 0.5
     """A file with a larger share of rejected rows is refused whole, as is one without any good row."""
-    future_tolerance_days: float = 1.0
+    future_tolerance_days: Days = 1.0
     """Times later than now by more than this are rejected."""
     time_format: str | None = None
     """strftime format tried before all others on times given as text, such as "%d/%m/%Y %H:%M"."""
 
     def __post_init__(self) -> None:
-        if self.max_id_length < 1:
-            raise ValueError(f"max_id_length: wanted 1 or more, got {self.max_id_length}")
-        if not 0 <= self.max_rejected_share <= 1:
-            raise ValueError(
-                f"max_rejected_share: wanted a share from 0 to 1, got {self.max_rejected_share}; write 0.05 for 5 %"
-            )
-        if not 0 <= self.future_tolerance_days <= MAX_DAYS:
-            raise ValueError(f"future_tolerance_days: wanted 0 to {MAX_DAYS:,}, got {self.future_tolerance_days}")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

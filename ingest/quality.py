@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from ingest.bounds import Bounds, Fraction, Positive, Size, check_bounds
-from ingest.checks import MAX_DAYS
+from ingest.bounds import Bounds, Days, Fraction, Positive, Size, check_bounds
 from ingest.mapping import Table
 from ingest.moments import utc_now
 from ingest.past import MAX_KINDS, Span, look, recall, remember
@@ -29,7 +28,7 @@ class QualityConfig:
     """With fewer such loads or days than this nothing is usual yet."""
     max_unknown_item_share: Fraction = 0.1
     """Reported when a larger share of the new rows names items that the catalogue lacks; 1 never reports."""
-    late_days: Annotated[float, Bounds(least=0, most=MAX_DAYS)] = 30.0
+    late_days: Days = 30.0
     """An event is late when it is older by more days than the newest event known before the load."""
     max_late_share: Fraction = 0.05
     """Reported when a larger share of the new events is late; 1 never reports."""

@@ -4,9 +4,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Annotated
 
+from ingest.bounds import MOST_DAYS, Bounds, Size, check_bounds
 from ingest.bundle_folders import BundleFolder, bundle_folders, remove_bundle
-from ingest.checks import MAX_DAYS
 from ingest.leftovers import clear_leftovers
 from ingest.outbox import Outbox
 from ingest.store import Store
@@ -14,34 +15,39 @@ from ingest.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+_DaysOrForGood = (
+    Annotated[float, Bounds(least=0, most=MOST_DAYS, way_out="leave it out to keep things for good")] | None
+)
+_DaysOrDefault = (
+    Annotated[float, Bounds(least=0, most=MOST_DAYS, way_out=f"write {MOST_DAYS} to keep things for good")] | None
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionConfig:
-    """How many days things are kept; what has no number stays for good. Applied after ingest, train and refresh."""
+    """How many days things are kept. Left out, a setting has its default: one without a number keeps things for
+    good, and 500000 does so for the others. Applied after ingest, train and refresh."""
 
-    interactions_days: float | None = None
+    interactions_days: _DaysOrForGood = None
     """Days after which an interaction is removed from the store; it is in no later training then."""
-    requests_days: float | None = None
+    requests_days: _DaysOrForGood = None
     """Days after which a logged answer goes, and the impressions, whether served or loaded."""
-    rejected_days: float | None = None
+    rejected_days: _DaysOrForGood = None
     """Days after its load in which a rejected row can be looked at."""
-    bundles_days: float | None = None
+    bundles_days: _DaysOrForGood = None
     """Days after its training in which a bundle stays, though it does not serve."""
-    keep_bundles: int = 3
+    keep_bundles: Size = 3
     """The newest so many bundles stay however old they are; so do the one that serves and the one before it."""
-    erased_bundles_days: float | None = 30
+    erased_bundles_days: _DaysOrDefault = 30
     """Days after an erasure in which bundles trained with that person go, whatever keep_bundles says, unless one
     still serves: train, so that another one does."""
-    outbox_days: float | None = 30
+    outbox_days: _DaysOrDefault = 30
     """Days after which an event leaves online.sqlite, once it is in the store and covered by the bundle that serves,
     by the one before it and by all newer ones. Covered is what arrived before the training and happened before its
     cutoff. A still older bundle, promoted again, serves without the live events of between that are gone."""
 
     def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= MAX_DAYS:
-                raise ValueError(f"{name}: wanted 0 to {MAX_DAYS:,}, got {value}; leave it out to keep things for good")
+        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)

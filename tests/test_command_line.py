@@ -143,10 +143,10 @@ def test_ingest_with_a_mistyped_section_is_one_line(workspace, log, capsys):
 @pytest.mark.parametrize(
     ("section", "line", "said"),
     [
-        ("checks", "max_id_length = 0", "max_id_length: wanted 1 or more, got 0"),
-        ("checks", "max_rejected_share = 50.0", "max_rejected_share: wanted a share from 0 to 1, got 50.0"),
+        ("checks", "max_id_length = 0", "max_id_length: wanted at least 1, got 0"),
+        ("checks", "max_rejected_share = 50.0", "max_rejected_share: wanted 0 to 1, got 50.0; write 0.05 for 5 %"),
         ("checks", "future_tolerance_days = 1e12", "future_tolerance_days: wanted 0 to 500,000"),
-        ("checks", "future_tolerance_days = nan", "future_tolerance_days: wanted 0 to 500,000, got nan"),
+        ("checks", "future_tolerance_days = nan", "future_tolerance_days: wanted a finite number, got nan"),
         ("kinds", "click = inf", "click: wanted a finite number, got inf"),
         ("quality", "late_days = -1.0", "late_days: wanted 0 to 500,000, got -1.0"),
     ],

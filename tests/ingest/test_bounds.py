@@ -18,6 +18,7 @@ class SampleConfig:
     part: Part = 0.5
     shares: tuple[Share, ...] = (1.0,)
     leaves: Annotated[int, Bounds(least=2, most=5)] = 2
+    days: Annotated[float, Bounds(least=0, way_out="leave it out")] | None = None
     name: str = "any"
 
     def __post_init__(self) -> None:
@@ -38,6 +39,7 @@ class SampleConfig:
         ({"part": 1.0}, "part: wanted a number over 0 and below 1, got 1.0"),
         ({"shares": (0.5, 0.0)}, "shares: wanted a number over 0 and at most 1, got 0.0"),
         ({"leaves": 6}, "leaves: wanted 2 to 5, got 6"),
+        ({"days": -1.0}, "days: wanted at least 0, got -1.0; leave it out$"),
     ],
 )
 def test_a_number_out_of_bounds_is_told_by_its_name(values, told):
@@ -47,7 +49,15 @@ def test_a_number_out_of_bounds_is_told_by_its_name(values, told):
 
 @pytest.mark.parametrize(
     "values",
-    [{"size": 10**30}, {"seed": MOST_SEED}, {"part": 1e-9}, {"shares": (1.0, 1e-9)}, {"shares": ()}, {"leaves": 5}],
+    [
+        {"size": 10**30},
+        {"seed": MOST_SEED},
+        {"part": 1e-9},
+        {"shares": (1.0, 1e-9)},
+        {"shares": ()},
+        {"leaves": 5},
+        {"days": 0.0},
+    ],
 )
 def test_a_number_at_its_bounds_is_taken(values):
     assert vars(SampleConfig(**values)) | values == vars(SampleConfig(**values))

@@ -226,8 +226,27 @@ def test_ingest_applies_it_and_tells(tmp_path, capsys):
     assert told[2]["retention"]["rows"] == {"interactions": 1}
 
 
-@pytest.mark.parametrize("days", ["-1", "nan", "inf", "1e10"])
-def test_what_is_no_number_of_days_is_a_mistake(tmp_path, days):
-    space = Workspace.create(tmp_path / "shop", f"[retention]\nrequests_days = {days}\n")
-    with pytest.raises(SettingsError, match="requests_days: wanted 0 to 500,000"):
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("requests_days = -1", "wanted 0 to 500,000, got -1.0; leave it out to keep things for good$"),
+        ("requests_days = 1e10", "wanted 0 to 500,000"),
+        ("requests_days = nan", "wanted a finite number, got nan"),
+        ("requests_days = inf", "wanted a finite number, got inf"),
+        ("outbox_days = -1", "wanted 0 to 500,000, got -1.0; write 500000 to keep things for good$"),
+        ("erased_bundles_days = -1", "wanted 0 to 500,000, got -1.0; write 500000 to keep things for good$"),
+        ("keep_bundles = -1", "wanted at least 0, got -1$"),
+    ],
+)
+def test_a_number_that_cannot_be_is_told_with_the_way_out(tmp_path, line, told):
+    space = Workspace.create(tmp_path / "shop", f"[retention]\n{line}\n")
+    with pytest.raises(SettingsError, match=f"{line.split()[0]}: {told}"):
         space.section("retention", RetentionConfig)
+
+
+def test_the_way_out_is_one(tmp_path):
+    forever = Workspace.create(tmp_path / "shop", "[retention]\noutbox_days = 500000\n")
+    assert forever.section("retention", RetentionConfig).outbox_days == 500_000
+    defaults = RetentionConfig()
+    left_out = (defaults.interactions_days, defaults.requests_days, defaults.rejected_days, defaults.bundles_days)
+    assert left_out == (None, None, None, None)
