@@ -8,6 +8,7 @@ import polars as pl
 
 from ingest import columns as c
 from ranker.catalogue import Catalogue
+from ranker.facets import folded
 
 
 def numbers(catalogue: Catalogue, name: str) -> npt.NDArray[np.float64]:
@@ -20,7 +21,10 @@ def numbers(catalogue: Catalogue, name: str) -> npt.NDArray[np.float64]:
 
 
 def values(catalogue: Catalogue, name: str) -> list[list[str]]:
-    """Return the values that each item has of an attribute, each once: one, several from a JSON array, or none."""
+    """Return the values that each item has of an attribute, each once: one, several from a JSON array, or none.
+
+    They are folded: "Acme" and "acme " are one brand, as they are one facet.
+    """
     return [_listed(text) if text else [] for text in _attribute(catalogue, name).to_list()]
 
 
@@ -30,10 +34,10 @@ def _attribute(catalogue: Catalogue, name: str) -> pl.Series:
 
 def _listed(text: str) -> list[str]:
     if not text.startswith("["):
-        return [text]
+        return [folded(text)]
     try:
         members = json.loads(text)
     except ValueError:  # a text that only looks like an array
-        return [text]
-    named = (str(member) for member in members if member not in (None, ""))
+        return [folded(text)]
+    named = (folded(str(member)) for member in members if member not in (None, ""))
     return list(dict.fromkeys(named))

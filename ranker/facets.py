@@ -38,6 +38,11 @@ def facet_matrix(
     return matrix, chosen
 
 
+def folded(value: str) -> str:
+    """Return a value as it is compared: nobody means another brand by other capitals or a blank at the end."""
+    return value.strip().casefold()
+
+
 def _shared(held: Sequence[Sequence[Value]]) -> list[Value]:
     counts = Counter(value for values in held for value in values)
     items: Counter[str] = Counter()
@@ -67,4 +72,4 @@ def _plain(value: Any) -> bool:
 
 
 def _written(value: str | float) -> str:
-    return value.strip().casefold() if isinstance(value, str) else repr(value)
+    return folded(value) if isinstance(value, str) else repr(value)

@@ -36,4 +36,10 @@ def test_attributes_of_any_name_are_found(name):
 
 def test_values_are_one_or_several():
     items = told('{"by": "Ann"}', '{"by": ["Ann", "Bob", "Ann", null, ""]}', '{"by": ""}', "{}", '{"by": "[sic"}', None)
-    assert values(items, "by") == [["Ann"], ["Ann", "Bob"], [], [], ["[sic"], []]
+    assert values(items, "by") == [["ann"], ["ann", "bob"], [], [], ["[sic"], []]
+
+
+def test_values_are_those_of_the_facets_however_they_are_spelled():
+    items = told(*(json.dumps({"brand": brand}) for brand in ("Acme", "acme", " ACME ", ["Acme", "acme"])))
+    assert values(items, "brand") == [["acme"]] * 4
+    assert items.facet_values == [("brand", "acme")]

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import polars as pl
 
@@ -31,6 +33,12 @@ def test_an_item_fits_only_where_all_its_values_have_room():
 def test_caps_of_categories_and_attributes_hold_together():
     caps = Caps(SHELF, {"category": 2, "brand": 1})
     assert ROWS[caps.tally().pick(ROWS, 6)].tolist() == [A, B, E]
+
+
+def test_a_value_spelled_in_other_capitals_is_the_same():
+    brands = [json.dumps({"brand": brand}) for brand in ("Acme", "acme", "Other")]
+    shelf = Catalogue.from_store(pl.DataFrame({c.ITEM_ID: list("abc"), c.ATTRIBUTES: brands}), pl.DataFrame())
+    assert Caps(shelf, {"brand": 1}).tally().pick(np.arange(3), 3).tolist() == [0, 2]
 
 
 def test_items_without_a_value_are_not_capped():
