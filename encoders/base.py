@@ -1,6 +1,5 @@
 """Where does the text encoder begin? A base model by name: installed package, folder, or Hub id; else none."""
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from encoders.errors import BaseModelError
 from ingest.errors import first_line
+from ingest.file_digests import file_sha256
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +95,7 @@ def _checked(name: str, folder: Path) -> Path:
     """Compare the package's weights with the checksum that the Hub publishes, where one is known."""
     wanted = PUBLISHED_SHA256.get(name.replace("_", "-"))
     if wanted is not None:
-        with (folder / _WEIGHTS).open("rb") as weights:
-            got = hashlib.file_digest(weights, "sha256").hexdigest()
+        got = file_sha256(folder / _WEIGHTS).hexdigest()
         if got != wanted:
             raise BaseModelError(
                 f"{folder / _WEIGHTS}: wanted SHA-256 {wanted[:12]}..., got {got[:12]}...; install {name} again"

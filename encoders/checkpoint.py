@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoders.errors import ModelFolderError
+from ingest.file_digests import add_file
 
 if TYPE_CHECKING:
     from encoders.report import Epoch, TrainingReport
@@ -173,5 +174,5 @@ def folder_fingerprint(folder: Path | None) -> str:
         return ""
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode() + b"\0")
-        digest.update(path.read_bytes())
+        add_file(digest, path)
     return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from encoders.base import Base, load_sentence_transformer
 from encoders.interest import TOKENIZER, unit_rows
 from encoders.lexical import catalogue_tokens
+from ingest.file_digests import named_files_sha256
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -108,12 +108,8 @@ def _cache_folder() -> Path:
 
 
 def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256(_FORMAT.encode())
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"}):
-        digest.update(file.name.encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()[:16]
+    files = sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"})
+    return named_files_sha256(_FORMAT, ((file.name, file) for file in files))[:16]
 
 
 def _keep(folder: Path, tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from encoders.errors import ModelFolderError
 from encoders.interest import ITEM_VECTORS, TOKEN_VECTORS, TOKENIZER, TRANSFORMER, Floats, InterestModel, unit_rows
 from ingest import columns as c
+from ingest.file_digests import named_files_sha256
 from ingest.progress import Progress, silent
 
 FORMAT: Final = 1
@@ -212,12 +213,8 @@ def encoder_fingerprint(model: InterestModel) -> str:
     if model.kind != "static":
         files = sorted(path for path in (folder / TRANSFORMER).rglob("*") if path.is_file())
         files = files or [folder / ITEM_VECTORS / _VECTORS]  # its vectors are all that was brought of it
-    digest = hashlib.sha256(json.dumps([model.kind, model.dim, model.config.get("max_tokens")]).encode())
-    for path in files:
-        digest.update(str(path.relative_to(folder)).encode())
-        with path.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
+    beginning = json.dumps([model.kind, model.dim, model.config.get("max_tokens")])
+    return named_files_sha256(beginning, ((str(path.relative_to(folder)), path) for path in files))
 
 
 def text_fingerprints(texts: Sequence[str]) -> NDArray[np.uint8]:

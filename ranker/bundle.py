@@ -1,6 +1,5 @@
 """What does a service load? A complete, versioned, checked folder, and the name of the one that serves."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
+from ingest.file_digests import file_sha256
 from ingest.held import held
 from ingest.moments import utc_now
 from ingest.store import Store
@@ -91,7 +91,7 @@ def write(
                 settings=settings,
                 measured=measured,
                 files={
-                    str(path.relative_to(scratch)): _sha256(path)
+                    str(path.relative_to(scratch)): file_sha256(path).hexdigest()
                     for path in sorted(scratch.rglob("*"))
                     if path.is_file()
                 },
@@ -130,7 +130,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise BundleError(
                 f"{folder}: wanted {name}, found nothing; the bundle is incomplete: train again or roll back"
             )
-        if _sha256(file) != wanted:
+        if file_sha256(file).hexdigest() != wanted:
             raise BundleError(
                 f"{folder}: {name} is not what was written; the bundle is damaged: train again or roll back"
             )
@@ -231,8 +231,3 @@ def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
 def _point(bundles: Path, pointer: str, version_name: str) -> None:
     with written_whole(bundles / pointer, durable=True) as unfinished:
         unfinished.write_text(version_name + "\n", encoding="utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

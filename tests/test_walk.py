@@ -248,7 +248,7 @@ def test_failed_training_leaves_nothing_half_written(walked, capsys, monkeypatch
     def full(*ignored):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle, "_sha256", full)
+    monkeypatch.setattr(bundle, "file_sha256", full)
     assert "the disk is full" in complaint(capsys, "train", "-w", str(shop))
     assert sorted(path.name for path in (shop / "bundles").iterdir()) == before
     assert not list(shop.glob(".training-*"))

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from encoders.checkpoint import fingerprint
+from encoders.checkpoint import fingerprint, folder_fingerprint
 from encoders.export import export_frames
 from encoders.kinds import Kinds
 from encoders.sequences import read_sequences
@@ -144,6 +145,13 @@ def test_a_damaged_checkpoint_is_none(shop, small, undisturbed, tmp_path):
     state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
     assert _begins_at(shop.folder, tmp_path / "m", small) == 0
     assert _stored(tmp_path / "m") == _stored(undisturbed)
+
+
+def test_a_model_is_told_by_its_files_which_are_never_in_memory_as_a_whole(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"0101")
+    monkeypatch.setattr(Path, "read_bytes", None)
+    assert folder_fingerprint(tmp_path) == hashlib.blake2b(b"model/weights\0" + b"0101", digest_size=16).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["texts", "starts", "items", "weights", "times", "codes", "kinds"])
