@@ -17,10 +17,9 @@ import typer
 
 from ingest.errors import ReadrankError
 from ingest.presets import PRESETS
+from ingest.typed_moment import typed_moment
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from ingest.load_reading import LoadReport
     from ingest.progress import Progress
     from ingest.workspace import Workspace
@@ -247,7 +246,7 @@ def train(
             trained = train_bundle(
                 space,
                 config,
-                until=_moment("--until", until),
+                until=typed_moment("--until", until),
                 without_text=without_text,
                 encoders=encoders,
                 progress=progress,
@@ -299,7 +298,7 @@ def tune(
             space,
             TrainConfig.of(space),
             search,
-            until=_moment("--until", until),
+            until=typed_moment("--until", until),
             timeout=timeout,
             progress=progress,
         )
@@ -417,7 +416,7 @@ def evaluate(
         with _progress_bars() as progress:
             evaluation = run_evaluation(
                 space,
-                cutoff=_moment("--cutoff", cutoff),
+                cutoff=typed_moment("--cutoff", cutoff),
                 protocols=check_protocols(protocol),
                 k=k,
                 bundle=space.bundles_path / bundle if bundle else None,
@@ -505,7 +504,7 @@ def export_training(
     from ingest.store import END_OF_TIME, Store
 
     space = _workspace()
-    before = _moment("--until", until) or END_OF_TIME
+    before = typed_moment("--until", until) or END_OF_TIME
     with Store.open(space.store_path, read_only=True) as store:
         written = export(store, folder, before=before, text=space.section("text", TextConfig))
     _print_result(
@@ -620,19 +619,6 @@ def _config_class(section: str) -> type:
     return found
 
 
-def _moment(option: str, text: str | None) -> "datetime | None":
-    if text is None:
-        return None
-    import polars as pl
-
-    from ingest.times import parse_times
-
-    moment: datetime | None = parse_times(pl.Series([text])).item()
-    if moment is None:
-        raise ReadrankError(f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}")
-    return moment
-
-
 def _print_result(machines: Any, people: str) -> None:
     print(json.dumps(machines, ensure_ascii=False, default=str) if _options.as_json else people)
 
@@ -680,31 +666,15 @@ def _say(line: str) -> None:
 @contextmanager
 def _progress_bars() -> "Iterator[Progress]":
     """Show a bar for each step on a terminal; stay silent where nobody watches."""
-    from ingest.progress import silent
+    from ingest.progress import bars, silent
 
     if not sys.stderr.isatty():
         yield silent
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import TaskProgressColumn, TimeElapsedColumn
 
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-    )
-    tasks: dict[str, Any] = {}
-
-    def show(step: str, done: int, total: int | None = None, note: str = "") -> None:
-        if step not in tasks:
-            tasks[step] = bars.add_task(step, total=total, note=note)
-        bars.update(tasks[step], completed=done, total=total, note=note)
-
-    with bars:
-        yield show
+    with bars(sys.stderr, TaskProgressColumn(), TimeElapsedColumn()) as progress:
+        yield progress
 
 
 if __name__ == "__main__":

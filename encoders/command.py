@@ -7,17 +7,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import datetime
 from os import environ
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from encoders.errors import EncoderError, OutOfMemoryError
 from encoders.report import TrainingReport
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
-from ingest.moments import naive_utc
-from ingest.progress import Progress, silent
+from ingest.errors import ReadrankError
+from ingest.progress import Progress, bars, silent
+from ingest.typed_moment import typed_moment
 
 _EVERY_S = 20.0
 """How often a plain line says how far an epoch is."""
@@ -31,7 +31,7 @@ def main(given: Sequence[str] | None = None) -> int:
         config = with_settings(EncoderConfig(), [*_short_forms(options), *options.set])
         with shown(sys.stderr) if first else nullcontext(silent) as progress:
             report = _pair(options, config, progress) if options.pair else _single(options, config, progress)
-    except EncoderError as error:
+    except ReadrankError as error:
         if first or isinstance(error, OutOfMemoryError):  # all processes make the same mistakes but for this one
             sys.stderr.write(f"{error}\n")
         return 2
@@ -47,8 +47,8 @@ def _single(options: argparse.Namespace, config: EncoderConfig, progress: Progre
         options.data,
         options.out,
         config,
-        fit_before=_moment("--fit-before", options.fit_before),
-        validate_from=_moment("--validate-from", options.validate_from),
+        fit_before=typed_moment("--fit-before", options.fit_before),
+        validate_from=typed_moment("--validate-from", options.validate_from),
         init_from=options.init_from,
         repeat_of=options.repeat_of,
         epochs=options.epochs,
@@ -63,7 +63,7 @@ def _pair(options: argparse.Namespace, config: EncoderConfig, progress: Progress
     wrong = [name for name in ("init_from", "repeat_of", "fit_before", "epochs") if getattr(options, name) is not None]
     if wrong:
         raise EncoderError(f"--pair: wanted no --{wrong[0].replace('_', '-')} beside it; leave one of them away")
-    validate_from = _moment("--validate-from", options.validate_from)
+    validate_from = typed_moment("--validate-from", options.validate_from)
     resume = not options.no_resume
     early, _ = train_pair(
         options.data, options.out, config, validate_from=validate_from, progress=progress, resume=resume
@@ -75,34 +75,15 @@ def _pair(options: argparse.Namespace, config: EncoderConfig, progress: Progress
 def shown(stream: TextIO) -> Iterator[Progress]:
     """Show progress as a bar where the stream is a terminal, else as lines: each epoch, and now and then within one."""
     try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bars
+        from rich.progress import MofNCompleteColumn, TimeRemainingColumn
     except ImportError:
         yield _lines(stream)
         return
     if not stream.isatty():
         yield _lines(stream)
         return
-    bars = Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(file=stream),
-    )
-    tasks: dict[str, Any] = {}
-
-    def show(step: str, done: int, total: int | None = None, note: str = "") -> None:
-        if step not in tasks:
-            tasks[step] = bars.add_task(step, total=total, note=note)
-        elif step == "epoch" and done < bars.tasks[tasks[step]].completed:
-            bars.reset(tasks[step], total=total)  # the next epoch begins
-        bars.update(tasks[step], completed=done, total=total, note=note)
-
-    with bars:
-        yield show
+    with bars(stream, MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+        yield progress
 
 
 def _lines(stream: TextIO) -> Progress:
@@ -148,15 +129,3 @@ def _parser() -> argparse.ArgumentParser:
 def _short_forms(options: argparse.Namespace) -> list[str]:
     given = {name: getattr(options, name) for name in ("kind", "base", "tuning")}
     return [f"{name}={value}" for name, value in given.items() if value is not None]
-
-
-def _moment(option: str, text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise EncoderError(
-            f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}"
-        ) from None
-    return naive_utc(moment)

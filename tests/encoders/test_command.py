@@ -1,7 +1,6 @@
 import io
 import subprocess
 import sys
-from datetime import datetime
 
 import pytest
 
@@ -40,7 +39,7 @@ def test_a_mistaken_setting_is_one_sentence(change, told):
 def test_command_trains_with_its_options(shop, tmp_path, capsys):
     middle = shop.interactions["occurred_at"].quantile(0.5, "nearest")
     later = shop.interactions["occurred_at"].quantile(0.8, "nearest")
-    options = ["--fit-before", str(later), "--validate-from", f"{middle.isoformat()}+00:00"]
+    options = ["--fit-before", f"{later} UTC", "--validate-from", f"{middle.isoformat()}+00:00"]
     assert main([str(shop.folder), str(tmp_path / "m"), *options, "--epochs", "1", "--set", *SMALL]) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("untuned Figures(")
@@ -114,10 +113,3 @@ def test_help_answers_before_torch_is_imported():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "torchrun" in done.stdout
-
-
-def test_moments_with_a_zone_become_utc():
-    from encoders.command import _moment
-
-    assert _moment("--fit-before", "2024-05-01 12:00:00+02:00") == datetime(2024, 5, 1, 10)
-    assert _moment("--fit-before", "2024-05-01") == datetime(2024, 5, 1)

@@ -1,0 +1,41 @@
+"""Which moment does somebody mean who types it? One reading for every command, with the standard library alone."""
+
+import re
+from datetime import datetime
+
+from ingest.errors import ReadrankError
+from ingest.moments import naive_utc, to_moment
+
+_ONE_DIGIT = re.compile(r"(?<![\d.,])\d(?!\d)")
+_NUMBER = re.compile(r"-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?")
+_MICROSECONDS_BELOW = {1e11: 1e6, 1e14: 1e3, 1e17: 1, 1e20: 1e-3}
+"""Size of a Unix time -> how many microseconds one of its units is, as `ingest.times` tells them apart."""
+
+
+def typed_moment(option: str, text: str | None) -> datetime | None:
+    """Return what an option names, as naive UTC: ISO 8601 or a Unix time; None where it is not given.
+
+    >>> typed_moment("--until", "2024-05-01 12:00:00+02:00"), typed_moment("--until", "1714557600")
+    (datetime.datetime(2024, 5, 1, 10, 0), datetime.datetime(2024, 5, 1, 10, 0))
+    """
+    if text is None:
+        return None
+    said = " ".join(text.split()).removesuffix(" UTC")
+    for read in (datetime.fromisoformat, _with_all_digits, _from_unix):
+        try:
+            return naive_utc(read(said))
+        except (ValueError, OverflowError):
+            continue
+    raise ReadrankError(f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}")
+
+
+def _with_all_digits(said: str) -> datetime:
+    return datetime.fromisoformat(_ONE_DIGIT.sub(r"0\g<0>", said))
+
+
+def _from_unix(said: str) -> datetime:
+    if not _NUMBER.fullmatch(said):
+        raise ValueError(said)
+    number = float(said)
+    scale = next((scale for below, scale in _MICROSECONDS_BELOW.items() if abs(number) < below), 1e-3)
+    return to_moment(round(number * scale))
