@@ -29,7 +29,9 @@ def test_settings_that_the_page_sets_exist():
 
 
 def test_options_of_the_benchmarks_exist():
-    for program in set(re.findall(r"(?m)^    python (benchmarks/\w+\.py)", PAGE)):
+    programs = set(re.findall(r"(?m)^    python (benchmarks/\w+\.py)", PAGE))
+    assert programs
+    for program in programs:
         run = subprocess.run([sys.executable, ROOT / program, "--help"], capture_output=True, text=True, check=True)
         for line in re.findall(rf"(?m)^    python {program}(.*)$", PAGE):
             for option in re.findall(r"--[a-z-]+", line):

@@ -42,12 +42,16 @@ def test_the_simulation_runs_as_written(tmp_path: Path, monkeypatch: pytest.Monk
 def test_options_names_and_segments_are_those_of_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert readrank.run(["evaluate", "--help"]) == 0
     told = capsys.readouterr().out
-    for option in re.findall(r"--[a-z]+", blocks()[0]):
+    options = re.findall(r"--[a-z]+", blocks()[0])
+    assert options
+    for option in options:
         assert option in told
     for name in (*PER_QUERY, *SEGMENTS, *PROTOCOLS, OURS, INTEREST):
         assert f"`{name}`" in PAGE
 
 
 def test_settings_of_the_page_exist() -> None:
-    for section in re.findall(r"under `\[(\w+)\]`", PAGE):
+    sections = re.findall(r"under `\[(\w+)\]`", PAGE)
+    assert sections
+    for section in sections:
         assert section in readrank.SECTIONS
