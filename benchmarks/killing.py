@@ -166,7 +166,7 @@ def _drain(mark: Mark, *, store: str, outbox: str, at_once: str = "", die_at: st
     mark("opening")
     with Store.open(store) as opened, Outbox.open(outbox) as box, _told_commits(opened, or_die):
         mark("draining")
-        box.drain(opened)
+        ingest.drain.drain(box, opened)
         mark("closing")
 
 

@@ -1,6 +1,6 @@
 """How do online events and answers reach the store exactly once, whatever dies in between?"""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -10,7 +10,7 @@ from ingest.load import record_load
 from ingest.load_reading import LoadReport, new_load_id
 from ingest.merge_events import EventWriter
 from ingest.moments import utc_now
-from ingest.outbox import Drained, OnlineEvent, Outbox
+from ingest.outbox import OnlineEvent, Outbox
 from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 
 if TYPE_CHECKING:
@@ -32,8 +32,26 @@ _EVENT_SCHEMA: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Drained:
+    """What one drain moved into the store."""
+
+    events: int
+    duplicates: int
+    """Events that the store had already, as after a crash between the two databases."""
+    requests: int
+    impressions: int
+    findings: tuple[Finding, ...] = field(default=(), compare=False)
+    """What the quality of its events was checked for, raised or not; each check once a load."""
+
+
 def drain(outbox: Outbox, store: "Store", quality: QualityConfig | None = None) -> Drained:
-    """Move events and answers; each step commits in the store before the outbox forgets or marks it."""
+    """Move what is new into the store, exactly once: the store's keys decide, the watermark only saves work.
+
+    Each step commits in the store before the outbox forgets or marks it. Events stay there until `Outbox.purge`,
+    because a service needs them until its bundle covers them; answers go. Each load of events is checked as `quality`
+    says, by default as a `QualityConfig` does.
+    """
     n_events = n_duplicates = n_requests = n_impressions = 0
     found: list[Finding] = []
     seq = outbox.drained_seq()

@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,6 @@ from ingest.outbox_tables import SCHEMA, bring_up_to_date
 
 if TYPE_CHECKING:
     import polars as pl
-
-    from ingest.quality import Finding, QualityConfig
-    from ingest.store import Store
 
 _BUSY_SECONDS = 10.0
 
@@ -45,19 +42,6 @@ class Appended:
     accepted: int
     duplicates: int
     """Events whose event_id was there already."""
-
-
-@dataclass(frozen=True)
-class Drained:
-    """What one drain moved into the store."""
-
-    events: int
-    duplicates: int
-    """Events that the store had already, as after a crash between the two databases."""
-    requests: int
-    impressions: int
-    findings: "tuple[Finding, ...]" = field(default=(), compare=False)
-    """What the quality of its events was checked for, raised or not; each check once a load."""
 
 
 class Outbox:
@@ -143,16 +127,6 @@ class Outbox:
     def erasures(self) -> int:
         """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
         return self._watermark("erasures")
-
-    def drain(self, store: "Store", quality: "QualityConfig | None" = None) -> Drained:
-        """Move what is new into the store, exactly once: the store's keys decide, the watermark only saves work.
-
-        Events stay here until `purge`, because a service needs them until its bundle covers them; answers go. Each load
-        of events is checked as `quality` says, by default as a `QualityConfig` does.
-        """
-        from ingest.drain import drain
-
-        return drain(self, store, quality)
 
     def purge(self, before: datetime, up_to: int | None = None) -> int:
         """Forget drained events with `occurred_at < before` and, if given, `seq <= up_to`; return how many."""

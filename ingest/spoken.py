@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from ingest.mentions import HOW_IT_DECIDES
 
 if TYPE_CHECKING:
+    from ingest.drain import Drained
     from ingest.erase import Forgotten
     from ingest.load_reading import LoadReport
-    from ingest.outbox import Drained
     from ingest.quality import Finding
     from ingest.retention import Retained
     from ingest.verify_erasure import Searched

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from ingest import load, replay
 from ingest.checks import ChecksConfig, KindsConfig
+from ingest.drain import Drained, drain
 from ingest.load_reading import LoadReport
 from ingest.mapping import ColumnsConfig
 from ingest.moments import utc_now
-from ingest.outbox import Drained, Outbox
+from ingest.outbox import Outbox
 from ingest.progress import Progress, silent
 from ingest.pseudonyms import Pseudonyms
 from ingest.quality import QualityConfig
@@ -84,5 +85,5 @@ def drain_outbox(workspace: Workspace, store: Store) -> tuple[Drained | None, in
     if not workspace.outbox_path.exists():
         return None, 0
     with Outbox.open(workspace.outbox_path) as outbox:
-        drained = outbox.drain(store, workspace.section("quality", QualityConfig))
+        drained = drain(outbox, store, workspace.section("quality", QualityConfig))
         return drained, outbox.drained_seq()

@@ -5,6 +5,7 @@ import pytest
 
 from api.events import EventIn, EventsIn
 from api.requests import RankingsIn, RecommendationsIn
+from ingest.drain import drain
 from ingest.outbox import Outbox
 from ingest.store import Store
 from ranker.rules import RulesConfig
@@ -215,7 +216,7 @@ def test_propensities_and_reasons_arrive_in_the_store(make_client, workspace, ra
     client.__exit__(None, None, None)
     client.__enter__ = client.__exit__ = lambda *ignored: None
     with Outbox.open(workspace.outbox_path) as outbox, Store.open(workspace.store_path) as store:
-        outbox.drain(store)
+        drain(outbox, store)
         rows = store.connection.execute(
             "SELECT request_id, item_id, propensity, sources, reasons FROM impressions WHERE request_id IN (?, ?) "
             "ORDER BY request_id = ?, position",
@@ -247,7 +248,7 @@ def test_comparisons_arrive_in_the_store_as_they_were_told(make_client, workspac
     client.__exit__(None, None, None)
     client.__enter__ = client.__exit__ = lambda *ignored: None
     with Outbox.open(workspace.outbox_path) as outbox, Store.open(workspace.store_path) as store:
-        outbox.drain(store)
+        drain(outbox, store)
         rows = dict(store.connection.sql("SELECT request_id, comparison FROM requests").fetchall())
     assert rows[no_candidate["request_id"]] is rows[not_asked["request_id"]] is None
     for answer in (told, ranked):
@@ -275,7 +276,7 @@ def test_answers_and_their_events_meet_in_the_store(make_client, workspace, user
     from ingest.store import END_OF_TIME
 
     with Outbox.open(workspace.outbox_path) as outbox, Store.open(workspace.store_path) as store:
-        drained = outbox.drain(store)
+        drained = drain(outbox, store)
         shown = store.impressions(before=END_OF_TIME).filter(request_id=answer["request_id"]).sort("position")
         request = store.connection.execute(
             "SELECT endpoint, k, degraded, latency_ms FROM requests WHERE request_id = ?", [answer["request_id"]]

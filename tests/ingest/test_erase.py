@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from ingest.checks import ChecksConfig
+from ingest.drain import drain
 from ingest.erase import forget, person_of
 from ingest.errors import ErasureError, StoreError
 from ingest.load import load_files
@@ -64,7 +65,7 @@ def fill(folder, n_rows=300):
         outbox.append([event(n, user) for n, user in enumerate(users)])
         for n, user in enumerate(users):
             outbox.log_answer(*answer(n, user))
-        outbox.drain(store)
+        drain(outbox, store)
         outbox.append([event(n + 10, user) for n, user in enumerate(users)])
         for n, user in enumerate(users):
             outbox.log_answer(*answer(n + 10, user))

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from ingest.drain import Drained, drain
 from ingest.errors import OutboxError
-from ingest.outbox import Appended, Drained, OnlineEvent, Outbox
+from ingest.outbox import Appended, OnlineEvent, Outbox
 from ingest.store import END_OF_TIME
 
 START = datetime(2024, 1, 1)
@@ -85,8 +86,8 @@ def test_events_are_seen_at_once_in_another_process_and_survive_its_kill(outbox)
 def test_drain_moves_events_and_answers_once_and_keeps_events_until_purge(outbox, store):
     outbox.append([event(1), event(2, request_id="r", item_id="a")])
     outbox.log_answer(*answer("r"))
-    assert outbox.drain(store) == Drained(events=2, duplicates=0, requests=1, impressions=2)
-    assert outbox.drain(store) == Drained(0, 0, 0, 0)
+    assert drain(outbox, store) == Drained(events=2, duplicates=0, requests=1, impressions=2)
+    assert drain(outbox, store) == Drained(0, 0, 0, 0)
     assert outbox.drained_seq() == 2
     assert len(outbox.events_after(0)[0]) == 2
     rows = store.interactions(before=END_OF_TIME)
@@ -131,7 +132,7 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
         Outbox.open(path).close()
     with Outbox.open(path) as outbox:
         outbox.log_answer(*answer("r1"))
-        assert outbox.drain(store) == Drained(events=0, duplicates=0, requests=2, impressions=3)
+        assert drain(outbox, store) == Drained(events=0, duplicates=0, requests=2, impressions=3)
     told = store.connection.sql("SELECT item_id FROM impressions WHERE reasons IS NOT NULL").fetchall()
     assert told == [("a",)]
     compared = store.connection.sql("SELECT request_id FROM requests WHERE comparison IS NOT NULL").fetchall()
@@ -149,9 +150,9 @@ def test_drain_is_exactly_once_when_it_dies_between_the_two_databases(outbox, st
     with monkeypatch.context() as patched:
         patched.setattr(Outbox, dies_in, die)
         with pytest.raises(KeyboardInterrupt):
-            outbox.drain(store)
+            drain(outbox, store)
     outbox.append([event(3)])
-    drained = outbox.drain(store)
+    drained = drain(outbox, store)
     assert drained.duplicates == (2 if dies_in == "events_drained" else 0)
     counts = """
         SELECT
@@ -183,7 +184,7 @@ def test_drain_holds_few_impressions_at_once_however_many_an_answer_has(outbox, 
         outbox.log_answer(request | name, [shown | name | {"item_id": f"i{at}"} for at in range(n_shown)])
     tracemalloc.start()
     try:
-        assert outbox.drain(store) == Drained(
+        assert drain(outbox, store) == Drained(
             events=0, duplicates=0, requests=n_answers, impressions=n_answers * n_shown
         )
         peak = tracemalloc.get_traced_memory()[1]
@@ -197,7 +198,7 @@ def test_drain_holds_few_impressions_at_once_however_many_an_answer_has(outbox, 
 def test_drain_knows_events_that_a_log_brought_already(outbox, store, load):
     load("log.jsonl", '{"event_id":"e1","user_id":"u","item_id":"i1","occurred_at":"2024-01-01"}\n')
     outbox.append([event(1), event(2)])
-    assert outbox.drain(store).duplicates == 1
+    assert drain(outbox, store).duplicates == 1
     report = store.connection.sql("SELECT path, rows_read, rows_loaded, rows_duplicate FROM loads").fetchall()
     assert report[-1] == (str(outbox.path), 2, 1, 1)
 

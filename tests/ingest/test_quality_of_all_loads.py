@@ -8,6 +8,7 @@ import pytest
 
 from ingest import drain as drain_file
 from ingest.checks import ChecksConfig
+from ingest.drain import drain
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.quality import QualityConfig
 from ingest.replay import replay_rejected
@@ -44,7 +45,7 @@ class Sent:
         self.outbox.append(events)
         clock = (at + n * timedelta(microseconds=1) for n in count())
         self.monkeypatch.setattr(drain_file, "utc_now", lambda: next(clock))
-        return self.outbox.drain(self.store, quality)
+        return drain(self.outbox, self.store, quality)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 import readrank
 from ingest.bundle_folders import bundle_folders
+from ingest.drain import drain
 from ingest.errors import SettingsError
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.retention import Retained, RetentionConfig, retain
@@ -162,7 +163,7 @@ def test_events_leave_the_outbox_when_old_and_drained_and_covered_by_every_bundl
     moments = [INSTANT - TICK, INSTANT, INSTANT - 2 * TICK, INSTANT - 3 * TICK]
     with Outbox.open(space.outbox_path) as outbox, Store.open(space.store_path) as store:
         outbox.append([event(number, moment) for number, moment in enumerate(moments)])
-        outbox.drain(store)
+        drain(outbox, store)
         outbox.append([event(9, INSTANT - TICK)])
 
     def left():
@@ -186,7 +187,7 @@ def test_events_leave_the_outbox_when_old_and_drained_and_covered_by_every_bundl
 def test_only_bundles_that_may_come_to_serve_hold_events_back(space):
     with Outbox.open(space.outbox_path) as outbox, Store.open(space.store_path) as store:
         outbox.append([event(number, INSTANT - 2 * TICK) for number in range(1, 6)])
-        outbox.drain(store)
+        drain(outbox, store)
 
     def left(live, previous):
         (space.bundles_path / "live").write_text(live)
