@@ -34,12 +34,12 @@ class Decision:
             c.REQUEST_ID: self.request_id,
             c.USER_ID: self.user_id,
             c.OCCURRED_AT: self.occurred_at,
-            "endpoint": self.endpoint,
-            "k": self.k,
-            "bundle_version": self.bundle_version,
-            "variant": None,
-            "degraded": self.degraded,
-            "latency_ms": self.latency_ms,
+            c.ENDPOINT: self.endpoint,
+            c.K: self.k,
+            c.BUNDLE_VERSION: self.bundle_version,
+            c.VARIANT: None,
+            c.DEGRADED: self.degraded,
+            c.LATENCY_MS: self.latency_ms,
             c.COMPARISON: _comparison(self.answer.comparison),
         }
 

@@ -80,7 +80,7 @@ def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent], qua
     started = utc_now()
     load_id = new_load_id(started)
     frame = pl.DataFrame([asdict(event) for event in events], schema=_EVENT_SCHEMA)
-    frame = frame.with_columns(pl.col(c.WEIGHT).alias("given_weight"), pl.lit(None, pl.String).alias(c.CONTEXT))
+    frame = frame.with_columns(pl.col(c.WEIGHT).alias(c.GIVEN_WEIGHT), pl.lit(None, pl.String).alias(c.CONTEXT))
     with store.transaction() as connection:
         writer = EventWriter(connection, load_id=load_id, moment=started)
         writer.add(frame)

@@ -231,10 +231,10 @@ def _with_pseudonyms(batch: Batch, users: Users | None) -> pl.DataFrame:
 def _weighted(good: pl.DataFrame, kinds: KindsConfig) -> pl.DataFrame:
     """Give each row its own weight, else its kind's, else 1; keep what the log itself said for the row's identity."""
     if good[c.WEIGHT].null_count() == 0:
-        return good.with_columns(pl.col(c.WEIGHT).alias("given_weight"))
+        return good.with_columns(pl.col(c.WEIGHT).alias(c.GIVEN_WEIGHT))
     of_kind = pl.col(c.KIND).replace_strict(kinds.weights, default=DEFAULT_WEIGHT, return_dtype=pl.Float64)
     return good.with_columns(
-        pl.col(c.WEIGHT).alias("given_weight"),
+        pl.col(c.WEIGHT).alias(c.GIVEN_WEIGHT),
         pl.coalesce(c.WEIGHT, of_kind).alias(c.WEIGHT),
     )
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from ingest import columns as c
 from ingest.moments import to_microseconds
-from ingest.outbox_tables import IMPRESSION_COLUMNS, REQUEST_COLUMNS
+from ingest.outbox_tables import LOGGED_IMPRESSION, LOGGED_REQUEST
 
 
 def write_answer(cursor: sqlite3.Cursor, request: Mapping[str, Any], impressions: Sequence[Mapping[str, Any]]) -> None:
     """Write a row of `requests` and its rows of `impressions`; what lacks a column has nothing there."""
-    _insert(cursor, "requests", REQUEST_COLUMNS, [request])
-    _insert(cursor, "impressions", IMPRESSION_COLUMNS, impressions)
+    _insert(cursor, "requests", LOGGED_REQUEST, [request])
+    _insert(cursor, "impressions", LOGGED_IMPRESSION, impressions)
 
 
 def delete_answers(cursor: sqlite3.Cursor, up_to: int) -> None:

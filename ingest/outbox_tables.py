@@ -53,19 +53,20 @@ CREATE TABLE IF NOT EXISTS erasures_begun (
 );
 """
 
-REQUEST_COLUMNS = (
+LOGGED_REQUEST = (
     c.REQUEST_ID,
     c.USER_ID,
     c.OCCURRED_AT,
-    "endpoint",
-    "k",
-    "bundle_version",
-    "variant",
-    "degraded",
-    "latency_ms",
+    c.ENDPOINT,
+    c.K,
+    c.BUNDLE_VERSION,
+    c.VARIANT,
+    c.DEGRADED,
+    c.LATENCY_MS,
     c.COMPARISON,
 )
-IMPRESSION_COLUMNS = (
+"""What is told of an answer."""
+LOGGED_IMPRESSION = (
     c.REQUEST_ID,
     c.USER_ID,
     c.ITEM_ID,
@@ -77,6 +78,7 @@ IMPRESSION_COLUMNS = (
     c.OCCURRED_AT,
     c.REASONS,
 )
+"""What is told of an item in an answer."""
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:

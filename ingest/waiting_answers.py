@@ -10,30 +10,25 @@ import polars as pl
 import pyarrow as pa
 
 from ingest import columns as c
-from ingest.outbox_tables import IMPRESSION_COLUMNS, REQUEST_COLUMNS
+from ingest.outbox_tables import LOGGED_IMPRESSION, LOGGED_REQUEST
 
-REQUEST_SCHEMA: dict[str, Any] = {
-    c.REQUEST_ID: pl.String,
-    c.USER_ID: pl.String,
-    c.OCCURRED_AT: pl.Datetime("us"),
-    "endpoint": pl.String,
-    "k": pl.Int32,
-    "bundle_version": pl.String,
-    "variant": pl.String,
-    "degraded": pl.Boolean,
-    "latency_ms": pl.Float64,
-    c.COMPARISON: pl.String,
-}
-IMPRESSION_SCHEMA: dict[str, Any] = {
+_TYPES: dict[str, Any] = {
     c.REQUEST_ID: pl.String,
     c.USER_ID: pl.String,
     c.ITEM_ID: pl.String,
+    c.OCCURRED_AT: pl.Datetime("us"),
+    c.ENDPOINT: pl.String,
+    c.K: pl.Int32,
+    c.BUNDLE_VERSION: pl.String,
+    c.VARIANT: pl.String,
+    c.DEGRADED: pl.Boolean,
+    c.LATENCY_MS: pl.Float64,
+    c.COMPARISON: pl.String,
     c.POSITION: pl.Int32,
     c.SCORE: pl.Float64,
     c.PROPENSITY: pl.Float64,
     c.SOURCES: pl.List(pl.String),
     c.FEATURES: pl.List(pl.Float32),
-    c.OCCURRED_AT: pl.Datetime("us"),
     c.REASONS: pl.String,
 }
 
@@ -42,21 +37,21 @@ def oldest_answers(connection: sqlite3.Connection, limit: int) -> tuple[pl.DataF
     """Return the oldest logged requests, their impressions, and the number of the last request, 0 when none waits.
 
     An answer without its impressions would be half an answer: so they end with the one that brings them to `limit`
-    rows, its own included. Columns are those of `REQUEST_SCHEMA` and `IMPRESSION_SCHEMA`.
+    rows, its own included. Columns are those of `LOGGED_REQUEST` and `LOGGED_IMPRESSION`.
     """
     last = _last_within(connection, limit)
     requests = connection.execute(
-        f"SELECT {', '.join(REQUEST_COLUMNS)} FROM requests WHERE seq <= ? ORDER BY seq", (last,)
+        f"SELECT {', '.join(LOGGED_REQUEST)} FROM requests WHERE seq <= ? ORDER BY seq", (last,)
     ).fetchall()
     shown = connection.execute(
         f"""
-        SELECT {", ".join(IMPRESSION_COLUMNS)}
+        SELECT {", ".join(LOGGED_IMPRESSION)}
         FROM impressions
         WHERE request_id IN (SELECT request_id FROM requests WHERE seq <= ?)
         """,
         (last,),
     ).fetchall()
-    return _frame(REQUEST_COLUMNS, requests, REQUEST_SCHEMA), _frame(IMPRESSION_COLUMNS, shown, IMPRESSION_SCHEMA), last
+    return _frame(LOGGED_REQUEST, requests), _frame(LOGGED_IMPRESSION, shown), last
 
 
 def _last_within(connection: sqlite3.Connection, limit: int) -> int:
@@ -75,9 +70,9 @@ def _last_within(connection: sqlite3.Connection, limit: int) -> int:
     return last
 
 
-def _frame(names: Sequence[str], rows: Sequence[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
+def _frame(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-    return pl.DataFrame([_column(name, values, schema[name]) for name, values in columns.items()])
+    return pl.DataFrame([_column(name, values, _TYPES[name]) for name, values in columns.items()])
 
 
 def _column(name: str, values: Sequence[Any], dtype: Any) -> pl.Series:
