@@ -38,9 +38,9 @@ LEFT_OUT = {("interactions", "event_key")}
 """DuckDB's own hash: of no use elsewhere, and few engines know its type."""
 
 LATEST = "latest"
-ROW_GROUP = 245_760
+PARQUET_ROW_GROUP = 245_760
 """Rows held in memory at a time, and compressed together."""
-MEMORY_LIMIT = "500MB"
+COPYING_MEMORY_LIMIT = "500MB"
 """What DuckDB may keep of what it has read: each row is read once, so more of it is of no use."""
 
 
@@ -90,7 +90,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _write_tables(connection: "duckdb.DuckDBPyConnection", folder: Path, version: str, progress: Progress) -> None:
-    connection.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+    connection.execute(f"SET memory_limit = '{COPYING_MEMORY_LIMIT}'")
     tables = connection.execute(
         """
         SELECT table_name, coalesce(comment, ''), estimated_size
@@ -150,10 +150,10 @@ def _write(
 ) -> None:
     import pyarrow.parquet as pq
 
-    batches = connection.sql(query, params=bounds).to_arrow_reader(ROW_GROUP)
+    batches = connection.sql(query, params=bounds).to_arrow_reader(PARQUET_ROW_GROUP)
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in batches:
-            writer.write_batch(batch.cast(schema), row_group_size=ROW_GROUP)
+            writer.write_batch(batch.cast(schema), row_group_size=PARQUET_ROW_GROUP)
     make_durable(path)
 
 

@@ -10,11 +10,11 @@ import polars as pl
 from ingest.as_read import AsRead, frame_as_read
 from ingest.batches import Batch, named
 from ingest.binary_columns import told_apart
-from ingest.errors import InputFileError
+from ingest.errors import InputFileError, first_line
 from ingest.mapping import ColumnsConfig, layout
+from ingest.window import ROW_GROUP
 
-ROWS_PER_BATCH = 245_760
-"""Two of DuckDB's row groups."""
+ROWS_PER_BATCH = 2 * ROW_GROUP
 
 _FAR_DAYS = 366 * 8_000
 _A_DAY = {"d": 1, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_000_000}
@@ -75,5 +75,5 @@ def _near(column: pl.Series) -> pl.Series:
 
 
 def _not_parquet(path: Path, error: BaseException) -> str:
-    first_line = next(iter(str(error).splitlines()), "").rstrip(".")
-    return f"{path}: wanted a Parquet file, got one that cannot be read ({first_line}); write it again"
+    said = first_line(error).rstrip(".")
+    return f"{path}: wanted a Parquet file, got one that cannot be read ({said}); write it again"

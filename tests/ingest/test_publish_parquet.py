@@ -243,7 +243,7 @@ import re, sys
 from pathlib import Path
 from ingest import publish_parquet
 from ingest.workspace import Workspace
-publish_parquet.MEMORY_LIMIT, publish_parquet.ROW_GROUP = "32MB", 10_000
+publish_parquet.COPYING_MEMORY_LIMIT, publish_parquet.PARQUET_ROW_GROUP = "32MB", 10_000
 publish_parquet.publish_parquet(Workspace.open(sys.argv[1]))
 print(re.search(r"VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())[1])
 """
