@@ -13,6 +13,8 @@ from ingest.batches import BROKEN_SCHEMA, none_broken
 
 CACHED_BYTES = 1 << 17
 """How much text is looked through at once."""
+IS_OBJECT = "CASE WHEN json_valid(raw) THEN json_type(raw) = 'OBJECT' ELSE FALSE END"
+"""Whether the text of the column `raw` is a JSON object, in SQL."""
 
 _BLANK = b" \t\r"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -104,8 +106,8 @@ def valid_objects(lines: ObjectLines) -> ObjectLines:
     with duckdb.connect() as connection:
         connection.register("lines", raw.with_row_index("number").to_arrow())
         judged = connection.sql(
-            """
-            SELECT CASE WHEN json_valid(raw) THEN json_type(raw) = 'OBJECT' ELSE FALSE END AS is_object
+            f"""
+            SELECT {IS_OBJECT} AS is_object
             FROM lines
             ORDER BY number
             """

@@ -39,6 +39,21 @@ class Quarantine(Protocol):
         """Learn, when all rows of a reading have been read, how many there were and why some were rejected."""
 
 
+def insert_rejected(
+    connection: "duckdb.DuckDBPyConnection", rows: str, *, load_id: str, source: str, table: Table, read_as: str | None
+) -> None:
+    """Write down the rows that DuckDB knows under the name `rows`, with the columns of `REJECTED`."""
+    connection.execute(
+        f"""
+        INSERT INTO rejected_rows
+            (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as, layout)
+        SELECT $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as, layout
+        FROM {rows}
+        """,
+        {"load_id": load_id, "source": source, "table": table, "read_as": read_as},
+    )
+
+
 class FileQuarantine:
     """Rejected rows of a file go to `rejected_rows`; a file with too many of them, over all readings, is refused.
 
@@ -64,15 +79,13 @@ class FileQuarantine:
             self._load_ids = list(dict.fromkeys([*self._load_ids, load_id]))
         for part in rejected.iter_slices(ROWS_AT_ONCE):
             with self._rejected.showing(part):
-                self.connection.execute(
-                    """
-                    INSERT INTO rejected_rows
-                        (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as, layout)
-                    SELECT
-                        $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as, layout
-                    FROM rejected
-                    """,
-                    {"load_id": load_id, "source": self.source, "table": table, "read_as": self.read_as},
+                insert_rejected(
+                    self.connection,
+                    self._rejected.name,
+                    load_id=load_id,
+                    source=self.source,
+                    table=table,
+                    read_as=self.read_as,
                 )
 
     def judge(self, n_read: int, reasons: Counter[str]) -> None:

@@ -10,13 +10,14 @@ import polars as pl
 from ingest import columns as c
 from ingest.batches import Batch
 from ingest.checks import Checker, ChecksConfig, KindsConfig
+from ingest.json_lines import IS_OBJECT
 from ingest.load import record_load
 from ingest.load_reading import LoadReport, Users, load_reading
 from ingest.mapping import ColumnsConfig, Table
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.quality import QualityConfig
-from ingest.quarantine import REJECTED
+from ingest.quarantine import REJECTED, insert_rejected
 from ingest.read_again import Kept, read_again
 from ingest.readings import Reading
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
@@ -30,7 +31,7 @@ _NOT_ROWS = ("invalid_json", "invalid_utf8", "bad_quoting", "field_count", "othe
 
 _IS_ROW = f"""
     reason_code NOT IN {_NOT_ROWS}
-    AND CASE WHEN json_valid(raw) THEN json_type(raw) = 'OBJECT' ELSE FALSE END
+    AND {IS_OBJECT}
 """
 
 # Of one line several rows may have been rejected; it is read once.
@@ -131,19 +132,13 @@ class _SecondChance:
             self.connection.execute("DELETE FROM rejected_rows WHERE rowid IN (SELECT places FROM found_again)")
         still = Window(self.connection, "rejected_again")
         with still.showing(again):
-            self.connection.execute(
-                """
-                INSERT INTO rejected_rows
-                    (load_id, source, line, reason_code, detail, raw, table_name, user_id, read_as, layout)
-                SELECT $load_id, $source, line, reason_code, detail, raw, $table, user_id, $read_as, layout
-                FROM rejected_again
-                """,
-                {
-                    "load_id": self.load_id,
-                    "source": self.kept.source,
-                    "table": self.kept.table,
-                    "read_as": self.kept.read_as,
-                },
+            insert_rejected(
+                self.connection,
+                still.name,
+                load_id=self.load_id,
+                source=self.kept.source,
+                table=self.kept.table,
+                read_as=self.kept.read_as,
             )
 
 

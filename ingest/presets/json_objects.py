@@ -10,6 +10,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.batches import BROKEN_SCHEMA
+from ingest.json_lines import IS_OBJECT
 from ingest.json_members import only
 from ingest.lines import Records, numbered_lines
 from ingest.sources import Text
@@ -87,8 +88,8 @@ def _objects(connection: Any, lines: pl.DataFrame, literals: bool) -> tuple[pl.D
     connection.register("lines", written.to_arrow())
     judged = pl.DataFrame(
         connection.sql(
-            """
-            SELECT line, raw, CASE WHEN json_valid(raw) THEN json_type(raw) = 'OBJECT' ELSE FALSE END AS is_object
+            f"""
+            SELECT line, raw, {IS_OBJECT} AS is_object
             FROM lines
             ORDER BY line
             """
