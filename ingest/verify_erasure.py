@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ingest.bundle_folders import BundleFolder, bundle_folders
-from ingest.erase import gone_by
+from ingest.erase import BundleWithPerson, gone_by
 from ingest.erase_outbox import unfinished_erasures
 from ingest.errors import OutboxError, first_line
 from ingest.held import is_held
@@ -34,22 +34,12 @@ class Place:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BundleRemains:
-    """A bundle trained with the person."""
-
-    version: str
-    live: bool
-    gone_by: datetime | None
-    """When it is to be gone; None when no erasure or no setting says so."""
-
-
 @dataclass(kw_only=True)
 class Searched:
     """What was found, and where nothing could be searched."""
 
     found: list[Place] = field(default_factory=list)
-    expected: list[BundleRemains] = field(default_factory=list)
+    expected: list[BundleWithPerson] = field(default_factory=list)
     """Bundles trained with somebody erased since, and not yet due."""
     doubtful: list[Place] = field(default_factory=list)
     """Where the same characters may mean something else."""
@@ -117,7 +107,7 @@ def _judge_bundle(
         advice = "train and promote another, then it goes" if bundle.live else "run any job that writes, then it goes"
         result.found.append(Place(place=name, count=count, note=f"was to be gone by {due:%Y-%m-%d}; {advice}"))
     else:
-        result.expected.append(BundleRemains(version=bundle.version, live=bundle.live, gone_by=due))
+        result.expected.append(BundleWithPerson(version=bundle.version, live=bundle.live, gone_by=due))
 
 
 def _files(root: Path, result: Searched) -> Iterator[Path]:
