@@ -10,7 +10,6 @@ reads one version whole. One that does not, and is overtaken between listing and
 there: the names of two versions differ, so it can never mix them.
 """
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest import columns as c
 from ingest.errors import StoreError
+from ingest.held import held
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.store import Store
@@ -80,12 +80,10 @@ def publish_parquet(workspace: Workspace, *, keep_previous: bool = True, progres
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which ends with the process however it ends."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(f"{folder}: another process is writing Parquet here; wait for it to end") from None
+    """Own the folder; StoreError when another process does."""
+    with held(folder) as mine:
+        if not mine:
+            raise StoreError(f"{folder}: another process is writing Parquet here; wait for it to end")
         yield
 
 

@@ -1,15 +1,14 @@
 """How is a search run so that, broken off, it goes on? Studies in SQLite; a trial follows from those before it."""
 
-import fcntl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest.errors import first_line
+from ingest.held import held
 from ingest.progress import Progress
 from ingest.workspace import Workspace
 from ranker.errors import TuningError
@@ -59,14 +58,9 @@ def study(workspace: Workspace, name: str, random_trials: int) -> Iterator["optu
 @contextmanager
 def alone(workspace: Workspace) -> Iterator[None]:
     """Let one search at a time run in a workspace; a killed one leaves nothing locked."""
-    workspace.tuning_path.mkdir(parents=True, exist_ok=True)
-    with Path(workspace.tuning_path, "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise TuningError(
-                f"{workspace.tuning_path}: another `readrank tune` is at work; wait for its end"
-            ) from error
+    with held(workspace.tuning_path) as mine:
+        if not mine:
+            raise TuningError(f"{workspace.tuning_path}: another `readrank tune` is at work; wait for its end")
         yield
 
 

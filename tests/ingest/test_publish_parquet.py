@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 import readrank
 from ingest.errors import StoreError
+from ingest.held import held
 from ingest.publish import publish
 from ingest.publish_parquet import BY_MONTH, LEFT_OUT, publish_parquet
 from ingest.store import Store
@@ -101,7 +102,7 @@ def latest(workspace):
 
 
 def names_in(folder):
-    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_polars_reads_every_table_as_the_store_has_it(workspace):
@@ -215,13 +216,9 @@ def test_a_full_disk_is_one_sentence_and_the_old_version_stays(workspace, monkey
 
 
 def test_two_at_once_are_refused(workspace):
-    import fcntl
-
     publish_parquet(workspace)
-    with (workspace.parquet_path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(StoreError, match="another process is writing Parquet here"):
-            publish_parquet(workspace)
+    with held(workspace.parquet_path), pytest.raises(StoreError, match="another process is writing Parquet here"):
+        publish_parquet(workspace)
 
 
 def test_before_anything_is_published_it_says_so(tmp_path):
