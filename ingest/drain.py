@@ -99,15 +99,7 @@ def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent], qua
             source="drained",
             more_follows=len(events) == EVENTS_AT_ONCE,
         )
-        report = LoadReport(
-            path=facts.path,
-            table=facts.table,
-            load_id=load_id,
-            rows_read=facts.rows_read,
-            rows_loaded=facts.rows_loaded,
-            rows_duplicate=facts.rows_duplicate,
-            findings=tuple(findings(connection, facts, quality)),
-        )
+        report = LoadReport.of(facts, findings(connection, facts, quality))
         record_load(connection, report, sha256=None, started=started)
     return report
 

@@ -3,11 +3,11 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
@@ -67,6 +67,21 @@ class LoadReport:
     """Items that have neither title, description nor categories."""
     findings: tuple[Finding, ...] = ()
     """What its quality was checked for, raised or not."""
+
+    @classmethod
+    def of(cls, facts: LoadFacts, findings: Iterable[Finding]) -> Self:
+        """Tell what a load knows of itself, and what was found of its quality."""
+        return cls(
+            path=facts.path,
+            table=facts.table,
+            load_id=facts.load_id,
+            rows_read=facts.rows_read,
+            rows_loaded=facts.rows_loaded,
+            rows_duplicate=facts.rows_duplicate,
+            rows_rejected=facts.rows_rejected,
+            reasons=facts.reasons,
+            findings=tuple(findings),
+        )
 
 
 def new_load_id(moment: datetime) -> str:
@@ -132,19 +147,11 @@ def load_reading(
         source="rejected rows" if again else "file",
     )
     log.info("loaded source=%s table=%s rows=%d rejected=%d", source, sink.table, n_loaded, facts.rows_rejected)
-    return LoadReport(
-        path=source,
-        table=sink.table,
-        load_id=load_id,
-        rows_read=facts.rows_read,
-        rows_loaded=facts.rows_loaded,
-        rows_duplicate=facts.rows_duplicate,
-        rows_rejected=facts.rows_rejected,
-        reasons=facts.reasons,
+    return replace(
+        LoadReport.of(facts, findings(connection, facts, quality)),
         passed_over=dict(passed_over),
         unknown_kinds=dict(unknown_kinds.most_common()),
         without_text=without_text,
-        findings=tuple(findings(connection, facts, quality)),
     )
 
 
