@@ -13,7 +13,7 @@ from ingest.event_rules import CONTROL_CHARACTER
 from ingest.mapping import Table
 from ingest.moments import EPOCH
 from ingest.times import NAIVE_UTC, parse_times
-from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain
+from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain, nulls
 
 REJECTED_SCHEMA = {c.ROW: pl.Int64, c.LINE: pl.Int64, c.REASON_CODE: pl.String, c.DETAIL: pl.String}
 
@@ -186,7 +186,7 @@ class _Columns:
     def __getitem__(self, name: str) -> pl.Series:
         if name in self.rows.columns:
             return self.rows[name]
-        return pl.Series(name, [None], dtype=pl.String).new_from_index(0, self.rows.height)
+        return nulls(name, pl.String, self.rows.height)
 
 
 class _Judge:

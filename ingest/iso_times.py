@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ingest.values import nulls
+
 _DATE_AND_TIME = 19
 """Bytes of `2024-01-31T12:34:56`."""
 _MOST_DECIMALS = 6
@@ -29,7 +31,7 @@ def plain_iso(values: pl.Series) -> pl.Series:
     lengths = values.str.len_bytes()
     width = lengths.drop_nulls().mode()
     if width.is_empty() or width[0] < _DATE_AND_TIME:
-        return pl.Series(values.name, [None], dtype=pl.Datetime("us")).new_from_index(0, values.len())
+        return nulls(values.name, pl.Datetime("us"), values.len())
     fitting = lengths == width[0]
     everywhere = fitting.all(ignore_nulls=False) is True
     text = _as_table(values if everywhere else values.filter(fitting), width[0])
@@ -40,8 +42,7 @@ def plain_iso(values: pl.Series) -> pl.Series:
         moments = moments.set(pl.Series(~readable), None)
     if everywhere:
         return moments
-    nothing = pl.Series(values.name, [None], dtype=pl.Datetime("us")).new_from_index(0, values.len())
-    return nothing.scatter(fitting.arg_true(), moments)
+    return nulls(values.name, pl.Datetime("us"), values.len()).scatter(fitting.arg_true(), moments)
 
 
 def _as_table(values: pl.Series, width: int) -> Octets:

@@ -26,7 +26,7 @@ from ingest.quarantine import REJECTED, Quarantine
 from ingest.readings import Reading
 from ingest.stage import Stage
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, memory
-from ingest.values import as_id
+from ingest.values import as_id, nulls
 
 if TYPE_CHECKING:
     import duckdb
@@ -182,10 +182,10 @@ def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users |
     if checked.rejected.is_empty():
         return pl.DataFrame(schema=REJECTED)
     positions = checked.rejected[c.ROW]
-    user_ids = pl.Series([None], dtype=pl.String).new_from_index(0, len(positions))
+    user_ids = nulls(c.USER_ID, pl.String, len(positions))
     if c.USER_ID in rows.columns:
         user_ids = as_id(rows[c.USER_ID].gather(positions))
-    raw, as_read, layout = user_ids.clear().extend_constant(None, len(positions)), batch.as_read, None
+    raw, as_read, layout = nulls(c.RAW, pl.String, len(positions)), batch.as_read, None
     if as_read is not None:
         raw = as_read.texts(positions)
         layout = as_read.layout.as_text() if as_read.layout else None

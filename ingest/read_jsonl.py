@@ -24,7 +24,7 @@ from ingest.json_lines import (
 from ingest.json_members import members, value_of
 from ingest.mapping import ColumnsConfig, Layout, Table, columns_of, layout, stranger
 from ingest.sources import Source
-from ingest.values import as_id
+from ingest.values import as_id, nulls
 
 _LINES_FOR_LAYOUT = 1_000
 
@@ -42,8 +42,7 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
             here = _first_layout(lines, source, config)
         values, lines = parsed_objects(lines, list(here.columns.values()))
         if _nothing_else(lines.text, values):
-            nothing = pl.Series(c.REST, [None], dtype=pl.String).new_from_index(0, values.height)
-            yield _batch(lines, values, nothing, here, source.bytes_done)
+            yield _batch(lines, values, nulls(c.REST, pl.String, values.height), here, source.bytes_done)
         else:
             keys, lines = object_keys(lines)
             if stranger(here.table, keys, config, of_many=True):

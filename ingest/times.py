@@ -6,6 +6,7 @@ from functools import partial
 import polars as pl
 
 from ingest.iso_times import plain_iso
+from ingest.values import nulls
 
 NAIVE_UTC = pl.Datetime("us")
 
@@ -55,7 +56,7 @@ def parse_times(values: pl.Series, time_format: str | None = None) -> pl.Series:
         return _from_unix(values)
     if dtype in (pl.String, pl.Categorical, pl.Enum):
         return _from_strings(values.cast(pl.String), time_format)
-    return pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
+    return nulls(values.name, NAIVE_UTC, values.len())
 
 
 def _from_unix(values: pl.Series) -> pl.Series:
@@ -114,7 +115,7 @@ def _formatted(time_format: str, values: pl.Series) -> pl.Series:
 def _digits(values: pl.Series) -> pl.Series:
     numeric = values.str.contains(r"^-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?$")
     if not numeric.any():
-        return pl.Series(values.name, [None], dtype=NAIVE_UTC).new_from_index(0, values.len())
+        return nulls(values.name, NAIVE_UTC, values.len())
     whole = values.set((~numeric).fill_null(True), None)
     has_point = whole.str.contains("[.eE]").any()
     return _from_unix(whole.cast(pl.Float64 if has_point else pl.Int64, strict=False))

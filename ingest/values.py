@@ -14,6 +14,15 @@ _TRUE = ("true", "t", "yes", "y", "1", "1.0")
 _FALSE = ("false", "f", "no", "n", "0", "0.0")
 
 
+def nulls(name: str, dtype: pl.DataType | type[pl.DataType], n_rows: int) -> pl.Series:
+    """Return a column of nothing.
+
+    >>> nulls("kind", pl.String, 2).to_list(), nulls("kind", pl.String, 0).dtype
+    ([None, None], String)
+    """
+    return pl.Series(name, [None], dtype=dtype).new_from_index(0, n_rows)
+
+
 def as_text(values: pl.Series) -> pl.Series:
     """Turn a column into strings; empty strings become null, as do floats that are no finite number.
 
