@@ -124,7 +124,6 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, fused=True)
         self.parameters = [value for group in groups for value in group["params"]]
         self.ranks.copy_first([*encoder.module.parameters(), *tower.parameters()])
-        self.continued = continued
         self._cut_dims = cut_dims(config.cut_dims, encoder.dim)
         self.steps = 0
         self._texts = 0

@@ -12,6 +12,7 @@ from ingest.bounds import Bounds, Days, Positive, check_bounds
 from ingest.event_rules import CONTROL_CHARACTER
 from ingest.mapping import Table
 from ingest.moments import EPOCH
+from ingest.settings import GATHERS_REST
 from ingest.times import NAIVE_UTC, parse_times
 from ingest.values import as_categories, as_flag, as_kind, as_number, as_text, bare, is_absent, is_plain, nulls
 
@@ -54,7 +55,7 @@ class KindsConfig:
             "hide": -1.0,
             "dislike": -1.0,
         },
-        metadata={"gathers_rest": True},
+        metadata=GATHERS_REST,
     )
     """One line a kind, in lower case; a kind named nowhere counts 1 and is reported."""
 

@@ -39,7 +39,7 @@ def read_section(cls: type[T], values: object, *, where: str) -> T:
         raise SettingsError(f"{where}: wanted a table of settings, got {_shown(values)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
-    rest = next((name for name, field in fields.items() if field.metadata.get("gathers_rest")), None)
+    rest = next((name for name, field in fields.items() if field.metadata == GATHERS_REST), None)
     given: dict[str, Any] = {}
     gathered: dict[str, Any] = {}
     for key, value in values.items():
@@ -70,7 +70,7 @@ def commented_toml(sections: Mapping[str, type]) -> str:
         for field in dataclasses.fields(cls):
             default = _default(field)
             lines += _comment(docs.get(field.name))
-            if field.metadata.get("gathers_rest"):
+            if field.metadata == GATHERS_REST:
                 lines += [f"{_key(key)} = {_toml(value)}" for key, value in default.items()]
             elif default is None or default is dataclasses.MISSING:
                 lines.append(f"# {field.name} =")

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
@@ -62,20 +62,8 @@ class TrainConfig:
 
     @classmethod
     def of(cls, workspace: Workspace) -> "TrainConfig":
-        """Read the sections of `readrank.toml`."""
-        return cls(**{name: workspace.section(name, section) for name, section in SECTIONS.items()})
-
-
-SECTIONS: dict[str, type[Any]] = {
-    "text": TextConfig,
-    "encoder": EncoderConfig,
-    "examples": ExamplesConfig,
-    "candidates": CandidatesConfig,
-    "neighbours": NeighboursConfig,
-    "factors": FactorsConfig,
-    "blend": BlendConfig,
-    "rules": RulesConfig,
-}
+        """Read the section of `readrank.toml` that each field is named after."""
+        return cls(**{name: workspace.section(name, section) for name, section in get_type_hints(cls).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
