@@ -126,7 +126,7 @@ class Batches:
         self._column = np.full(data.n_items, -1, dtype=np.int64)
 
     @property
-    def any(self) -> bool:
+    def has_pairs(self) -> bool:
         """Whether there is anything to learn: a user with two events whose second item has text."""
         return bool((self.target & (np.arange(len(self.target)) > self.data.starts[self.data.users])).any())
 

@@ -242,7 +242,7 @@ def _train(
     done = ranks.from_first(done)  # who reads by itself may find the mark removed already
     if done is not None:
         return done
-    note = "" if trainer.batches.any else "no user took two items with text: nothing to tune on"
+    note = "" if trainer.batches.has_pairs else "no user took two items with text: nothing to tune on"
     if earlier and total and not note:
         note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
 
@@ -252,7 +252,7 @@ def _train(
         checkpoint,
         everything,
         asked,
-        total=total if trainer.batches.any else 0,
+        total=total if trainer.batches.has_pairs else 0,
         resume=resume,
         logs=logs,
         progress=progress,

@@ -1,6 +1,6 @@
-"""What does every reader hand on? Rows under our column names, and the lines that are no rows at all."""
+"""What does a file tell? Readings that fill a table each, batch by batch; and the lines that are no rows at all."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -31,7 +31,17 @@ class Batch:
     """Lines that were understood and tell nothing that any table holds: how many of what."""
 
 
-def named(frame: pl.DataFrame, layout: Layout, lines: pl.Series) -> tuple[pl.DataFrame, frozenset[str]]:
+@dataclass(frozen=True)
+class Reading:
+    """One way of reading a file; a log of mixed events gives several, each reading the file again."""
+
+    table: Table | None
+    """None when only the rows tell: the columns of a file without a preset are not known before it is read."""
+    batches: Callable[[], Iterator[Batch]]
+    """Opens the file anew at each call."""
+
+
+def with_names(frame: pl.DataFrame, layout: Layout, lines: pl.Series) -> tuple[pl.DataFrame, frozenset[str]]:
     """Rename the file's columns to ours and fold all others into one JSON column."""
     taken = set(layout.columns.values())
     # An unnamed index that a data frame left behind says nothing.

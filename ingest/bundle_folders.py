@@ -43,7 +43,7 @@ def bundle_folders(bundles: Path) -> list[BundleFolder]:
     """Return the complete bundles, oldest first; folders whose manifest cannot be read are left out."""
     if not bundles.is_dir():
         return []
-    live, previous = named(bundles, LIVE), named(bundles, PREVIOUS)
+    live, previous = version_named_by(bundles, LIVE), version_named_by(bundles, PREVIOUS)
     found = []
     for folder in bundles.iterdir():
         try:
@@ -64,7 +64,7 @@ def bundle_folders(bundles: Path) -> list[BundleFolder]:
     return sorted(found, key=lambda bundle: (bundle.created_at, bundle.version))
 
 
-def named(bundles: Path, pointer: str) -> str | None:
+def version_named_by(bundles: Path, pointer: str) -> str | None:
     """Return the version that `live` or `previous` names, None when it names none."""
     try:
         return (bundles / pointer).read_text(encoding="utf-8").strip() or None

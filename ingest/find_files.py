@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ingest.errors import InputFileError
-from ingest.sources import is_readable, kind_of
+from ingest.sources import format_of, is_readable
 
 _WILDCARDS = frozenset("*?[")
 
@@ -46,7 +46,7 @@ def _named(path: Path, preset: str | None) -> Path:
             f"{path}: wanted a file, got a pipe or a device; write what comes from it into a file first"
         )
     if preset is None:
-        kind_of(path)
+        format_of(path)
     return path
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.batches import Batch
+from ingest.batches import Batch, Reading
 from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.find_files import find_files
 from ingest.load_reading import LoadReport, Users, load_reading
@@ -20,8 +20,7 @@ from ingest.progress import Progress, silent
 from ingest.quality import QualityConfig
 from ingest.quarantine import FileQuarantine
 from ingest.readers import readings
-from ingest.readings import Reading
-from ingest.sources import kind_of
+from ingest.sources import format_of
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def load_files(
     checker = Checker(checks, kinds, now=utc_now())
     reports = []
     for path in files:
-        read_as = preset or kind_of(path).format
+        read_as = preset or format_of(path).name
         loaded = _load_file(store, path, readings(path, columns, preset), read_as, checker, quality, users, progress)
         for report in loaded:
             on_load(report)

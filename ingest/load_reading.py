@@ -13,7 +13,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.ahead import ahead
-from ingest.batches import Batch
+from ingest.batches import Batch, Reading
 from ingest.checks import Checked, Checker, KindsConfig
 from ingest.event_rules import DEFAULT_WEIGHT
 from ingest.keyed_members import keyed_members, with_users
@@ -23,7 +23,6 @@ from ingest.merge_impressions import merge_impressions
 from ingest.merge_items import merge_items
 from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.quarantine import REJECTED, Quarantine
-from ingest.readings import Reading
 from ingest.stage import Stage
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, memory
 from ingest.values import as_id, nulls

@@ -18,7 +18,7 @@ REQUIRED: dict[Table, tuple[str, ...]] = {
     "impressions": (c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT, c.CLICKED),
 }
 """Without these no row of a table is good."""
-_STRANGERS: dict[Table, tuple[Table, ...]] = {
+_OTHERS: dict[Table, tuple[Table, ...]] = {
     "items": ("impressions", "interactions"),
     "interactions": ("impressions",),
     "impressions": (),
@@ -135,19 +135,19 @@ def columns_of(table: Table, names: Iterable[str], config: ColumnsConfig) -> Lay
     return Layout(table, {name: found[name] for name in _HELD[table] if name in found})
 
 
-def stranger(table: Table, names: Iterable[str], config: ColumnsConfig, *, of_many: bool = False) -> Table | None:
+def other_table_of(table: Table, names: Iterable[str], config: ColumnsConfig, *, of_many: bool = False) -> Table | None:
     """Tell whether a line of these names in a file of `table` says all that a row of another one needs, and of which.
 
     Where it lacks what `table` needs, the checks reject it anyway; an item may have anything beside its text. With
     `of_many` the names are those of many lines: whether one of them may be such a row.
 
-    >>> stranger("interactions", ["request_id", "user", "item", "ts", "clicked"], ColumnsConfig())
+    >>> other_table_of("interactions", ["request_id", "user", "item", "ts", "clicked"], ColumnsConfig())
     'impressions'
     """
     found = _found(list(names), config).keys()
     if table == "items" and not of_many and not found.isdisjoint(_TEXT_COLUMNS):
         return None
-    return next((other for other in _STRANGERS[table] if found >= set(REQUIRED[other])), None)
+    return next((other for other in _OTHERS[table] if found >= set(REQUIRED[other])), None)
 
 
 def listed(names: list[str]) -> str:

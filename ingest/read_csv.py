@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ingest import columns as c
 from ingest.as_read import AsRead
-from ingest.batches import BROKEN_SCHEMA, Batch, named, none_broken
+from ingest.batches import BROKEN_SCHEMA, Batch, none_broken, with_names
 from ingest.errors import InputFileError
 from ingest.lines import Records, numbered_lines
 from ingest.mapping import ColumnsConfig, layout
@@ -35,11 +35,11 @@ def read_csv(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
     csv_file = OpenCsv.of(source)
     if not csv_file.names:
         return
-    table = layout(csv_file.names, config, path=source.path)
+    here = layout(csv_file.names, config, path=source.path)
     for records in csv_file.records():
-        rows, present = named(records.frame, table, records.lines)
-        as_read = AsRead(records.as_read, table.user_columns, layout=table)
-        yield Batch(table.table, present, rows, records.broken, records.bytes_done, as_read)
+        rows, present = with_names(records.frame, here, records.lines)
+        as_read = AsRead(records.as_read, here.user_columns, layout=here)
+        yield Batch(here.table, present, rows, records.broken, records.bytes_done, as_read)
 
 
 @dataclass(frozen=True)

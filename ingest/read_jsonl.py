@@ -22,7 +22,7 @@ from ingest.json_lines import (
     parsed_objects,
 )
 from ingest.json_members import members, value_of
-from ingest.mapping import ColumnsConfig, Layout, Table, columns_of, layout, stranger
+from ingest.mapping import ColumnsConfig, Layout, Table, columns_of, layout, other_table_of
 from ingest.sources import Source
 from ingest.values import as_id, nulls
 
@@ -45,7 +45,7 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
             yield _batch(lines, values, nulls(c.REST, pl.String, values.height), here, source.bytes_done)
         else:
             keys, lines = object_keys(lines)
-            if stranger(here.table, keys, config, of_many=True):
+            if other_table_of(here.table, keys, config, of_many=True):
                 lines, keys, broken = _told_apart(lines, here.table, config)
                 no_rows = pl.DataFrame(schema={c.LINE: pl.Int64})
                 yield Batch(here.table, frozenset(), no_rows, broken, source.bytes_done)
@@ -98,7 +98,7 @@ def _keys_at_a_glance(lines: ObjectLines) -> list[str]:
 def _told_apart(lines: ObjectLines, table: Table, config: ColumnsConfig) -> tuple[ObjectLines, list[str], pl.DataFrame]:
     """Set aside lines that are rows of another table; return the others, their keys, and all that is broken."""
     by_line = keys_by_line(lines)
-    others = {keys: stranger(table, keys, config) for keys in set(by_line)}
+    others = {keys: other_table_of(table, keys, config) for keys in set(by_line)}
     strange = np.array([others[keys] is not None for keys in by_line], dtype=np.bool)
     raw = lines.texts(pl.Series(np.flatnonzero(strange)))
     told = []

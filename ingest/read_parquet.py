@@ -8,7 +8,7 @@ from typing import BinaryIO
 import polars as pl
 
 from ingest.as_read import AsRead, frame_as_read
-from ingest.batches import Batch, named
+from ingest.batches import Batch, with_names
 from ingest.binary_columns import told_apart
 from ingest.errors import InputFileError, first_line
 from ingest.mapping import ColumnsConfig, layout
@@ -33,7 +33,7 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
         batches = iter(rows_of_file.collect_batches(chunk_size=ROWS_PER_BATCH))
     except unreadable as error:
         raise InputFileError(_not_parquet(path, error)) from error
-    table = layout(names, config, path=path)
+    here = layout(names, config, path=path)
     size, done = path.stat().st_size, 0
     while True:
         try:
@@ -44,11 +44,11 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
             return
         lines = pl.int_range(done + 1, done + frame.height + 1, eager=True)
         done += frame.height
-        readable, lines, broken = told_apart(_with_near_moments(frame), table, lines)
-        rows, present = named(readable, table, lines)
-        texts = partial(frame_as_read, readable, mapped=table.columns.values())
-        as_read = AsRead(texts, table.user_columns, layout=table)
-        yield Batch(table.table, present, rows, broken, size * done // max(total, 1), as_read)
+        readable, lines, broken = told_apart(_with_near_moments(frame), here, lines)
+        rows, present = with_names(readable, here, lines)
+        texts = partial(frame_as_read, readable, mapped=here.columns.values())
+        as_read = AsRead(texts, here.user_columns, layout=here)
+        yield Batch(here.table, present, rows, broken, size * done // max(total, 1), as_read)
 
 
 def _with_near_moments(frame: pl.DataFrame) -> pl.DataFrame:

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from ingest.batches import Batch
+from ingest.batches import Batch, Reading
 from ingest.mapping import ColumnsConfig
 from ingest.read_csv import read_csv
 from ingest.read_jsonl import read_jsonl
 from ingest.read_parquet import read_parquet
-from ingest.readings import Reading
-from ingest.sources import Source, kind_of
+from ingest.sources import Source, format_of
 
 
 def readings(path: Path, config: ColumnsConfig, preset: str | None = None) -> list[Reading]:
@@ -23,7 +22,7 @@ def readings(path: Path, config: ColumnsConfig, preset: str | None = None) -> li
         from ingest import presets
 
         return presets.readings(path, preset, config)
-    kind_of(path)
+    format_of(path)
     return [Reading(None, partial(read_batches, path, config))]
 
 
@@ -35,13 +34,13 @@ def read_batches(path: Path, config: ColumnsConfig) -> Iterator[Batch]:
     with Source(path) as source:
         if path.stat().st_size == 0:
             return
-        if source.kind.format == "parquet":
+        if source.format.name == "parquet":
             with source.seekable() as file:
                 if not file.seek(0, os.SEEK_END):
                     return
                 file.seek(0)
                 yield from read_parquet(file, path, config)
-        elif source.kind.format == "jsonl":
+        elif source.format.name == "jsonl":
             yield from read_jsonl(source, config)
         else:
             yield from read_csv(source, config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 
 from ingest import columns as c
-from ingest.batches import Batch
+from ingest.batches import Batch, Reading
 from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.json_lines import IS_OBJECT
 from ingest.load import record_load
@@ -19,7 +19,6 @@ from ingest.progress import Progress, silent
 from ingest.quality import QualityConfig
 from ingest.quarantine import REJECTED, insert_rejected
 from ingest.read_again import Kept, read_again
-from ingest.readings import Reading
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
 from ingest.window import Window
 

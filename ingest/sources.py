@@ -49,14 +49,14 @@ _MAGIC = {
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileFormat:
     """What a file's name promises."""
 
-    format: Format
+    name: Format
     compression: str | None
 
 
-def kind_of(path: Path, form: Format | None = None) -> Kind:
+def format_of(path: Path, form: Format | None = None) -> FileFormat:
     """Read format and compression from the name; InputFileError lists what is understood.
 
     `form` is the format of a file whose name does not tell it.
@@ -64,7 +64,7 @@ def kind_of(path: Path, form: Format | None = None) -> Kind:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     compression = _COMPRESSED.get(suffixes[-1]) if suffixes else None
     if form is not None:
-        return Kind(form, compression)
+        return FileFormat(form, compression)
     if compression:
         suffixes.pop()
     if not suffixes or suffixes[-1] not in _FORMATS:
@@ -72,7 +72,7 @@ def kind_of(path: Path, form: Format | None = None) -> Kind:
             f"{path}: wanted a name that ends in {', '.join(_FORMATS)}, each also with .gz or .zst; "
             "rename, unpack or convert the file, or name its data set with --preset"
         )
-    return Kind(_FORMATS[suffixes[-1]], compression)
+    return FileFormat(_FORMATS[suffixes[-1]], compression)
 
 
 def is_readable(path: Path) -> bool:
@@ -101,7 +101,7 @@ class Source:
 
     def __init__(self, path: Path, form: Format | None = None) -> None:
         self.path = path
-        self.kind = kind_of(path, form)
+        self.format = format_of(path, form)
         try:
             self._file: BinaryIO = path.open("rb")
         except IsADirectoryError as error:
@@ -131,7 +131,7 @@ class Source:
     @contextmanager
     def seekable(self) -> Iterator[BinaryIO]:
         """Hand out the decompressed content as a file that can seek, by way of a temporary file if need be."""
-        if self.kind.compression is None:
+        if self.format.compression is None:
             yield self._file
             return
         with tempfile.NamedTemporaryFile() as spool:
@@ -165,7 +165,7 @@ class Source:
         """Drop a byte order mark and refuse what is plainly not UTF-8 text."""
         if block.startswith(b"\xef\xbb\xbf"):
             return block[3:]
-        wanted = "CSV" if self.kind.format == "csv" else "JSON lines"
+        wanted = "CSV" if self.format.name == "csv" else "JSON lines"
         for magic, description in _MAGIC.items():
             if block.startswith(magic):
                 raise InputFileError(
@@ -179,16 +179,16 @@ class Source:
         return block
 
     def _decompressed(self) -> BinaryIO:
-        if self.kind.compression == "gzip":
+        if self.format.compression == "gzip":
             return gzip.GzipFile(fileobj=self._file)  # type: ignore[return-value]
-        if self.kind.compression == "zstd":
+        if self.format.compression == "zstd":
             return _ZstdReader(self._file)  # type: ignore[return-value]
         return self._file
 
     def _damaged(self, error: Exception) -> str:
-        if self.kind.compression is None:
+        if self.format.compression is None:
             return f"{self.path}: cannot be read: {error}"
-        name = self.kind.compression
+        name = self.format.compression
         return f"{self.path}: wanted {name} data, got a damaged or cut file ({error}); copy or download it again"
 
 

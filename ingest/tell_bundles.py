@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.bundle_folders import LIVE, bundle_folders, named
+from ingest.bundle_folders import LIVE, bundle_folders, version_named_by
 
 if TYPE_CHECKING:
     from ingest.store import Store
@@ -22,7 +22,7 @@ def tell_bundles(store: "Store", bundles: Path) -> None:
             UPDATE bundles SET status = CASE WHEN status = 'live' THEN 'served' ELSE 'live' END
             WHERE (status = 'live') <> (version IS NOT DISTINCT FROM $live)
             """,
-            {"live": named(bundles, LIVE)},
+            {"live": version_named_by(bundles, LIVE)},
         )
         wanted = {version for (version,) in connection.execute(nameless).fetchall()}
         for bundle in bundle_folders(bundles) if wanted else ():

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, named
+from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, version_named_by
 from ingest.file_digests import file_sha256
 from ingest.held import held
 from ingest.moments import utc_now
@@ -157,7 +157,7 @@ def promote(bundles: Path, version_name: str) -> None:
     if Path(version_name).name != version_name:
         raise BundleError(f"{version_name}: wanted a bundle's name, got a path; give the name alone")
     checked_manifest(bundles / version_name)
-    before = named(bundles, LIVE)
+    before = version_named_by(bundles, LIVE)
     if before and before != version_name:
         _point(bundles, PREVIOUS, before)
     _point(bundles, LIVE, version_name)
@@ -174,7 +174,7 @@ def settle(
 
     if serve:
         promote(workspace.bundles_path, version_name)
-    return named(workspace.bundles_path, LIVE) == version_name, retain(workspace, retention, utc_now())
+    return version_named_by(workspace.bundles_path, LIVE) == version_name, retain(workspace, retention, utc_now())
 
 
 def rollback(bundles: Path) -> tuple[str, str]:
@@ -183,7 +183,7 @@ def rollback(bundles: Path) -> tuple[str, str]:
     The one replaced becomes the way back: rolling back twice returns to where one was. Raises BundleError, and changes
     nothing, when no other bundle has served, or the one that has is gone or no longer whole.
     """
-    serving, version_name = live_folder(bundles).name, named(bundles, PREVIOUS)
+    serving, version_name = live_folder(bundles).name, version_named_by(bundles, PREVIOUS)
     if version_name is None or version_name == serving:
         raise BundleError(
             f"{bundles}: wanted a bundle that served before {serving}, found none; "
@@ -195,7 +195,7 @@ def rollback(bundles: Path) -> tuple[str, str]:
 
 def live_folder(bundles: Path) -> Path:
     """Return the folder of the bundle that serves."""
-    name = named(bundles, LIVE)
+    name = version_named_by(bundles, LIVE)
     if name is None:
         raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first")
     return bundles / name

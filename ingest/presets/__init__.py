@@ -9,8 +9,8 @@ from ingest.errors import InputFileError, SettingsError
 from ingest.mapping import ColumnsConfig
 
 if TYPE_CHECKING:
+    from ingest.batches import Reading
     from ingest.presets.known_files import KnownFile
-    from ingest.readings import Reading
 
 PresetName = Literal["movielens", "mind", "amazon", "metarank", "gorse"]
 PRESETS: tuple[PresetName, ...] = get_args(PresetName)

@@ -10,10 +10,9 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.as_read import AsRead
-from ingest.batches import Batch, none_broken
+from ingest.batches import Batch, Reading, none_broken
 from ingest.lines import Records
 from ingest.mapping import Table
-from ingest.readings import Reading
 from ingest.sources import Format, Source, bare_name
 
 
