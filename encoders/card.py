@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -59,39 +61,48 @@ class Earlier:
 
 def read_card(folder: Path) -> Earlier:
     """Read what an earlier training found; a folder without a whole card raises `ModelFolderError`."""
-    try:
-        card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
-        figures = {name: Figures(**card[name]) if card[name] else None for name in ("untuned", "tuned")}
+    with _card(folder) as card:
         ran = len(card["epochs"]) or None
         if ran and not card["best_epoch"]:
             ran = 0
-        return Earlier(epochs=ran, newcomers=NewcomerGain.read(card["newcomers"]), **figures)
-    except KeyError as error:
-        raise ModelFolderError(f"{folder}: wanted {error} in its card, got one without; train anew") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
+        return Earlier(
+            epochs=ran,
+            newcomers=NewcomerGain.read(card["newcomers"]),
+            untuned=_figures(card["untuned"]),
+            tuned=_figures(card["tuned"]),
+        )
 
 
 def read_report(folder: Path) -> TrainingReport:
     """Read what the training that wrote this folder reported; `ModelFolderError` where its card does not say."""
     from encoders.report import Epoch, TrainingReport
 
-    try:
-        card = json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
+    with _card(folder) as card:
         return TrainingReport(
             folder=folder,
-            untuned=Figures(**card["untuned"]) if card["untuned"] else None,
-            tuned=Figures(**card["tuned"]) if card["tuned"] else None,
+            untuned=_figures(card["untuned"]),
+            tuned=_figures(card["tuned"]),
             newcomers=NewcomerGain.read(card["newcomers"]),
             kinds=tuple(card.get("kinds", ())),
             epochs=tuple(Epoch.read(row) for row in card["epochs"]),
             **{name: card[name] for name in ("kind", "base", "best_epoch", "seconds", "note")},
             **card["counts"],
         )
+
+
+@contextmanager
+def _card(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give what the card says; `ModelFolderError` where the block does not find in it what it needs."""
+    try:
+        yield json.loads((folder / JSON_CARD).read_text(encoding="utf-8"))
     except KeyError as error:
         raise ModelFolderError(f"{folder}: wanted {error} in its card, got one without; train anew") from error
     except (OSError, ValueError, TypeError) as error:
         raise ModelFolderError(f"{folder}: wanted a trained encoder with its card, got {error}; train anew") from error
+
+
+def _figures(told: dict[str, Any] | None) -> Figures | None:
+    return Figures(**told) if told else None
 
 
 def _readable(card: dict[str, Any], report: TrainingReport) -> str:
