@@ -15,6 +15,7 @@ from ranker.arrays import Times
 from ranker.availability import SCHEMA as ABSENCES
 from ranker.availability import Absences
 from ranker.facets import Value, facet_matrix
+from ranker.multi_hot import multi_hot
 
 SCHEMA = pl.Schema(
     {
@@ -98,7 +99,7 @@ class Catalogue:
     def category_rows(self, categories: Sequence[Iterable[str]]) -> sparse.csr_matrix:
         """Return the category matrix of items given by their category names, unknown names left out."""
         rows = [[self.category_names[name] for name in names if name in self.category_names] for names in categories]
-        return _multi_hot(rows, len(self.category_names))
+        return multi_hot(rows, len(self.category_names))
 
     def save(self, folder: Path) -> None:
         """Write `items.parquet`, the attribute values that count (`facets.json`) and absences, where there are any."""
@@ -118,10 +119,4 @@ class Catalogue:
 def _category_matrix(categories: pl.Series) -> tuple[sparse.csr_matrix, dict[str, int]]:
     lists = [list(dict.fromkeys(names or ())) for names in categories.to_list()]
     index = {name: row for row, name in enumerate(sorted({name for names in lists for name in names if name}))}
-    return _multi_hot([[index[name] for name in names if name] for names in lists], len(index)), index
-
-
-def _multi_hot(rows: list[list[int]], n_columns: int) -> sparse.csr_matrix:
-    indptr = np.cumsum([0] + [len(row) for row in rows])
-    indices = np.fromiter((column for row in rows for column in row), np.int32)
-    return sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(rows), n_columns))
+    return multi_hot([[index[name] for name in names if name] for names in lists], len(index)), index

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-import numpy as np
 from scipy import sparse
+
+from ranker.multi_hot import multi_hot
 
 ITEMS_A_VALUE: Final = 3
 """An attribute counts when its values are shared by this many items on average; ids and free text are not."""
@@ -32,10 +33,7 @@ def facet_matrix(
     chosen = _shared(held) if facets is None else list(facets)
     column = {value: place for place, value in enumerate(chosen)}
     rows = [[column[value] for value in values if value in column] for values in held]
-    indptr = np.cumsum([0] + [len(row) for row in rows])
-    indices = np.fromiter((place for row in rows for place in row), np.int32, int(indptr[-1]))
-    matrix = sparse.csr_matrix((np.ones(len(indices), np.float32), indices, indptr), shape=(len(rows), len(column)))
-    return matrix, chosen
+    return multi_hot(rows, len(column)), chosen
 
 
 def folded(value: str) -> str:
