@@ -72,6 +72,11 @@ def event(number, item, *, user="u", at=None, weight=2.0):
     )
 
 
+def ids(answer):
+    """The items of an answer, best first."""
+    return [item["item_id"] for item in answer["items"]]
+
+
 def shown(moment, user="u", k=30):
     query = Query(user_id=user, as_of=utc_now() + timedelta(microseconds=1), k=k)
     return [item.item_id for item in moment.ranker.recommend(query, moment.history).items]

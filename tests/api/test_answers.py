@@ -9,6 +9,7 @@ from ingest.drain import drain
 from ingest.outbox import Outbox
 from ingest.store import Store
 from ranker.rules import RulesConfig
+from tests.api.conftest import ids
 from tests.ranker.conftest import with_rules
 
 ITEM_KEYS = {"item_id", "rank", "score", "probability", "reasons"}
@@ -18,10 +19,6 @@ def recommend(client, user_id, **ask):
     answer = client.post("/v1/recommendations", json={"user_id": user_id, **ask})
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def ids(answer):
-    return [item["item_id"] for item in answer["items"]]
 
 
 def test_recommendations_have_the_shape(client, ranker, user):

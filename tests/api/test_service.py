@@ -3,6 +3,7 @@ import time
 import pytest
 
 from ranker.query import Answer
+from tests.api.conftest import ids
 
 
 class Broken:
@@ -32,10 +33,6 @@ def recommend(client, user, **ask):
     answer = client.post("/v1/recommendations", json={"user_id": user, **ask})
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def ids(answer):
-    return [item["item_id"] for item in answer["items"]]
 
 
 def test_a_failing_model_gives_popular_items_with_the_hard_rules(broken_client, ranker, user):

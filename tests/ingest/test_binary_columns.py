@@ -1,4 +1,3 @@
-import io
 import json
 
 import polars as pl
@@ -8,15 +7,10 @@ from ingest.binary_columns import as_utf8
 from ingest.checks import ChecksConfig
 from ingest.errors import InputFileError
 from ingest.store import END_OF_TIME
+from tests.ingest.conftest import as_parquet
 
 NOT_TEXT = b"\xff\xfe"
 MOMENTS = {"occurred_at": ["2024-01-01", "2024-01-02", "2024-01-03"]}
-
-
-def as_parquet(frame):
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    return buffer.getvalue()
 
 
 def test_strings_without_the_mark_that_says_so_are_the_same_rows(load):

@@ -12,7 +12,7 @@ import pytest
 from benchmarks.killing import Victims
 from benchmarks.load_kills import kill_loads
 from ingest.load import load_files
-from ingest.outbox import OnlineEvent, Outbox
+from ingest.outbox import OnlineEvent
 from ingest.store import Store
 from ingest.workspace import Workspace
 
@@ -59,12 +59,6 @@ def test_load_is_whole_or_nothing_and_the_next_one_completes_it(tmp_path, since,
     log.write_text("".join(lines(range(1_800, 8_000))))
     done = kill_loads(tmp_path, known=known, log=log, n=n, seed=7, since=since)
     assert (done.failures, done.held) == ([], n)
-
-
-@pytest.fixture
-def outbox(tmp_path):
-    with Outbox.open(tmp_path / "online.sqlite") as opened:
-        yield opened
 
 
 def held(path):

@@ -14,7 +14,6 @@ import readrank
 from ingest.held import held, is_held, lock_of, scratch
 from ingest.leftovers import EVALUATION, TRAINING, clear_leftovers
 from ingest.search_tables import SEARCHING
-from ingest.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
 OWNER = """
@@ -26,11 +25,6 @@ with scratch(Path(sys.argv[1]), sys.argv[2]) as folder:
     print(folder.name, flush=True)
     sys.stdin.read()
 """
-
-
-@pytest.fixture
-def space(tmp_path):
-    return Workspace.create(tmp_path / "shop", "")
 
 
 @contextmanager

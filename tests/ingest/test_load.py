@@ -1,5 +1,4 @@
 import gzip
-import io
 import json
 import os
 import threading
@@ -15,6 +14,7 @@ from ingest.load import load_files
 from ingest.merge_events import EventWriter
 from ingest.moments import utc_now
 from ingest.store import END_OF_TIME
+from tests.ingest.conftest import as_parquet
 
 LOG = "user_id,item_id,occurred_at,kind\nu1,i1,2024-01-01T00:00:00,view\nu2,i2,2024-01-02,purchase\n"
 
@@ -29,12 +29,6 @@ def one(store, query):
 
 def as_jsonl(frame):
     return frame.write_ndjson().encode()
-
-
-def as_parquet(frame):
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("compress", [None, "gz", "zst"])

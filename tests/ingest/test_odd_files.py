@@ -1,7 +1,6 @@
 """Files as they come from the wild: each is loaded whole, rejected row by row, or refused in one sentence."""
 
 import gzip
-import io
 import json
 import os
 from datetime import datetime
@@ -15,17 +14,12 @@ from ingest.errors import InputFileError
 from ingest.load import load_files
 from ingest.replay import replay_rejected
 from ingest.store import END_OF_TIME
+from tests.ingest.conftest import as_parquet
 
 HEAD = "user_id,item_id,occurred_at\n"
 ROW = "u1,i1,2024-01-01\n"
 LINE = b'{"user_id":"u","item_id":"i","occurred_at":"2024-01-01"}\n'
 LENIENT = ChecksConfig(max_rejected_share=0.99)
-
-
-def as_parquet(frame):
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(

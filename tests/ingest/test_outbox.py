@@ -51,12 +51,6 @@ def answer(request_id):
     ]
 
 
-@pytest.fixture
-def outbox(tmp_path):
-    with Outbox.open(tmp_path / "online.sqlite") as opened:
-        yield opened
-
-
 def test_append_keeps_each_event_id_once_and_order_of_arrival(outbox):
     assert outbox.append([event(2), event(1), event(2)]) == Appended(2, 1)
     assert outbox.append([event(1), event(3)]) == Appended(1, 1)

@@ -6,11 +6,11 @@ import duckdb
 import polars as pl
 import pytest
 
-import readrank
 from ingest.errors import SettingsError
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.pseudonyms import CHECK_FILE, KEY_FILE, KEY_VARIABLE, Pseudonyms
 from ingest.workspace import Workspace
+from tests.ingest.conftest import files_that_hold, run
 
 ON = "[privacy]\npseudonyms = true\n"
 USER = "somebody@example.org"
@@ -40,14 +40,6 @@ def log(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(LOG)
     return path
-
-
-def run(space, *arguments):
-    return readrank.run([*map(str, arguments), "-w", str(space.root)])
-
-
-def files_that_hold(space, text):
-    return [path.name for path in space.root.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
 def test_a_column_keeps_order_nulls_and_blanks_and_hashes_each_id_once(monkeypatch):

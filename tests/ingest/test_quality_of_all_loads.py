@@ -21,12 +21,6 @@ NOON = datetime(2024, 5, 1, 12)
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def outbox(tmp_path):
-    with Outbox.open(tmp_path / "online.sqlite") as opened:
-        yield opened
-
-
 class Sent:
     """Sends so many events and drains them at a moment."""
 

@@ -20,11 +20,6 @@ TICK = timedelta(microseconds=1)
 NOTHING = RetentionConfig(erased_bundles_days=None, outbox_days=None)
 
 
-@pytest.fixture
-def space(tmp_path):
-    return Workspace.create(tmp_path / "shop", "")
-
-
 def fill(space, *moments):
     """Put one row of each moment into every table that retention looks at."""
     with Store.open(space.store_path) as store:

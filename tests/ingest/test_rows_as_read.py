@@ -25,6 +25,7 @@ from ingest.retention import RetentionConfig
 from ingest.store import END_OF_TIME, Store
 from ingest.verify_erasure import search
 from ingest.workspace import Workspace
+from tests.ingest.conftest import files_that_hold, run
 
 LENIENT = ChecksConfig(max_rejected_share=0.9)
 DAYS = ChecksConfig(time_format="%d/%m/%Y")
@@ -279,14 +280,6 @@ def test_rows_of_presets_make_the_events_that_their_file_would(tmp_path, preset,
 def secret(tmp_path, monkeypatch):
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     return Workspace.create(tmp_path / "shop", "[privacy]\npseudonyms = true\n[checks]\nmax_rejected_share = 0.9\n")
-
-
-def files_that_hold(space, text):
-    return [path.name for path in space.root.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
-
-
-def run(space, *arguments):
-    return readrank.run([*map(str, arguments), "-w", str(space.root)])
 
 
 @pytest.mark.parametrize("form", FORMATS)
