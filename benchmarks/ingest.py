@@ -23,18 +23,14 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.ingest_parts import Figure, Parts, Sizes
+from benchmarks.figures import Figure, machine, table
+from benchmarks.ingest_parts import Parts, Sizes
 from benchmarks.sizing_page import sizing_page
 
 PARTS = ("jsonl", "parquet", "again", "memory", "append", "kill", "sizing")
@@ -44,17 +40,21 @@ def main() -> None:
     """Measure the chosen parts and print what came out; exit status 1 when a bar is not met."""
     given = _arguments()
     sizes = Sizes(**{option.name: getattr(given, option.name) for option in fields(Sizes)})
-    result: dict[str, Any] = {"machine": _machine(sizes.cores), "sizes": asdict(sizes), "figures": {}}
+    result: dict[str, Any] = {
+        "machine": machine(("duckdb", "polars", "pyarrow"), cores=sizes.cores),
+        "sizes": asdict(sizes),
+        "figures": {},
+    }
     met = True
     with tempfile.TemporaryDirectory(prefix="ingest-") as scratch:
         parts = Parts(sizes, given.work or Path(scratch))
         try:
             for name in given.parts:
                 figures: list[Figure] = getattr(parts, name)()
-                Console(width=130).print(_table(name, figures))
+                Console(width=130).print(table(f"Ingest: {name}", figures, spread=True))
                 met = met and all(figure.meets is not False for figure in figures)
                 # Written after each part: what a later one breaks off does not take the earlier ones along.
-                result["figures"][name] = [_as_json(figure) for figure in figures]
+                result["figures"][name] = [figure.as_json() for figure in figures]
                 if given.out:
                     given.out.write_text(json.dumps({**result, "details": parts.details}, indent=1) + "\n")
         finally:
@@ -83,41 +83,6 @@ def _arguments() -> argparse.Namespace:
     if given.sizing_page and "sizing" not in given.parts:
         parser.error("--sizing-page: wanted part sizing among --parts; add it")
     return given
-
-
-def _machine(cores: int) -> dict[str, Any]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "cores": min(cores, os.cpu_count() or cores),
-        "memory_gib": round(memory / (1 << 30)),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("duckdb", "polars", "pyarrow")},
-    }
-
-
-def _as_json(figure: Figure) -> dict[str, Any]:
-    return {**asdict(figure), "measured": figure.measured, "meets": figure.meets}
-
-
-def _table(part: str, figures: list[Figure]) -> Table:
-    table = Table(title=f"Ingest: {part}")
-    table.add_column("what", min_width=44)
-    for name in ("measured", "lowest", "highest", "bar"):
-        table.add_column(name, justify="right", min_width=9)
-    for name in ("unit", "meets"):
-        table.add_column(name)
-    for figure in figures:
-        bar = "" if figure.bar is None else f"{'<=' if figure.at_most else '>='} {_number(figure.bar)}"
-        meets = {None: "", True: "yes", False: "NO"}[figure.meets]
-        values = (figure.measured, min(figure.values), max(figure.values))
-        table.add_row(figure.what, *map(_number, values), bar, figure.unit, meets)
-    return table
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.2f}"
 
 
 if __name__ == "__main__":

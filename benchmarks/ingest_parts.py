@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.figures import Figure
 from benchmarks.ingest_logs import GrowingLog, growing_log, one_log, warm
 from benchmarks.ingest_worker import in_fresh_process
 from benchmarks.load_kills import kill_loads
@@ -40,31 +41,6 @@ class Sizes:
     """Cores that a load may use."""
     seed: int = 7
     """Seed of the moments of killing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One measured thing and its bar."""
-
-    what: str
-    unit: str
-    values: list[float]
-    bar: float | None = None
-    """None where there is none to meet."""
-    at_most: bool = False
-    """True where less is better."""
-
-    @property
-    def measured(self) -> float:
-        """The median."""
-        return median(self.values)
-
-    @property
-    def meets(self) -> bool | None:
-        """Whether the median meets the bar."""
-        if self.bar is None:
-            return None
-        return self.measured <= self.bar if self.at_most else self.measured >= self.bar
 
 
 class Parts:

@@ -25,18 +25,13 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import json
-import os
-import platform
 import tempfile
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.ingest_parts import Figure
+from benchmarks.figures import Figure, machine, table
 from benchmarks.ranker_parts import Parts, Sizes
 
 PARTS = ("parity", "batch", "single", "trees", "train")
@@ -46,18 +41,16 @@ def main() -> None:
     """Measure the chosen parts and print what came out; exit status 1 when a bar is not met."""
     given = _arguments()
     sizes = Sizes(**{option.name: getattr(given, option.name) for option in fields(Sizes)})
-    result: dict[str, Any] = {"machine": _machine(), "sizes": asdict(sizes), "figures": {}}
+    result: dict[str, Any] = {"machine": machine(("numpy", "scipy", "lightgbm")), "sizes": asdict(sizes), "figures": {}}
     met = True
     with tempfile.TemporaryDirectory(prefix="ranker-") as scratch:
         parts = Parts(sizes, given.work or Path(scratch))
         for name in given.parts:
             figures: list[Figure] = getattr(parts, name)()
-            Console(width=120).print(_table(name, figures))
+            Console(width=120).print(table(f"Ranker: {name}", figures))
             met = met and all(figure.meets is not False for figure in figures)
             # Written after each part: what a later one breaks off does not take the earlier ones along.
-            result["figures"][name] = [
-                {**asdict(figure), "measured": figure.measured, "meets": figure.meets} for figure in figures
-            ]
+            result["figures"][name] = [figure.as_json() for figure in figures]
             if given.out:
                 given.out.write_text(json.dumps({**result, "details": parts.details}, indent=1) + "\n")
     if differ := parts.details.get("parity", {}).get("features"):
@@ -75,38 +68,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, help="keep shop and bundle here; default: a temporary folder")
     parser.add_argument("--out", type=Path, help="write the results as JSON")
     return parser.parse_args()
-
-
-def _machine() -> dict[str, Any]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return {
-        "date": datetime.now(tz=UTC).date().isoformat(),
-        "cores": os.cpu_count(),
-        "memory_gib": round(memory / (1 << 30)),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("numpy", "scipy", "lightgbm")},
-    }
-
-
-def _table(part: str, figures: list[Figure]) -> Table:
-    table = Table(title=f"Ranker: {part}")
-    table.add_column("what", min_width=44)
-    for name in ("measured", "bar"):
-        table.add_column(name, justify="right", min_width=9)
-    for name in ("unit", "meets"):
-        table.add_column(name)
-    for figure in figures:
-        bar = "" if figure.bar is None else f"{'<=' if figure.at_most else '>='} {_number(figure.bar)}"
-        meets = {None: "", True: "yes", False: "NO"}[figure.meets]
-        table.add_row(figure.what, _number(figure.measured), bar, figure.unit, meets)
-    return table
-
-
-def _number(value: float) -> str:
-    if value >= 100 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.2f}" if value >= 0.01 else f"{value:.1e}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from threadpoolctl import threadpool_limits
 
-from benchmarks.ingest_parts import Figure
+from benchmarks.figures import Figure
 from benchmarks.ranker_parity import served_and_batch
 from benchmarks.ranker_shop import Shop, open_shop, some_items, some_queries, workspace_of
 from benchmarks.ranker_stages import Timed, timed
