@@ -44,10 +44,10 @@ class Figure:
 def machine(libraries: Sequence[str], *, cores: int | None = None) -> dict[str, Any]:
     """Tell where and with which libraries something was measured; `cores` are those used, by default all."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    there = os.cpu_count() or cores
+    there = os.cpu_count() or 1
     return {
         "date": datetime.now(tz=UTC).date().isoformat(),
-        "cores": there if cores is None or there is None else min(cores, there),
+        "cores": min(cores or there, there),
         "memory_gib": round(memory / (1 << 30)),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
