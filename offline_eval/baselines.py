@@ -160,6 +160,8 @@ def make_baselines(
 ) -> dict[str, Baseline]:
     """Fit popular, item-item, text-only and behaviour-only on what happened before the cutoff, by name.
 
+    Where the rules allow repeats, `own items` stands beside them, which then is the one to beat.
+
     `texts` follow the catalogue's rows. `interactions` is the whole log: what lies after the cutoff serves as live
     history alone.
     """
@@ -171,6 +173,8 @@ def make_baselines(
     log.info("chose popularity window share=%s", share)
     popular = _popular(ground, share)
     makers = {"item-item": _item_item, "text-only": _text_only(texts), "behaviour-only": _behaviour_only}
+    if rules.repeats:
+        makers["own items"] = _own_items
     baselines = {"popular": Baseline(ground, popular)}
     for name, make in makers.items():
         progress("baselines", len(baselines), len(makers) + 1, name)
@@ -269,6 +273,26 @@ def _behaviour_only(ground: BaselineData) -> Scores:
     def scores(moments: Moments, recent: Recent) -> Floats:
         product = factors.user_vectors(recent) @ factors.items.T
         return np.where(touched, product, np.float32(np.nan))
+
+    return scores
+
+
+def _own_items(ground: BaselineData) -> Scores:
+    """What the user took most often, of equals what they took last: P-TopFreq of Li et al., TOIS 2023."""
+    n_items = len(ground.catalogue)
+
+    def scores(moments: Moments, recent: Recent) -> Floats:
+        past = ground.history.taken(moments)
+        liked = past.weight > 0
+        pair, place, often = np.unique(
+            past.query[liked] * n_items + past.item[liked], return_inverse=True, return_counts=True
+        )
+        last = np.zeros(len(pair), np.int64)
+        np.maximum.at(last, place, past.time[liked])
+        order = np.lexsort((last, often))
+        found = np.full((len(moments), n_items), np.nan, np.float32)
+        found.flat[pair[order]] = np.arange(1, len(pair) + 1)
+        return found
 
     return scores
 

@@ -39,7 +39,7 @@ class CandidatesConfig:
     category: Size = 50
     """Popular and trending in the user's categories."""
     repeats: Size = 50
-    """Of the user's own latest items, where the rules allow repeats: what counts most in their past."""
+    """Of what the user took before, where the rules allow repeats: what was taken often and lately."""
     trending: Size = 60
     """Most taken in the latest 1 % of the log."""
     popular: Size = 60
@@ -190,9 +190,6 @@ class _Look:
         rows, values = scores.indices[start:end], scores.data[start:end]
         kept = self.allowed[rows] & (values > 0)
         rows, values = rows[kept], values[kept]
-        if name == "repeats":
-            rows, place = np.unique(rows, return_inverse=True)  # an item has an entry for each time it was taken
-            values = np.bincount(place, values, len(rows)).astype(np.float32)
         in_order = np.argsort(rows)  # of equal scores the first items come first
         rows, values = rows[in_order], values[in_order]
         top = best(values, size)

@@ -72,7 +72,7 @@ class Factors:
     def user_vectors(self, recent: Recent) -> npt.NDArray[np.float64]:
         """Solve the user side of ALS for each query's recent items; shape [q, size], zeros without history."""
         counts = np.where(recent.mask[..., None], self.items[recent.items], 0)
-        left = self._gram + self._alpha * np.einsum("qlf,qlg->qfg", counts, counts, optimize=True)
+        left = self._gram + self._alpha * (counts.transpose(0, 2, 1) @ counts)
         right = (1 + self._alpha) * counts.sum(axis=1)
         solved: npt.NDArray[np.float64] = np.linalg.solve(left, right[..., None])[..., 0]
         return solved

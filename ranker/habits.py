@@ -6,9 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.arrays import Rows
-from ranker.history import History
 from ranker.moments import Moments, Recent
-from ranker.sessions import session_mask
+from ranker.own_items import OwnItems
 from ranker.situation import Situation
 
 Columns = dict[str, npt.NDArray[np.floating[Any]]]
@@ -26,25 +25,25 @@ def habits(situation: Situation, rows: Rows, query: Rows) -> Columns:
     newest = np.where(warm, np.where(mask, recent.ages, np.inf).min(axis=1, initial=np.inf), np.nan)
     oldest = np.where(warm, recent.ages.max(axis=1, initial=0), np.nan)
     counts = np.log1p(situation.history.item_counts(recent.items, before=moments.as_of[:, None]))
-    again, repeats = _repeats(situation.history, moments, rows, query)
+    own = situation.own
     of_user = {
         "user_count": np.log1p(situation.history.user_counts(moments)),
         "user_idle": np.log1p(newest),
         "user_span": np.log1p(oldest - newest),
         "user_pace": np.log1p((oldest - newest) / np.maximum(length - 1, 1)),
-        "user_repeats": repeats,
+        "user_repeats": own.again,
         "user_popular": _mean(counts, mask),
         "user_newness": _mean(_ages_when_taken(situation), mask),
         "user_weight": _mean(np.log1p(recent.weights), mask),
         "user_hour": _hours_from_usual(recent, moments),
     }
-    return {"taken_before": again, **{name: values[query] for name, values in of_user.items()}}
+    return {**_own(own, rows, query), **{name: values[query] for name, values in of_user.items()}}
 
 
 def context(situation: Situation, query: Rows) -> Columns:
     """Say when each query is asked, and in which session."""
     seconds = situation.moments.as_of / 1e6
-    session = session_mask(situation.recent)
+    session = situation.in_session
     begun = np.where(session, situation.recent.ages, 0).max(axis=1, initial=0)
     of_query = {
         "hour": seconds % _DAY_S / _HOUR_S,
@@ -53,6 +52,20 @@ def context(situation: Situation, query: Rows) -> Columns:
         "session_age": np.where(session.any(axis=1), np.log1p(begun), np.nan),
     }
     return {name: values[query] for name, values in of_query.items()}
+
+
+def _own(own: OwnItems, rows: Rows, query: Rows) -> Columns:
+    """Say how the user stands to the item itself."""
+    if not len(own.item):
+        never = np.full(len(rows), np.nan)
+        return {"taken_before": np.zeros(len(rows)), "taken_last": never, "activation": np.zeros(len(rows))}
+    place = own.places(query, rows)
+    known = place >= 0
+    return {
+        "taken_before": np.where(known, own.n_events[place], 0).astype(np.float64),
+        "taken_last": np.where(known, np.log1p(own.age[place]), np.nan),
+        "activation": np.where(known, np.log1p(own.activation[place]), 0),
+    }
 
 
 def _ages_when_taken(situation: Situation) -> npt.NDArray[np.floating[Any]]:
@@ -78,19 +91,3 @@ def _hours_from_usual(recent: Recent, moments: Moments) -> npt.NDArray[np.floati
     east, north = (np.where(recent.mask, part, 0).sum(axis=1) for part in (np.cos(angle), np.sin(angle)))
     apart = np.abs((2 * np.pi * now[:, 0] / _DAY_S - np.arctan2(north, east) + np.pi) % (2 * np.pi) - np.pi)
     return np.where(recent.mask.any(axis=1), apart * 12 / np.pi, np.nan)
-
-
-def _repeats(
-    history: History, moments: Moments, rows: Rows, query: Rows
-) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]]:
-    """Count how often each pair's user took its item before, and say which share of the user's past was repetition."""
-    asked, taken, _ = history.taken(moments)
-    n_rows = int(max(rows.max(initial=0), taken.max(initial=0))) + 1
-    pairs, times = np.unique(asked.astype(np.int64) * n_rows + taken, return_counts=True)
-    events, distinct = (np.bincount(numbers, minlength=len(moments)) for numbers in (asked, pairs // n_rows))
-    repeats = np.where(events > 0, 1 - distinct / np.maximum(events, 1), np.nan)
-    if not len(pairs):
-        return np.zeros(len(rows)), repeats
-    wanted = query.astype(np.int64) * n_rows + rows
-    at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    return np.where((pairs[at] == wanted) & (rows >= 0), times[at], 0).astype(float), repeats

@@ -26,7 +26,7 @@ from ranker.last_events import LastEvents
 from ranker.layer import Layer
 from ranker.live_events import LiveEvents
 from ranker.log_arrays import exposure_of, kinds_of
-from ranker.moments import Moments, Recent
+from ranker.moments import Moments, Recent, Taken
 from ranker.running_counts import RunningCounts
 from ranker.sessions import session_codes
 from ranker.timeline import Hour, Timeline
@@ -133,14 +133,9 @@ class History:
         """Count all interactions of each query's user before its moment."""
         return _sum(layer.by_user.count(moments) for layer in self._layers)
 
-    def taken(self, moments: Moments) -> tuple[Times, Rows, Floats]:
-        """Return everything each user did before the moment, as flat arrays: query number, item row, weight."""
-        bundle, *lives = [layer.by_user.before(moments) for layer in self._layers]
-        if not lives:
-            return bundle
-        query, items, weights = (np.concatenate(part) for part in zip(bundle, *lives, strict=True))
-        order = np.argsort(query, kind="stable")
-        return query[order], items[order], weights[order]
+    def taken(self, moments: Moments) -> Taken:
+        """Return everything each user did before the moment."""
+        return Taken.of_layers([layer.by_user.before(moments) for layer in self._layers])
 
     def item_counts(
         self, items: npt.NDArray[np.integer], *, before: Times, since: Times | None = None

@@ -6,7 +6,6 @@ import numpy as np
 
 from ranker.arrays import Floats
 from ranker.candidates import Candidates
-from ranker.sessions import session_mask
 from ranker.situation import ItemSet, Situation
 
 SIMILAR_TO: Final = 10
@@ -18,7 +17,7 @@ def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> di
     """Return cosines of text vectors with the user's last items, and how diverse these are; NaN without a past."""
     names = (*ONE_BY_ONE, "similar_max", "similar_mean", "similar_session", "user_diversity")
     out = np.full((len(names), len(candidates)), np.nan, np.float32)
-    recent, in_session = situation.recent, session_mask(situation.recent)
+    recent = situation.recent
     bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
     for number in range(len(situation)):
         start, end = bounds[number], bounds[number + 1]
@@ -30,7 +29,7 @@ def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> di
         for back in range(min(len(ONE_BY_ONE), len(held))):
             out[back, start:end] = cosine[:, -1 - back]
         out[-4, start:end], out[-3, start:end] = cosine.max(axis=1), cosine.mean(axis=1)
-        now = in_session[number, held]
+        now = situation.in_session[number, held]
         if now.any():
             out[-2, start:end] = cosine[:, now].mean(axis=1)
         out[-1, start:end] = 1 - np.linalg.norm(past.mean(axis=0))

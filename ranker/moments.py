@@ -1,6 +1,8 @@
 """Who asks, and when? Queries as arrays, and what is handed out of each one's latest past."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,31 @@ class Moments:
     def take(self, index: npt.NDArray[np.integer] | slice) -> "Moments":
         """Return some of the queries."""
         return Moments(users=self.users[index], as_of=self.as_of[index])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """All interactions of each query's user before its moment, ordered by query; all arrays [n]."""
+
+    query: Times
+    """Number of the query."""
+    item: Rows
+    weight: Floats
+    time: Times
+
+    @classmethod
+    def of_layers(cls, layers: Sequence[Self]) -> Self:
+        """Return those of all layers of a history; of one query those of a later layer come last."""
+        if len(layers) == 1:
+            return layers[0]
+        query = np.concatenate([layer.query for layer in layers])
+        order = np.argsort(query, kind="stable")
+        return cls(
+            query=query[order],
+            item=np.concatenate([layer.item for layer in layers])[order],
+            weight=np.concatenate([layer.weight for layer in layers])[order],
+            time=np.concatenate([layer.time for layer in layers])[order],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

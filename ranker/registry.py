@@ -133,6 +133,10 @@ FEATURES: Final = (
     _recency("life_rate", "interactions a day since the first", "log rate"),
     _recency("item_pace", "mean time between the item's interactions"),
     _habit("taken_before", "interactions of the user with this item, of whatever kind", "count"),
+    _habit("taken_last", "since the user's latest interaction with this item, of whatever kind", "log seconds"),
+    _habit(
+        "activation", "log2(1 + weight) by the root of hours since, over the user's interactions with this item", "log"
+    ),
     _habit("user_count", "the user's interactions", "log count"),
     _habit("user_idle", "since the latest positive of the user's last 50 interactions", "log seconds"),
     _habit("user_span", "from the first positive of the user's last 50 interactions to the latest", "log seconds"),

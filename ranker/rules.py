@@ -64,9 +64,9 @@ def allowed_items(
     """Mark what each query may be shown [q, n_items]: on offer, not hidden and, without repeats, not taken before."""
     repeats = (config or RulesConfig()).repeats
     allowed = on_offer(catalogue, moments)
-    query, item, weight = history.taken(moments)
-    blocked = weight < 0 if repeats else np.ones(len(weight), bool)
-    allowed[query[blocked], item[blocked]] = False
+    past = history.taken(moments)
+    blocked = past.weight < 0 if repeats else np.ones(len(past.weight), bool)
+    allowed[past.query[blocked], past.item[blocked]] = False
     return allowed
 
 

@@ -17,7 +17,7 @@ from ranker.coarse import CoarseVectors
 from ranker.shared_words import weightiest
 from ranker.situation import Situation
 from ranker.sources import Sources
-from ranker.sparse_rows import summed_row
+from ranker.sparse_rows import dense_row
 from ranker.timeline import POPULAR_SHARES, Hour
 
 EDGE: Final = 1e-5
@@ -41,7 +41,7 @@ class Scores:
     words: Floats
     """Words of the past, those alone that weigh most [q, n_items]."""
     few: dict[str, sparse.csr_matrix]
-    """Sources that speak of few items: together, following, and repeats, with an entry for each time."""
+    """Sources that speak of few items: together, following and repeats."""
     hours: list[Hour]
     hour: npt.NDArray[np.int64]
     """Each query's place among the hours."""
@@ -57,7 +57,7 @@ class Scores:
         if name in POPULAR_SHARES:
             return self.hours[int(self.hour[query])].counts[name]
         if name in self.few:
-            return summed_row(self.few[name], query)
+            return dense_row(self.few[name], query)
         if name == "fresh":
             return self._fresh(query)
         if name == "interest":
@@ -88,7 +88,11 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         factors_off=factors_off,
         category=share * in_vogue,
         words=_about_words(sources, situation),
-        few={"together": situation.together, "following": situation.following, "repeats": situation.past},
+        few={
+            "together": situation.together,
+            "following": situation.following,
+            "repeats": situation.own.by_activation(len(items)),
+        },
         hours=hours,
         hour=hour,
         near=np.asarray(situation.interest.any(axis=1))[:, None] & items.speaks,

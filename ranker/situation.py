@@ -11,6 +11,8 @@ from encoders.newcomer_gain import NewcomerGain
 from ranker.arrays import Floats, Rows, Times
 from ranker.history import History
 from ranker.moments import Moments, Recent
+from ranker.own_items import OwnItems
+from ranker.sessions import session_mask
 from ranker.sparse_rows import dense_row, row_products
 from ranker.timeline import Hour
 
@@ -107,6 +109,16 @@ class Situation:
         """
         weight = row_products(items.categories, places, dense_row(self.taste, query))
         return np.asarray(weight / items.roots_of_categories[places], np.float32)
+
+    @cached_property
+    def in_session(self) -> npt.NDArray[np.bool_]:
+        """Which of the recent interactions belong to the present session [q, length]."""
+        return session_mask(self.recent)
+
+    @cached_property
+    def own(self) -> OwnItems:
+        """All items that each query's user touched before."""
+        return OwnItems.of(self.history, self.moments)
 
     @cached_property
     def hours(self) -> tuple[list[Hour], Times]:

@@ -19,16 +19,6 @@ def dense_row(matrix: sparse.csr_matrix, row: int) -> Floats:
     return out
 
 
-def summed_row(matrix: sparse.csr_matrix, row: int) -> Floats:
-    """Return one row with all its zeros, where a column may have several entries.
-
-    >>> summed_row(sparse.csr_matrix(([1.0, 2.0, 4.0], [0, 2, 0], [0, 3]), shape=(1, 3)), 0).tolist()
-    [5.0, 0.0, 2.0]
-    """
-    held = slice(*matrix.indptr[row : row + 2])
-    return np.bincount(matrix.indices[held], matrix.data[held], matrix.shape[1]).astype(np.float32)
-
-
 def entries_at(matrix: sparse.csr_matrix, row: int, columns: npt.NDArray[np.integer]) -> Floats:
     """Return one row's entries in some columns, 0 where it has none; a column of -1 has none.
 

@@ -10,7 +10,7 @@ from encoders.kinds import Codes
 from ranker.arrays import Floats, Rows, Times
 from ranker.counter import AsOfCounter, mapped
 from ranker.last_events import LastEvents
-from ranker.moments import Moments
+from ranker.moments import Moments, Taken
 
 _KINDS: Final = "user_kinds.npy"
 _SESSIONS: Final = "user_sessions.npy"
@@ -111,14 +111,19 @@ class UserEvents:
             sessions=None if self.sessions is None else np.where(inside, self.sessions[position], 0),
         )
 
-    def before(self, moments: Moments) -> tuple[Times, Rows, Floats]:
-        """Return all that each query's user did before its moment, flat: number of the query, item, weight."""
+    def before(self, moments: Moments) -> Taken:
+        """Return all that each query's user did before its moment."""
         start = self._counter.start(moments.users)
         lengths = np.maximum(self._counter.position(moments.users, moments.as_of) - start, 0)
         query = np.repeat(np.arange(len(moments)), lengths)
         begins = np.cumsum(lengths) - lengths
         position = np.arange(lengths.sum()) - np.repeat(begins, lengths) + np.repeat(start, lengths)
-        return query, self.items[position], self.weights[position]
+        return Taken(
+            query=query,
+            item=self.items[position],
+            weight=self.weights[position],
+            time=self._counter.time_at(position),
+        )
 
     def moved(self, items: Rows, users: Rows) -> Self:
         """Return the same events with new rows of items and users, each given by old row; -1 leaves events out."""

@@ -110,6 +110,18 @@ def test_where_repeats_are_allowed_own_items_are_listed_but_not_hidden_ones(name
     assert "a2" not in shown
 
 
+def test_own_items_stand_by_how_often_they_were_taken_and_equals_by_how_lately() -> None:
+    taken = [("new", item, CUTOFF - hours * HOUR) for item, hours in [("q", 9), ("q", 8), ("b1", 5), ("a2", 4)]]
+    log = small_log(*taken, ("new", "a2", CUTOFF))
+    catalogue = Catalogue.from_store(small_items(), log)
+    rules = RulesConfig(repeats=True)
+    baseline = make_baselines(catalogue, item_texts(catalogue.items), log, CUTOFF, rules=rules)["own items"]
+    own, cold = (lists(baseline.recommend(ask(user), 4))[user] for user in ("new", "nobody"))
+    assert own == ["q", "a2", "b1", "p"], "p is popular"
+    assert cold[0] == "p"
+    assert "own items" not in baselines_of(small_items(), log, CUTOFF), "nothing is taken again there"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_future_changes_nothing(name: str, shop_items: pl.DataFrame, shop_log: pl.DataFrame) -> None:
     cutoff = choose_cutoff(shop_log, 0.5)

@@ -230,7 +230,7 @@ def test_served_and_offline_answers_hold_what_could_be_had_then(turning, questio
         assert answer.filtered["unavailable"] >= k - len(there)
         assert {item.item_id for item in turning.popular(Query(user_id=user, as_of=as_of, k=k)).items} <= there
         assert set(popular.filter(pl.col(c.QUERY_ID) == query_id)[c.ITEM_ID]) <= there
-        taken = {turning.catalogue.ids[row] for row in turning.history.taken(moments_of(turning, user, as_of))[1]}
+        taken = {turning.catalogue.ids[row] for row in turning.history.taken(moments_of(turning, user, as_of)).item}
         offered = on_offer(turning.catalogue, moments_of(turning, user, as_of))[0]
         assert set(alone) == {turning.catalogue.ids[row] for row in np.flatnonzero(offered)} - taken
 

@@ -60,6 +60,22 @@ def test_habits_of_a_user(ann):
     assert found["user_hour"][0] == pytest.approx(0, abs=1e-6)
 
 
+def test_how_the_user_stands_to_an_item(ann):
+    found = habits(situation(ann, "ann", 4 * DAY), np.array([0, 1, 2, -1]), np.zeros(4, np.int32))
+    assert found["taken_before"].tolist() == [2, 1, 0, 0]
+    assert np.exp(found["taken_last"][:2]) == pytest.approx([86_401, 2 * 86_400 + 1])
+    assert np.isnan(found["taken_last"][2:]).all()
+    three_days_and_one = np.log1p(1 / np.sqrt(72) + 1 / np.sqrt(24))  # of weight 1 each
+    assert found["activation"] == pytest.approx([three_days_and_one, np.log1p(1 / np.sqrt(48)), 0, 0])
+
+
+def test_what_was_disliked_is_remembered_but_not_active(ann):
+    both = History.from_frames(ITEMS, log(("ann", "a", 1)).vstack(log(("ann", "a", 2), weight=-1.0)))
+    found = habits(situation(both, "ann", 3 * DAY), np.array([0]), np.zeros(1, np.int32))
+    assert np.exp(found["taken_last"][0]) == pytest.approx(86_401)
+    assert found["activation"][0] == pytest.approx(np.log1p(1 / np.sqrt(48)))
+
+
 def test_newness_is_the_age_of_items_when_taken():
     """Ann was first with all; b and a were one and three days old when bob took them, who then took a again."""
     both = History.from_frames(

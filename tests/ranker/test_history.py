@@ -47,15 +47,15 @@ def test_recent_of_an_unknown_user_is_empty(small):
 
 def test_taken_lists_each_query_on_its_own(small):
     _, history = small
-    query, items, _ = history.taken(at(history, ("bob", 3 * DAY), ("ann", 2 * DAY)))
-    assert list(zip(query.tolist(), items.tolist(), strict=True)) == [(0, 0), (1, 0)]
+    taken = history.taken(at(history, ("bob", 3 * DAY), ("ann", 2 * DAY)))
+    assert list(zip(taken.query.tolist(), taken.item.tolist(), strict=True)) == [(0, 0), (1, 0)]
 
 
 def test_negative_weight_counts_as_taken_but_not_as_popular_nor_recent():
     items = catalogue("a")
     history = History.from_frames(items, log(("ann", "a", 1), weight=-1.0))
     moments = at(history, ("ann", 2 * DAY))
-    assert history.taken(moments)[2].tolist() == [-1.0]
+    assert history.taken(moments).weight.tolist() == [-1.0]
     assert history.item_counts(np.array([0]), before=np.array([2 * DAY])).tolist() == [0]
     assert not history.recent(moments, 5).mask.any()
 

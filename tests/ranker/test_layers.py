@@ -1,5 +1,7 @@
 """Live events put on in layers, each on those before it, answer like all of them added at once."""
 
+from dataclasses import astuple
+
 import numpy as np
 import polars as pl
 import pytest
@@ -50,7 +52,7 @@ def everything(history: History, hour: int) -> list[list]:
     hours, _ = history.hours(3, before)
     answers = [
         *(recent.items, recent.weights, recent.ages, recent.kinds, session_mask(recent)),
-        sorted(zip(*(part.tolist() for part in history.taken(moments)), strict=True)),  # in no order that is promised
+        sorted(zip(*(part.tolist() for part in astuple(history.taken(moments))), strict=True)),  # in no promised order
         history.user_counts(moments),
         history.item_counts(ROWS, before=before),
         history.item_counts(ROWS, before=before, since=before - 5 * HOUR),

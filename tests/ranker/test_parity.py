@@ -44,6 +44,17 @@ def features_at(ranker: Ranker, history: History, asked: pl.DataFrame):
     return pairs, compute(situation, sources.everything, pairs, sources)
 
 
+def live_events(ranker: Ranker, late: pl.DataFrame) -> LiveEvents:
+    return LiveEvents(
+        user_ids=late[c.USER_ID].to_list(),
+        items=ranker.catalogue.rows(late[c.ITEM_ID]),
+        times=late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
+        weights=late[c.WEIGHT].to_numpy(),
+        kinds=late[c.KIND].to_list(),
+        sessions=late[c.SESSION_ID].to_list(),
+    )
+
+
 def test_features_have_one_name_each():
     assert len(set(FEATURE_NAMES)) == len(FEATURES)
 
@@ -85,36 +96,29 @@ def test_live_events_give_the_features_of_a_log_that_held_them(ranker, frames, a
         interactions.filter(part) for part in (pl.col(c.OCCURRED_AT) < split, pl.col(c.OCCURRED_AT) >= split)
     )
     whole = History.from_frames(ranker.catalogue, interactions)
-    live = History.from_frames(ranker.catalogue, early).and_then(
-        LiveEvents(
-            user_ids=late[c.USER_ID].to_list(),
-            items=ranker.catalogue.rows(late[c.ITEM_ID]),
-            times=late[c.OCCURRED_AT].dt.epoch("us").to_numpy(),
-            weights=late[c.WEIGHT].to_numpy(),
-            kinds=late[c.KIND].to_list(),
-            sessions=late[c.SESSION_ID].to_list(),
-        )
-    )
-    users = late[c.USER_ID].unique(maintain_order=True).head(20).to_list()
-    at_the_end = [to_microseconds(ranker.cutoff)] * len(users)
-    for name in ("recent", "taken", "user_counts"):
-        compare = [
-            getattr(history, name)(
-                Moments(users=history.user_rows(users), as_of=np.array(at_the_end)), *([20] if name == "recent" else [])
-            )
-            for history in (whole, live)
-        ]
-        parts = [(r.items, r.weights, r.ages, r.sessions) if name == "recent" else r for r in compare]
-        if name == "recent":
-            # codes differ, as the vocabularies do; the names behind them may not
-            both = zip((whole, live), compare, strict=True)
-            named = [[("", *h.kinds.names)[code] for code in r.kinds.ravel()] for h, r in both]
-            assert named[0] == named[1]
-            assert len(set(named[0])) > 2
-        for left, right in zip(*(p if isinstance(p, tuple) else (p,) for p in parts), strict=True):
-            np.testing.assert_array_equal(left, right)
-    rows, before = np.arange(len(ranker.catalogue)), np.array([to_microseconds(ranker.cutoff)])
-    np.testing.assert_array_equal(whole.item_counts(rows, before=before), live.item_counts(rows, before=before))
+    live = History.from_frames(ranker.catalogue, early).and_then(live_events(ranker, late))
+    users = late[c.USER_ID].unique(maintain_order=True).head(20)
+    at_the_end = pl.DataFrame({c.USER_ID: users, c.AS_OF: [ranker.cutoff] * len(users)})
+    (pairs, features), (pairs_live, features_live) = (features_at(ranker, h, at_the_end) for h in (whole, live))
+    np.testing.assert_array_equal(pairs.item, pairs_live.item)
+    np.testing.assert_allclose(features, features_live, rtol=1e-6, atol=1e-6)
+    assert np.nanmax(features[:, FEATURE_NAMES.index("taken_before")]) == 0, "nothing is proposed again"
+
+
+def test_live_events_are_remembered_by_kind_and_session(ranker, frames):
+    interactions, _ = frames
+    early, late = interactions[:-50], interactions[-50:]
+    whole = History.from_frames(ranker.catalogue, interactions)
+    live = History.from_frames(ranker.catalogue, early).and_then(live_events(ranker, late))
+    users = late[c.USER_ID].unique(maintain_order=True).to_list()
+    as_of = np.full(len(users), to_microseconds(ranker.cutoff))
+    both = [h.recent(Moments(users=h.user_rows(users), as_of=as_of), 20) for h in (whole, live)]
+    for name in ("items", "weights", "ages", "sessions"):
+        np.testing.assert_array_equal(getattr(both[0], name), getattr(both[1], name))
+    # codes differ, as the vocabularies do; the names behind them may not
+    named = [[("", *h.kinds.names)[code] for code in r.kinds.ravel()] for h, r in zip((whole, live), both, strict=True)]
+    assert named[0] == named[1]
+    assert len(set(named[0])) > 2
 
 
 def test_batch_and_single_recommendations_agree(ranker, frames, asked):

@@ -63,6 +63,12 @@ def test_own_items_are_proposed_by_how_often_and_how_lately_they_were_taken(sour
     assert proposed(sources, history, RulesConfig(), 9 * DAY) == []
 
 
+def test_what_was_taken_long_ago_is_proposed_too(sources):
+    """Sixty times soap since she took bread: the source knows all of a past, not its latest fifty."""
+    much = log(("ann", "bread", 1), *(("ann", "soap", 2 + day) for day in range(60)))
+    assert proposed(sources, History.from_frames(ITEMS, much), REPEATS, 99 * DAY) == ["soap", "bread"]
+
+
 def test_a_hidden_item_is_not_proposed_again(sources):
     hidden = History.from_frames(ITEMS, LOG.vstack(log(("ann", "milk", 6), weight=-1.0)))
     assert proposed(sources, hidden, REPEATS, 9 * DAY) == ["soap", "bread"]

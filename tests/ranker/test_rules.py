@@ -62,10 +62,10 @@ def may_come(shelves: pl.DataFrame, query: Query, blocked: set[str]) -> set[str]
 def blocked_before(shop: Ranker, user: str, as_of: datetime, *, repeats: bool) -> set[str]:
     """What the user did anything with, or with repeats, what the user hid."""
     moments = Moments(users=shop.history.user_rows([user]), as_of=np.array([to_microseconds(as_of)]))
-    _, items, weights = shop.history.taken(moments)
+    taken = shop.history.taken(moments)
     return {
         shop.catalogue.ids[row]
-        for row, weight in zip(items.tolist(), weights.tolist(), strict=True)
+        for row, weight in zip(taken.item.tolist(), taken.weight.tolist(), strict=True)
         if weight < 0 or not repeats
     }
 
