@@ -231,8 +231,8 @@ def train(
     from ingest.spoken import retention_lines
     from ranker import bundle
     from ranker.spoken import training_lines
-    from ranker.train import TrainConfig
     from ranker.train import train as train_bundle
+    from ranker.train_config import TrainConfig
 
     space = _workspace(whole=True)
     promote = not without_text if promote is None else promote
@@ -285,7 +285,7 @@ def tune(
     """
     from ingest.publish import publishing
     from ranker.spoken import tuning_lines
-    from ranker.train import TrainConfig
+    from ranker.train_config import TrainConfig
     from ranker.tune import TuneConfig
     from ranker.tune import tune as tune_blend
 

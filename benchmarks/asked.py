@@ -28,7 +28,8 @@ from ranker.asked import asked_at
 from ranker.history import History
 from ranker.many import recommend_many
 from ranker.rank import Ranker
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 K = 10
 

@@ -32,7 +32,8 @@ from ranker.gain import ndcg_of_queries
 from ranker.history import History
 from ranker.many import rank_many
 from ranker.rank import Ranker
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 STEPS = 10_000
 """Probabilities are counted in steps of one ten-thousandth."""

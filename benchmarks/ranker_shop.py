@@ -97,7 +97,8 @@ def some_items(shop: Shop, n: int, rng: np.random.Generator) -> list[GivenItem]:
 def _train(workspace: Workspace, until: datetime) -> None:
     from encoders.train import EncoderConfig
     from ranker.examples import ExamplesConfig
-    from ranker.train import TrainConfig, train
+    from ranker.train import train
+    from ranker.train_config import TrainConfig
 
     encoder = EncoderConfig(base="catalogue", epochs=1, pairs_per_epoch=10_000, validation_queries=200)
     config = TrainConfig(encoder=encoder, examples=ExamplesConfig(max_queries=1_000))

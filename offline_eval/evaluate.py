@@ -31,7 +31,8 @@ from ranker.bundle import read_manifest
 from ranker.history import History
 from ranker.many import rank_many, recommend_many
 from ranker.rank import Ranker
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 log = logging.getLogger(__name__)
 

@@ -6,23 +6,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ingest.progress import Progress
+from ingest.progress import Progress, silent
 from ranker import calibrate
 from ranker.blend import Blend, Trees
-from ranker.boost import BlendConfig, fit, importance
+from ranker.boost import fit, importance
 from ranker.calibrate import Calibration
-from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items
 from ranker.fresh_places import choose_places
 from ranker.fusion import Fusion
 from ranker.gain import compare
 from ranker.given import every_outcome, impression_examples
 from ranker.history import History
-from ranker.rules import RulesConfig
 from ranker.slices import make_slices, window_bounds
 from ranker.source_recall import QUESTIONS, recall_of_sources
 from ranker.sources import Sources
 from ranker.strangers import ask_strangers, choose_order
+from ranker.train_config import TrainConfig
 from ranker.untouched import choose_demotion, with_waiting
 
 FEWEST_POSITIVES = 20
@@ -47,7 +46,7 @@ class Learned:
 
     blend: Blend | None
     """None where the other blend serves."""
-    likely: Calibration | None = None
+    calibration: Calibration | None = None
     measured: dict[str, Any]
     sources: dict[str, Any] = field(default_factory=dict)
     """What each source finds."""
@@ -62,84 +61,113 @@ class Learned:
 def learn(
     sources: Sources,
     history: History,
-    t1: int | None,
+    since: int | None,
     until: int,
-    candidates: CandidatesConfig,
-    examples: ExamplesConfig,
-    config: BlendConfig,
-    rules: RulesConfig,
-    progress: Progress,
+    config: TrainConfig,
+    progress: Progress = silent,
 ) -> Learned:
-    """Learn to order what the sources propose, from questions in `t1 <= time < until`; fused ranks with too few."""
-    if t1 is None:
+    """Learn to order what the sources propose, from questions in `since <= time < until`; fused ranks with too few.
+
+    `sources` know nothing from `since` on. None: there is no moment at which examples could begin.
+    """
+    if since is None:
         cause = (
             "all interactions lie at one moment" if history.user_ids else "there are no interactions before the cutoff"
         )
         return Learned(blend=Fusion(), measured={"learned": False, "why": cause})
     shares = (1 - LATER_SHARE, LATER_SHARE)
-    between = window_bounds(history, t1, until, shares)
-    earlier, later = make_slices(sources, history, between, shares, candidates, examples, rules, progress)
-    rng = np.random.default_rng(examples.seed)
-    taken = all_later(history, between[1], until, repeats=rules.repeats)
-    found = recall_of_sources(sources, history, taken.sample(QUESTIONS, rng), candidates, rules).as_json()
+    between = window_bounds(history, since, until, shares)
+    earlier, later = make_slices(
+        sources, history, between, shares, config.candidates, config.examples, config.rules, progress
+    )
+    window = _LaterWindow(sources, history, between[1], until, config)
+    found = window.recall()
     positives = [earlier.positives, later.positives]
     parts = earlier.parts + later.parts
     if min(positives) < FEWEST_POSITIVES:
         return _fused(parts, _too_few("positive examples", positives, FEWEST_POSITIVES), found)
     judge = Examples.concatenate(later.parts)
-    fitted = fit(Examples.concatenate(earlier.parts), judge, config)
+    fitted = fit(Examples.concatenate(earlier.parts), judge, config.blend)
     by_trees, by_ranks = (blend.score(judge.features) for blend in (fitted.before, Fusion.fit(earlier.parts)))
-    gain = compare(judge, by_trees, by_ranks, examples.seed)
+    gain = compare(judge, by_trees, by_ranks, config.examples.seed)
     if gain.is_worse or (min(positives) < MIN_POSITIVES and not gain.is_better):
         why = f"{min(positives)} positive examples in a window; NDCG@10 of later queries is {gain.value:.4f} by trees"
         return _fused(parts, f"{why}, {gain.baseline:.4f} by ranks", found)
-    likely, measured = calibrate.calibrate(fitted.before, later.following)
-    every = ExamplesConfig(negatives=len(sources.catalogue))
-
-    def ask(truth: Truth) -> Examples | None:
-        """Ask some of the questions, with all their candidates."""
-        some = truth.sample(ASKED_WHOLE, rng)
-        return make_examples(sources, history, some, candidates, every, rng, rules) if len(some.moments) else None
-
-    # Each is asked when it is needed: with all their candidates, questions take a lot of memory.
-    places = choose_places(fitted.before, ask(taken), rules)
-    evenly = np.array(window_bounds(history, between[1], until, [1 / STRANGE_MOMENTS] * STRANGE_MOMENTS)[:-1])
-    strangers = choose_order(fitted.before, ask_strangers(sources, history, evenly, until, candidates, rules))
-    soon = next_items(history, between[1], until, repeats=rules.repeats)
-    untouched = choose_demotion(fitted.before, ask(with_waiting(soon, history, sources.catalogue)))
-    retrieved = Examples.concatenate(parts).retrieved
+    calibration, calibrated = calibrate.calibrate(fitted.before, later.following)
     return Learned(
         blend=fitted.trees,
-        likely=likely,
+        calibration=calibration,
         measured={
             "learned": True,
             **fitted.measured,
-            "calibration": measured,
-            "candidate_recall": round(retrieved, 4),
+            "calibration": calibrated,
+            "candidate_recall": round(Examples.concatenate(parts).retrieved, 4),
             "importance": _importance(fitted.trees),
         },
         sources=found,
-        places=places,
-        strangers=strangers,
-        untouched=untouched,
+        places=window.places(fitted.before),
+        strangers=window.strangers(fitted.before),
+        untouched=window.untouched(fitted.before),
     )
 
 
+class _LaterWindow:
+    """The later window, asked as service is: with all candidates, and about more than the order of one list.
+
+    With all their candidates questions take a lot of memory, so each sort is asked when it is needed and let go.
+    """
+
+    def __init__(self, sources: Sources, history: History, since: int, until: int, config: TrainConfig) -> None:
+        self._sources = sources
+        self._history = history
+        self._since = since
+        self._until = until
+        self._config = config
+        self._rng = np.random.default_rng(config.examples.seed)
+        self._taken = all_later(history, since, until, repeats=config.rules.repeats)
+
+    def recall(self) -> dict[str, Any]:
+        """Measure what each source finds of what users took."""
+        some, config = self._taken.sample(QUESTIONS, self._rng), self._config
+        return recall_of_sources(self._sources, self._history, some, config.candidates, config.rules).as_json()
+
+    def places(self, trees: Trees) -> dict[str, Any]:
+        """Choose how many places new items have."""
+        return choose_places(trees, self._ask(self._taken), self._config.rules)
+
+    def strangers(self, trees: Trees) -> dict[str, Any]:
+        """Choose the order in which users without a past see items."""
+        shares = [1 / STRANGE_MOMENTS] * STRANGE_MOMENTS
+        evenly = np.array(window_bounds(self._history, self._since, self._until, shares)[:-1])
+        config = self._config
+        asked = ask_strangers(self._sources, self._history, evenly, self._until, config.candidates, config.rules)
+        return choose_order(trees, asked)
+
+    def untouched(self, trees: Trees) -> dict[str, Any]:
+        """Choose how much lower untouched items stand in live answers."""
+        soon = next_items(self._history, self._since, self._until, repeats=self._config.rules.repeats)
+        return choose_demotion(trees, self._ask(with_waiting(soon, self._history, self._sources.catalogue)))
+
+    def _ask(self, truth: Truth) -> Examples | None:
+        """Ask some of the questions, with all their candidates."""
+        some, config = truth.sample(ASKED_WHOLE, self._rng), self._config
+        every = ExamplesConfig(negatives=len(self._sources.catalogue))
+        if not len(some.moments):
+            return None
+        return make_examples(self._sources, self._history, some, config.candidates, every, self._rng, config.rules)
+
+
 def learn_given(
-    sources: Sources,
-    history: History,
-    impressions: pl.DataFrame,
-    t1: int | None,
-    config: BlendConfig,
-    examples: ExamplesConfig,
+    sources: Sources, history: History, since: int | None, impressions: pl.DataFrame, config: TrainConfig
 ) -> Learned:
-    """Learn to order given items from what was shown since `t1`, clicked or not; None with too few of them."""
+    """Learn to order given items from what was shown from `since` on, clicked or not; no blend with too few of them."""
     if impressions.is_empty():
         return Learned(blend=None, measured={"learned": False, "why": "no impressions"})
-    if t1 is None and history.user_ids:  # the sources have met whatever happened
+    if since is None and history.user_ids:  # the sources have met whatever happened
         return Learned(blend=None, measured={"learned": False, "why": "all interactions lie at one moment"})
+    seed = config.examples.seed
     shown = impression_examples(
-        sources, history, impressions, since=t1, max_requests=examples.max_requests, seed=examples.seed
+        sources, history, impressions, since=since, max_requests=config.examples.max_requests, seed=seed
     )
     later = np.quantile(shown.as_of, 1 - LATER_SHARE) if len(shown.as_of) else 0
     earlier_part, later_part = shown.split(shown.as_of < later)
@@ -147,13 +175,13 @@ def learn_given(
     if min(positives) < MIN_POSITIVES:
         why = {"learned": False, "why": _too_few("clicked impressions", positives, MIN_POSITIVES)}
         return Learned(blend=None, measured=why)
-    fitted = fit(earlier_part, later_part, config.for_given(len(earlier_part.labels)))
+    fitted = fit(earlier_part, later_part, config.blend.for_given(len(earlier_part.labels)))
     outcomes = every_outcome(
-        sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=examples.seed
+        sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=seed
     )
-    likely, measured = calibrate.calibrate(fitted.before, outcomes)
-    figures = {"learned": True, **fitted.measured, "calibration": measured, "importance": _importance(fitted.trees)}
-    return Learned(blend=fitted.trees, likely=likely, measured=figures)
+    calibration, calibrated = calibrate.calibrate(fitted.before, outcomes)
+    figures = {"learned": True, **fitted.measured, "calibration": calibrated, "importance": _importance(fitted.trees)}
+    return Learned(blend=fitted.trees, calibration=calibration, measured=figures)
 
 
 def _fused(parts: list[Examples], why: str, sources: dict[str, Any]) -> Learned:

@@ -9,10 +9,10 @@ then encoder and sources learn from all of it, and the bundle is written.
 import logging
 import shutil
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
@@ -20,8 +20,6 @@ from threadpoolctl import threadpool_limits
 from encoders.interest import ITEM_VECTORS, InterestModel
 from encoders.lexical import Words
 from encoders.settings import check_settings
-from encoders.text import TextConfig
-from encoders.train import EncoderConfig
 from ingest.progress import Progress, silent
 from ingest.store import Store
 from ingest.take_in import drain_outbox
@@ -29,41 +27,17 @@ from ingest.workspace import Workspace
 from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
 from ranker.blend import Trees
-from ranker.boost import BlendConfig
-from ranker.candidates import CandidatesConfig
 from ranker.compiled import compile_trees
-from ranker.examples import ExamplesConfig
-from ranker.factors import FactorsConfig
 from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import learn, learn_given
-from ranker.neighbours import NeighboursConfig
 from ranker.registry import FEATURE_NAMES
 from ranker.resumable_folder import keep_logs, resumable_folder
-from ranker.rules import RulesConfig
 from ranker.sources import Behaviour, Sources
+from ranker.train_config import TrainConfig
 from ranker.tuned import Tuned
 from ranker.tuned_encoder import TwoEncoders, ready_encoders
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides what a bundle becomes."""
-
-    text: TextConfig = field(default_factory=TextConfig)
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    examples: ExamplesConfig = field(default_factory=ExamplesConfig)
-    candidates: CandidatesConfig = field(default_factory=CandidatesConfig)
-    neighbours: NeighboursConfig = field(default_factory=NeighboursConfig)
-    factors: FactorsConfig = field(default_factory=FactorsConfig)
-    blend: BlendConfig = field(default_factory=BlendConfig)
-    rules: RulesConfig = field(default_factory=RulesConfig)
-
-    @classmethod
-    def of(cls, workspace: Workspace) -> "TrainConfig":
-        """Read the section of `readrank.toml` that each field is named after."""
-        return cls(**{name: workspace.section(name, section) for name, section in get_type_hints(cls).items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,18 +111,8 @@ def train(
             early = early_model()
         with both.final() as final_model:
             sources = fit_sources(ground, words, early, before, config)
-            recommended = learn(
-                sources,
-                history,
-                ground.t1,
-                ground.until,
-                config.candidates,
-                config.examples,
-                config.blend,
-                config.rules,
-                progress,
-            )
-            given = learn_given(sources, history, ground.impressions, ground.t1, config.blend, config.examples)
+            recommended = learn(sources, history, ground.t1, ground.until, config, progress)
+            given = learn_given(sources, history, ground.t1, ground.impressions, config)
             final = final_model()
         sources = fit_sources(ground, words, final, whole, config)
         measured = {
@@ -173,7 +137,7 @@ def train(
                     model.booster.save_model(str(folder / name))
                     if config.blend.compiled:
                         compile_trees(folder / name)
-            calibrate.save({"recommend": recommended.likely, "given": given.likely}, folder)
+            calibrate.save({"recommend": recommended.calibration, "given": given.calibration}, folder)
 
         folder = bundle.write(
             workspace.bundles_path,

@@ -20,7 +20,7 @@ from ranker import tuned
 from ranker.boost import BlendConfig, dataset, fit, grow, initial_score
 from ranker.gain import Gain, compare
 from ranker.studies import alone, finished, run, study
-from ranker.train import TrainConfig
+from ranker.train_config import TrainConfig
 from ranker.tuning_examples import TuningExamples, Windows, tuning_examples
 
 if TYPE_CHECKING:

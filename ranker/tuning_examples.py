@@ -29,7 +29,8 @@ from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import MIN_POSITIVES
 from ranker.registry import FEATURE_NAMES
 from ranker.slices import Slice, make_slices, window_bounds
-from ranker.train import TrainConfig, fit_behaviour, fit_sources
+from ranker.train import fit_behaviour, fit_sources
+from ranker.train_config import TrainConfig
 from ranker.tuned_encoder import TwoEncoders
 
 log = logging.getLogger(__name__)

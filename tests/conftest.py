@@ -18,7 +18,8 @@ from ranker.boost import BlendConfig
 from ranker.bundle import promote
 from ranker.examples import ExamplesConfig
 from ranker.rank import Ranker
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 hypothesis.settings.register_profile("busy machine", deadline=None)  # speed is measured in benchmarks, never here
 hypothesis.settings.load_profile("busy machine")

@@ -21,7 +21,8 @@ from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.windows import choose_cutoff
 from ranker.rank import Ranker
 from ranker.refresh import refresh
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 SETTINGS = """
 [encoder]

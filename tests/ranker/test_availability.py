@@ -29,7 +29,8 @@ from ranker.refresh import refresh
 from ranker.rules import RulesConfig, on_offer
 from ranker.slices import make_slices
 from ranker.source_recall import recall_of_sources
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 from ranker.tuning_examples import _fingerprint
 from ranker.untouched import with_waiting
 from tests.ranker.conftest import DAY, catalogue, changed, hand_made_sources, log

@@ -7,21 +7,19 @@ import numpy as np
 import pytest
 
 from ingest.moments import to_microseconds
-from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
 from ranker.blend import Trees
 from ranker.boost import BlendConfig, Fitted, fit
 from ranker.bundle import live_folder, read_manifest
-from ranker.candidates import CandidatesConfig
 from ranker.examples import Examples, ExamplesConfig
 from ranker.fusion import OFFSET, PRIOR, Fusion, fuse_given
 from ranker.history import History
 from ranker.learn import learn
 from ranker.model import Model
 from ranker.registry import FEATURE_NAMES
-from ranker.rules import RulesConfig
 from ranker.slices import examples_begin
 from ranker.sources import SOURCES
+from ranker.train_config import TrainConfig
 
 
 def ranked(*rows: dict[str, int]) -> np.ndarray:
@@ -99,10 +97,8 @@ def learned_with(ranker, shop, monkeypatch):
 
         monkeypatch.setattr("ranker.learn.fit", fitted)
         monkeypatch.setattr("ranker.learn.MIN_POSITIVES", safe)
-        since, config = examples_begin(history, until, 0.3), BlendConfig(trees=20)
-        return learn(
-            ranker.model.sources, history, since, until, CandidatesConfig(), few, config, RulesConfig(), silent
-        )
+        config = TrainConfig(examples=few, blend=BlendConfig(trees=20))
+        return learn(ranker.model.sources, history, examples_begin(history, until, 0.3), until, config)
 
     return learn_with
 

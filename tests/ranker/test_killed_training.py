@@ -25,7 +25,8 @@ from ingest.workspace import Workspace
 from offline_eval.simulate import SimulationConfig, simulate
 from ranker.bundle import live_folder, read_manifest
 from ranker.resumable_folder import resumable_folder
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = """

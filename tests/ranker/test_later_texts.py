@@ -16,7 +16,8 @@ from ingest.workspace import Workspace
 from ranker.bundle import read_manifest
 from ranker.query import Query
 from ranker.rank import Ranker
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 
 TINY = TrainConfig(encoder=EncoderConfig(base="catalogue", dim=8, width=8, heads=2, epochs=1, continue_epochs=1))
 CUTOFF = datetime(2024, 5, 4)

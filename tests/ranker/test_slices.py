@@ -4,13 +4,11 @@ import string
 
 import pytest
 
-from ranker.candidates import CandidatesConfig
-from ranker.examples import ExamplesConfig
 from ranker.fusion import Fusion
 from ranker.history import History
 from ranker.learn import learn
-from ranker.rules import RulesConfig
 from ranker.slices import examples_begin
+from ranker.train_config import TrainConfig
 from tests.ranker.conftest import DAY, catalogue, log
 
 ITEMS = catalogue(*string.ascii_lowercase)
@@ -45,8 +43,6 @@ def test_what_is_disliked_is_not_taken(monkeypatch):
 def test_without_interactions_that_is_said():
     nobody = History.from_frames(ITEMS, LOG.clear())
     assert examples_begin(nobody, 21 * DAY, 0.1) is None
-    learned = learn(
-        None, nobody, None, 21 * DAY, CandidatesConfig(), ExamplesConfig(), None, RulesConfig(), lambda *_: None
-    )
+    learned = learn(None, nobody, None, 21 * DAY, TrainConfig())
     assert isinstance(learned.blend, Fusion)
     assert learned.measured["why"] == "there are no interactions before the cutoff"

@@ -23,7 +23,8 @@ from ranker.moments import Moments
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.refresh import refresh
-from ranker.train import TrainConfig, train
+from ranker.train import train
+from ranker.train_config import TrainConfig
 from tests.conftest import SHOP
 
 TINY = TrainConfig(encoder=EncoderConfig(base="catalogue", dim=8, width=8, heads=2, epochs=1, continue_epochs=1))

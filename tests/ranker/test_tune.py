@@ -19,7 +19,7 @@ from ranker.errors import NothingToLearnError, TuningError
 from ranker.gain import Gain
 from ranker.ground import Frames
 from ranker.studies import study
-from ranker.train import TrainConfig
+from ranker.train_config import TrainConfig
 from ranker.tune import Best, TuneConfig, tune
 from ranker.tuning_examples import Windows
 from tests.ranker.test_gain import some_examples

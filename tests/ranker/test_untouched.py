@@ -8,10 +8,8 @@ import pytest
 
 from ingest import columns as c
 from ingest.moments import EPOCH, to_microseconds
-from ingest.progress import silent
 from ingest.store import END_OF_TIME, Store
 from ranker.boost import BlendConfig
-from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.examples import EVERY_ITEM, Examples, ExamplesConfig, known_items, next_items
 from ranker.explain import compare
@@ -22,8 +20,8 @@ from ranker.many import recommend_many
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
-from ranker.rules import RulesConfig
 from ranker.slices import examples_begin, window_bounds
+from ranker.train_config import TrainConfig
 from ranker.untouched import FEWEST, choose_demotion, demotion, untouched, with_waiting
 from tests.ranker.conftest import DAY, bundle_that_measured, catalogue, changed, log
 
@@ -206,8 +204,8 @@ def test_training_asks_the_later_window_what_came_next_with_all_candidates(ranke
         log_of_shop = store.interactions(before=END_OF_TIME)
     history = History.from_frames(ranker.catalogue, log_of_shop)
     until = to_microseconds(ranker.cutoff)
-    t1 = examples_begin(history, until, 0.3)
-    later = window_bounds(history, t1, until, (1 - LATER_SHARE, LATER_SHARE))[1]
+    since = examples_begin(history, until, 0.3)
+    later = window_bounds(history, since, until, (1 - LATER_SHARE, LATER_SHARE))[1]
     expected = next_items(history, later, until)
     asked_of: list[Examples] = []
 
@@ -223,8 +221,8 @@ def test_training_asks_the_later_window_what_came_next_with_all_candidates(ranke
     monkeypatch.setattr("ranker.learn.with_waiting", waiting)
     monkeypatch.setattr("ranker.learn.choose_demotion", chosen)
     few = ExamplesConfig(max_queries=300, negatives=5)
-    config = BlendConfig(trees=10)
-    learned = learn(ranker.model.sources, history, t1, until, CandidatesConfig(), few, config, RulesConfig(), silent)
+    config = TrainConfig(examples=few, blend=BlendConfig(trees=10))
+    learned = learn(ranker.model.sources, history, since, until, config)
     assert learned.untouched == {"by": 0.5, "tried": {}}
     (soon,) = asked_of
     assert set(soon.as_of.tolist()) <= set(expected.moments.as_of.tolist())
