@@ -1,4 +1,4 @@
-"""Which values are the greatest? Found exactly without sorting, or looking twice at, what cannot be among them."""
+"""Which values are the greatest? Found exactly, without sorting all or computing all exactly."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -30,24 +30,25 @@ def best(values: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int
     return np.concatenate([above, level[: size - len(above)]])
 
 
-def best_by_a_look(
-    about: Floats, off: float, size: int, exact: Callable[[npt.NDArray[np.int64]], Floats]
+def best_from_approximate(
+    approximate: Floats, error: float, size: int, exact: Callable[[npt.NDArray[np.int64]], Floats]
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return places among which are the `size` greatest by `exact`, ties included, and their exact values.
 
-    `about` is known for all places and off by at most `off`; -inf leaves a place out. The least exact value of those
-    that look best is one that `size` places reach, so that what stays below it by more than `off` is none of them.
+    `approximate` [n] lies within `error` of the exact values; -inf leaves a place out. At least `size` places reach the
+    least exact value of those that are approximately best, so whatever lies further than `error` below it is not among
+    the greatest.
 
     >>> exact = np.array([3.0, 1.0, 2.0, 2.5], np.float32)
-    >>> places, values = best_by_a_look(np.float32([2.8, 1.1, 2.2, 2.3]), 0.2, 2, lambda places: exact[places])
+    >>> places, values = best_from_approximate(np.float32([2.8, 1.1, 2.2, 2.3]), 0.2, 2, lambda places: exact[places])
     >>> places.tolist(), values.tolist()
     ([0, 3], [3.0, 2.5])
     """
-    first = best(about, size)
+    first = best(approximate, size)
     values = exact(first)
     if len(first) < size:
         return first, values
-    near = np.flatnonzero(about >= values.min() - off)
+    near = np.flatnonzero(approximate >= values.min() - error)
     return near, exact(near)
 
 

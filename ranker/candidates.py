@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ingest.bounds import Size, check_bounds
 from ranker.arrays import Floats, Rows
-from ranker.best import best, best_by_a_look
+from ranker.best import best, best_from_approximate
 from ranker.scores import Scores, score_all
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
@@ -92,12 +92,12 @@ def propose(
     pairs = [np.empty(0, np.int64)]
     found: list[tuple[int, npt.NDArray[np.integer]]] = [(0, np.empty(0, np.int64))]
     for query, its_own in enumerate(allowed):
-        look = _Look(situation, scores, sources.everything, query, its_own)
+        search = _Search(situation, scores, sources.everything, query, its_own)
         for column, name in enumerate(SOURCES):
             size = getattr(config, name)
             if not size or not (warm[query] or name in POPULAR_SHARES):
                 continue
-            top, values = look.best(name, size)
+            top, values = search.best(name, size)
             top = top[np.lexsort((top, -values))][:size]
             pairs.append(query * n_items + top)
             found.append((column, np.arange(1, len(top) + 1)))
@@ -118,10 +118,10 @@ def blocks(n_queries: int, n_items: int, cells: int = 4_000_000) -> Iterator[sli
         yield slice(start, min(start + size, n_queries))
 
 
-class _Look:
-    """One query's look over the sources: for each the best of what is allowed, with exact scores.
+class _Search:
+    """One query's search of the sources: for each the best of what is allowed, with exact scores.
 
-    What is said of all items is off by a little, which depends on what else is in the batch: who is near the edge is
+    Scores of all items are approximate, by how much depends on what else is in the batch: who is near the edge is
     decided exactly.
     """
 
@@ -164,17 +164,17 @@ class _Look:
         return top, newest[top]
 
     def _nearest(self, among: npt.NDArray[np.bool_], size: int) -> tuple[Places, Floats]:
-        about = np.where(among & self.scores.near[self.query], self.scores.interest[self.query], -np.inf)
+        approximate = np.where(among & self.scores.near[self.query], self.scores.interest[self.query], -np.inf)
         exact = partial(self.situation.interest_in, self.query, self.items)
-        return best_by_a_look(about, float(self.scores.interest_off[self.query]), size, exact)
+        return best_from_approximate(approximate, float(self.scores.interest_error[self.query]), size, exact)
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:
         return _positive(np.where(self.allowed, self.scores.category[self.query], 0), size)
 
     def _by_factors(self, size: int) -> tuple[Places, Floats]:
-        scores, off = self.scores.factors[self.query], float(self.scores.factors_off[self.query])
-        about = np.where(self.allowed & (scores > -off), scores, -np.inf)
-        top, values = best_by_a_look(about, off, size, partial(self.situation.factors_in, self.query))
+        scores, error = self.scores.factors[self.query], float(self.scores.factors_error[self.query])
+        approximate = np.where(self.allowed & (scores > -error), scores, -np.inf)
+        top, values = best_from_approximate(approximate, error, size, partial(self.situation.factors_in, self.query))
         return top[values > 0], values[values > 0]
 
     def _by_popularity(self, name: str, size: int) -> tuple[Places, Floats]:

@@ -40,13 +40,13 @@ class CoarseVectors:
         )
 
     def products(self, vector: Floats) -> tuple[Floats, float]:
-        """Return about the product of each row with a vector [d], and by how much any of them may be off.
+        """Return approximate products of each row with a vector [d], and the most that any of them can be off.
 
         What rounding took away is at most as long as its product with the other vector is large (Cauchy and Schwarz).
 
         >>> coarse = CoarseVectors.of(np.array([[0.6, 0.8], [1.0, 0.0]], np.float32))
-        >>> about, off = coarse.products(np.array([2.0, 1.0], np.float32))
-        >>> bool((np.abs(about - [2.0, 2.0]) <= off).all()), off < 0.05
+        >>> products, error = coarse.products(np.array([2.0, 1.0], np.float32))
+        >>> bool((np.abs(products - [2.0, 2.0]) <= error).all()), error < 0.05
         (True, True)
         """
         from simsimd import cdist
@@ -54,10 +54,10 @@ class CoarseVectors:
         rounded, scale = _rounded(vector[None])
         lost = float(np.linalg.norm(vector - rounded[0] * scale[0]))
         # Single precision holds these sums of whole numbers exactly, up to a thousand numbers a vector.
-        about = np.asarray(cdist(rounded, self.rounded, metric="inner", out_dtype="float32"))[0]
-        about *= scale[0] * self.scale
-        off = float(np.linalg.norm(vector)) * self.error + lost * self.longest
-        return about, off * (1 + 1e-4)  # and the last digits of this arithmetic itself
+        products = np.asarray(cdist(rounded, self.rounded, metric="inner", out_dtype="float32"))[0]
+        products *= scale[0] * self.scale
+        error = float(np.linalg.norm(vector)) * self.error + lost * self.longest
+        return products, error * (1 + 1e-4)  # and the last digits of this arithmetic itself
 
 
 def _rounded(vectors: Floats) -> tuple[npt.NDArray[np.int8], Floats]:

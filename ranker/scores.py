@@ -29,13 +29,13 @@ class Scores:
     """What the sources say of the whole catalogue to each query; higher speaks more for the item."""
 
     interest: Floats
-    """Text interest, about [q, n_items]."""
-    interest_off: Floats
-    """By how much it may be off [q]."""
+    """Text interest, approximately [q, n_items]."""
+    interest_error: Floats
+    """The most that it can be off [q]."""
     factors: Floats
-    """Products of collaborative factors, about [q, n_items]."""
-    factors_off: Floats
-    """By how much they may be off [q]."""
+    """Products of collaborative factors, approximately [q, n_items]."""
+    factors_error: Floats
+    """The most that they can be off [q]."""
     category: Floats
     """What is popular and trending in the user's categories [q, n_items]."""
     words: Floats
@@ -79,15 +79,17 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
     hours, hour = situation.hours
     share = (items.categories @ situation.taste.toarray().T).T / items.roots_of_categories
     in_vogue = hours[0].log_in_vogue if len(hours) == 1 else np.stack([each.log_in_vogue for each in hours])[hour]
-    interest, interest_off = _about_interest(sources, situation)
-    factors, factors_off = _about(sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.single)
+    interest, interest_error = _approximate_interest(sources, situation)
+    factors, factors_error = _approximate_products(
+        sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.single
+    )
     return Scores(
         interest=interest,
-        interest_off=interest_off,
+        interest_error=interest_error,
         factors=factors,
-        factors_off=factors_off,
+        factors_error=factors_error,
         category=share * in_vogue,
-        words=_about_words(sources, situation),
+        words=_approximate_words(sources, situation),
         few={
             "together": situation.together,
             "following": situation.following,
@@ -101,7 +103,7 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
     )
 
 
-def _about_words(sources: Sources, situation: Situation) -> Floats:
+def _approximate_words(sources: Sources, situation: Situation) -> Floats:
     profile = weightiest(situation.words, sources.items_by_word)
     out = np.zeros((len(situation), len(sources.catalogue)), np.float32)
     for query, (start, end) in enumerate(pairwise(profile.indptr.tolist())):
@@ -109,22 +111,22 @@ def _about_words(sources: Sources, situation: Situation) -> Floats:
     return out
 
 
-def _about_interest(sources: Sources, situation: Situation) -> tuple[Floats, Floats]:
-    interest, off = _about(sources.coarse_vectors, situation.interest, sources.everything.vectors)
+def _approximate_interest(sources: Sources, situation: Situation) -> tuple[Floats, Floats]:
+    interest, error = _approximate_products(sources.coarse_vectors, situation.interest, sources.everything.vectors)
     _add_newcomers(sources, interest, situation)
-    return interest, off + np.float32(EDGE * sources.interest.newcomers.words)
+    return interest, error + np.float32(EDGE * sources.interest.newcomers.words)
 
 
-def _about(coarse: CoarseVectors, users: Floats, items: Floats) -> tuple[Floats, Floats]:
-    """Return products of users with all items [q, n_items], and by how much each user's may be off [q].
+def _approximate_products(coarse: CoarseVectors, users: Floats, items: Floats) -> tuple[Floats, Floats]:
+    """Return products of users with all items [q, n_items], and the most that each user's can be off [q].
 
     Those of one user come from eight bits, which are read sooner; several users share one reading of the whole.
     """
     if len(users) != 1:
-        off = EDGE * coarse.longest * np.linalg.norm(users, axis=1)
-        return users @ items.T, np.asarray(off, np.float32)
-    about, most = coarse.products(users[0])
-    return about[None], np.array([most], np.float32)
+        error = EDGE * coarse.longest * np.linalg.norm(users, axis=1)
+        return users @ items.T, np.asarray(error, np.float32)
+    products, error_of_one = coarse.products(users[0])
+    return products[None], np.array([error_of_one], np.float32)
 
 
 def interest_in_all(sources: Sources, situation: Situation) -> Floats:

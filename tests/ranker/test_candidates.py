@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from ranker import shared_words
-from ranker.best import best, best_by_a_look
+from ranker.best import best, best_from_approximate
 from ranker.timeline import Timeline
 
 
@@ -28,7 +28,7 @@ def test_a_look_that_is_off_misses_none_of_the_best(seed, size, off, shut):
     about = (exact + off * rng.uniform(-1, 1, 200) * 0.999).astype(np.float32)
     out = rng.random(200) < shut
     about[out] = -np.inf
-    places, values = best_by_a_look(about, off + 1e-6, size, lambda places: exact[places])
+    places, values = best_from_approximate(about, off + 1e-6, size, lambda places: exact[places])
     order = np.lexsort((np.arange(200), np.where(out, np.inf, -exact)))[: min(size, int((~out).sum()))]
     found = places[np.lexsort((places, -values))][:size]
     assert found.tolist() == order.tolist()

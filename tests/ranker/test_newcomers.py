@@ -98,7 +98,7 @@ def test_a_look_at_one_query_is_off_by_no_more_than_it_says():
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
     situation = sources.situation(history, asked(history, 3 * DAY))
     scores = score_all(sources, situation)
-    assert np.abs(scores.interest - interest_of(sources, situation)).max() <= scores.interest_off[0] < 0.5
+    assert np.abs(scores.interest - interest_of(sources, situation)).max() <= scores.interest_error[0] < 0.5
 
 
 @pytest.mark.parametrize("weight", [1.0, -1.0])
