@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows
 
 ALIKE: Final = 20
 """Neighbours of each item."""
@@ -14,7 +14,7 @@ AMONG: Final = 20_000
 _CELLS: Final = 8_000_000
 
 
-def fit_alike(vectors: Floats, counts: Times, rows: npt.NDArray[np.integer] | None = None) -> Rows:
+def fit_alike(vectors: Floats, counts: Ints, rows: npt.NDArray[np.integer] | None = None) -> Rows:
     """Return the rows of the most similar other items that anyone has touched [n_rows, 20], -1 where there are fewer.
 
     `vectors` [n_items, d] have unit length or are zero; an item without text has no neighbour and is none. Neighbours

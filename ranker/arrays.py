@@ -6,5 +6,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int32]
 """Rows of the catalogue, of users, or numbers of queries; -1 where there is none."""
+Ints = npt.NDArray[np.int64]
+"""Counts, positions, numbers of users or of queries."""
 Times = npt.NDArray[np.int64]
 """Microseconds since 1970, naive UTC."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Rows, Times
+from ranker.arrays import Ints, Rows, Times
 
 _FEW_EVENTS = 64
 """With more rows than this for each event, beginnings are searched, not kept."""
@@ -25,12 +25,12 @@ class AsOfCounter:
     [1, 2, 0]
     """
 
-    def __init__(self, keys: Times, moments: Times):
+    def __init__(self, keys: Ints, moments: Times):
         self._keys = keys
         self._moments = moments
         self._base = len(moments) + 1
-        self._order: Times | None = None
-        self._starts: Times | None = None
+        self._order: Ints | None = None
+        self._starts: Ints | None = None
 
     @classmethod
     def from_events(cls, rows: npt.NDArray[np.integer], times: npt.NDArray[np.integer]) -> Self:
@@ -43,21 +43,21 @@ class AsOfCounter:
     def __len__(self) -> int:
         return len(self._keys)
 
-    def position(self, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]) -> Times:
+    def position(self, rows: npt.NDArray[np.integer], before: npt.NDArray[np.integer]) -> Ints:
         """Return where in row order the events of `rows` at or after `before` begin; both arrays broadcast."""
         ranks = self._moments.searchsorted(before)
         if ranks.size == 1 and ranks.item() == len(self._moments):  # after all events, as a service asks
             return self.start(np.asarray(rows) + 1)
         return self._first_at(np.asarray(rows, np.int64) * self._base + ranks)
 
-    def start(self, rows: npt.NDArray[np.integer]) -> Times:
+    def start(self, rows: npt.NDArray[np.integer]) -> Ints:
         """Return where in row order the events of `rows` begin."""
         n_rows = int(self._keys[-1] // self._base) + 1 if len(self._keys) else 0
         if n_rows > _FEW_EVENTS * len(self._keys):  # a handful of live events of late rows: no table of all rows
             return self._first_at(np.asarray(rows, np.int64) * self._base)
         if self._starts is None:
             self._starts = self._first_at(np.arange(n_rows + 1, dtype=np.int64) * self._base)
-        begins: Times = self._starts.take(rows, mode="clip")
+        begins: Ints = self._starts.take(rows, mode="clip")
         return begins
 
     def count(
@@ -66,13 +66,13 @@ class AsOfCounter:
         *,
         before: npt.NDArray[np.integer],
         since: npt.NDArray[np.integer] | None = None,
-    ) -> Times:
+    ) -> Ints:
         """Count events of each row in `since <= time < before`; arrays broadcast, unknown rows count 0."""
         first = self.start(rows) if since is None else self.position(rows, since)
-        counted: Times = np.maximum(self.position(rows, before) - first, 0)
+        counted: Ints = np.maximum(self.position(rows, before) - first, 0)
         return counted
 
-    def count_at(self, rows: npt.NDArray[np.integer], moments: Sequence[npt.NDArray[np.integer]]) -> Times:
+    def count_at(self, rows: npt.NDArray[np.integer], moments: Sequence[npt.NDArray[np.integer]]) -> Ints:
         """Count events of rows before each of several moments [n_moments, n_rows]; a moment is one, or one a row."""
         first = self.start(rows)
         counts = np.zeros((len(moments), len(rows)), np.int64)
@@ -81,12 +81,12 @@ class AsOfCounter:
                 np.maximum(self.position(rows, before) - first, 0, out=counts[number])
         return counts
 
-    def total(self, before: npt.NDArray[np.integer]) -> Times:
+    def total(self, before: npt.NDArray[np.integer]) -> Ints:
         """Count events of all rows before each moment."""
         if self._order is None:
             self._order = np.sort(self._keys % self._base)
         ranks = np.searchsorted(self._moments, before, side="left")
-        counted: Times = np.searchsorted(self._order, ranks)
+        counted: Ints = np.searchsorted(self._order, ranks)
         return counted
 
     def time_at(self, positions: npt.NDArray[np.integer]) -> Times:
@@ -129,8 +129,8 @@ class AsOfCounter:
         """Memory-map what `save` wrote."""
         return cls(mapped(folder / f"{name}_keys.npy"), mapped(folder / f"{name}_moments.npy"))
 
-    def _first_at(self, keys: Times) -> Times:
-        found: Times = self._keys.searchsorted(keys)
+    def _first_at(self, keys: Ints) -> Ints:
+        found: Ints = self._keys.searchsorted(keys)
         return found
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ingest.bounds import Part, Seed, Size, check_bounds
 from ingest.moments import NEVER
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.candidates import Candidates, CandidatesConfig, blocks, propose
 from ranker.catalogue import UNDATED, Catalogue
 from ranker.features import compute
@@ -144,7 +144,7 @@ def all_later(history: History, moment: int, until: int, *, repeats: bool = Fals
     return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], known_by=until)
 
 
-def first_time(users: Times, items: Rows, times: Times) -> npt.NDArray[np.bool_]:
+def first_time(users: Ints, items: Rows, times: Times) -> npt.NDArray[np.bool_]:
     """Mark the events in which a user met an item for the first time, of whatever weight; of several at once one."""
     order = np.lexsort((times, items, users))
     first = np.ones(len(order), bool)
@@ -250,7 +250,7 @@ def _stand_for(counts: npt.NDArray[np.int64], left_out: int) -> Floats:
     return np.asarray(proposed / np.maximum(held, 1) * of_others, np.float32)
 
 
-def _as_truth(users: Times, as_of: Times, items: Rows, weights: Floats, known_by: int | None) -> Truth:
+def _as_truth(users: Ints, as_of: Times, items: Rows, weights: Floats, known_by: int | None) -> Truth:
     asked, number = np.unique(np.stack([users, as_of], axis=1), axis=0, return_inverse=True)
     query = number.ravel().astype(np.int32)
     once = _heaviest_once(query, items, weights)

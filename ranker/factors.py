@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ingest.bounds import Amount, Positive, Seed, check_bounds
-from ranker.arrays import Rows, Times
+from ranker.arrays import Ints, Rows
 from ranker.moments import Recent
 
 
@@ -47,7 +47,7 @@ class Factors:
         self._gram = self.items.T @ self.items + regularization * np.eye(items.shape[1])
 
     @classmethod
-    def fit(cls, users: Times, items: Rows, n_items: int, config: FactorsConfig) -> Self:
+    def fit(cls, users: Ints, items: Rows, n_items: int, config: FactorsConfig) -> Self:
         """Fit on distinct user-item pairs with the `implicit` library; items without interaction get zeros."""
         if not len(users):
             return cls(np.zeros((n_items, config.size), np.float32), config.alpha, config.regularization)

@@ -18,7 +18,7 @@ import polars as pl
 from encoders.kinds import NO_KINDS, Kinds
 from ingest import columns as c
 from ingest.moments import NEVER
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter
@@ -129,7 +129,7 @@ class History:
         last = [layer.by_user.last(moments, length) for layer in self._layers]
         return LastEvents.of_layers(last).positive(moments.as_of)
 
-    def user_counts(self, moments: Moments) -> Times:
+    def user_counts(self, moments: Moments) -> Ints:
         """Count all interactions of each query's user before its moment."""
         return _sum(layer.by_user.count(moments) for layer in self._layers)
 
@@ -143,7 +143,7 @@ class History:
         """Count interactions of items in `since <= time < before`; arrays broadcast."""
         return _sum(layer.by_item.count(items, before=before, since=since) for layer in self._layers)
 
-    def item_counts_at(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Times:
+    def item_counts_at(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Ints:
         """Count interactions of items before each of several moments [n_moments, n_items]; one, or one an item.
 
         Moments of a place in the sequence should lie near those that it had before: `RunningCounts`.
@@ -152,7 +152,7 @@ class History:
         counts = self._counts_now(items, moments) if len(moments[0]) == 1 else bundle.by_item.count_at(items, moments)
         return _sum([counts, *(live.by_item.count_at(items, moments) for live in lives)])
 
-    def _counts_now(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Times:
+    def _counts_now(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Ints:
         running = self._running.before([int(before[0]) for before in moments], items)
         far = [slot for slot, found in enumerate(running) if found is None]
         counts = np.zeros((len(moments), len(items)), np.int64)
@@ -185,15 +185,15 @@ class History:
             self._first_events = first
         return self._first_events
 
-    def exposure(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Times, Times]:
+    def exposure(self, items: npt.NDArray[np.integer], *, before: Times) -> tuple[Ints, Ints]:
         """Count how often items were shown, and shown and clicked, before the moment."""
         return self._shown.count(items, before=before), self._clicked.count(items, before=before)
 
-    def exposure_total(self, before: Times) -> tuple[Times, Times]:
+    def exposure_total(self, before: Times) -> tuple[Ints, Ints]:
         """Count all impressions, and all clicked ones, before the moments."""
         return self._shown.total(before), self._clicked.total(before)
 
-    def log_counts(self, before: Times) -> Times:
+    def log_counts(self, before: Times) -> Ints:
         """Count all interactions of positive weight before each moment."""
         return self._timeline.count(before)
 
@@ -201,11 +201,11 @@ class History:
         """Return since which moment the latest `share` of all interactions before each moment lie; both broadcast."""
         return self._timeline.since_share(share, before)
 
-    def hours(self, n_items: int, as_of: Times) -> tuple[list[Hour], Times]:
+    def hours(self, n_items: int, as_of: Times) -> tuple[list[Hour], Ints]:
         """Return what was popular at the last full hour before each moment: distinct hours, and each moment's place."""
         return self._timeline.hours(n_items, as_of)
 
-    def events(self, *, before: int) -> tuple[Times, Rows, Floats, Times]:
+    def events(self, *, before: int) -> tuple[Ints, Rows, Floats, Times]:
         """Return user rows, item rows, weights and times before a moment, by user and time; without live events."""
         log = self._layers[0].by_user
         times = log.times
@@ -255,6 +255,6 @@ class History:
         )
 
 
-def _sum(counts: Iterable[Times]) -> Times:
+def _sum(counts: Iterable[Ints]) -> Ints:
     """Add up what layers count; of one layer its own array, not a copy."""
     return reduce(operator.add, counts)

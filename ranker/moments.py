@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.kinds import Codes
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Moments:
 class Taken:
     """All interactions of each query's user before its moment, ordered by query; all arrays [n]."""
 
-    query: Times
+    query: Ints
     """Number of the query."""
     item: Rows
     weight: Floats

@@ -10,7 +10,7 @@ from scipy import sparse
 
 from encoders.past import past_shares
 from ingest.bounds import Amount, Positive, PositiveAmount, check_bounds
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.moments import Recent
 from ranker.sessions import in_one_session
 
@@ -41,7 +41,7 @@ class NeighboursConfig:
         check_bounds(self)
 
 
-def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:
+def fit_together(users: Ints, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:
     """Weigh pairs of items that the same users took, whatever the order.
 
     A cosine over users, where old interactions count less and users with many items count less for each pair
@@ -68,7 +68,7 @@ def fit_together(users: Times, items: Rows, times: Times, n_items: int, config: 
 
 
 def fit_following(
-    users: Times,
+    users: Ints,
     items: Rows,
     times: Times,
     n_items: int,
@@ -109,7 +109,7 @@ class _Steps:
     """
 
     def __init__(
-        self, users: Times, items: Rows, times: Times, config: NeighboursConfig, sessions: Rows | None = None
+        self, users: Ints, items: Rows, times: Times, config: NeighboursConfig, sessions: Rows | None = None
     ) -> None:
         self.users, self.items, self.times, self.config = users, items, times, config
         self.sessions = np.broadcast_to(np.int32(0), len(users)) if sessions is None else sessions
@@ -161,7 +161,7 @@ def _age_weights(times: Times, half_life: float) -> Floats:
 
 
 def _interaction_matrix(
-    users: Times, items: Rows, times: Times, n_items: int, config: NeighboursConfig
+    users: Ints, items: Rows, times: Times, n_items: int, config: NeighboursConfig
 ) -> sparse.csr_matrix:
     last = np.searchsorted(users, users, side="right")
     kept = last - np.arange(len(users)) <= config.max_history

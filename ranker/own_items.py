@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ranker.arrays import Rows, Times
+from ranker.arrays import Ints, Rows
 from ranker.history import History
 from ranker.moments import Moments
 
@@ -24,7 +24,7 @@ class OwnItems:
 
     query: Rows
     item: Rows
-    n_events: Times
+    n_events: Ints
     """How often the user touched the item, in whatever kind."""
     age: npt.NDArray[np.float64]
     """Seconds since the latest of these events."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from encoders.newcomer_gain import NewcomerGain
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.history import History
 from ranker.moments import Moments, Recent
 from ranker.own_items import OwnItems
@@ -121,7 +121,7 @@ class Situation:
         return OwnItems.of(self.history, self.moments)
 
     @cached_property
-    def hours(self) -> tuple[list[Hour], Times]:
+    def hours(self) -> tuple[list[Hour], Ints]:
         """What was popular at the last full hour before each query: distinct hours, and each query's place."""
         return self.history.hours(len(self.vectors), self.moments.as_of)
 

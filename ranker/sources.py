@@ -15,7 +15,7 @@ from encoders.lexical import Words
 from encoders.past import DECAY
 from encoders.vectors import CatalogueVectors
 from ranker.alike import fit_alike
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows
 from ranker.attributes import numbers
 from ranker.catalogue import Catalogue
 from ranker.coarse import CoarseVectors
@@ -38,7 +38,7 @@ HISTORY_LENGTH: Final = 50
 class Behaviour:
     """What behaviour alone says of items: fitted on what happened before a moment, whatever their texts."""
 
-    counts: Times
+    counts: Ints
     """How often each item was taken [n_items]."""
     together: sparse.csr_matrix
     following: sparse.csr_matrix

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.best import best
 
 HOUR: Final = 3_600_000_000
@@ -73,7 +73,7 @@ class Timeline:
         self._live_places = None if layers is None else _places(*layers)
         self._hourly: dict[tuple[int, int], Hour] = {} if hourly is None else hourly
         self._hour_seen = -1, 0
-        self._counted: tuple[int, Times] | None = None
+        self._counted: tuple[int, Ints] | None = None
 
     def with_live(self, live: "Timeline") -> "Timeline":
         """Return this timeline with events on top that were told later."""
@@ -82,7 +82,7 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.times) if self._layers is None else sum(map(len, self._layers))
 
-    def count(self, before: Times) -> Times:
+    def count(self, before: Times) -> Ints:
         """Count all interactions before each moment."""
         if self._layers is None:
             return np.searchsorted(self.times, before, side="left")
@@ -100,7 +100,7 @@ class Timeline:
         n_inside = np.maximum((n_before * share).astype(np.int64), 1)
         return self._time_at(np.maximum(n_before - n_inside, 0))
 
-    def hours(self, n_items: int, as_of: Times) -> tuple[list[Hour], Times]:
+    def hours(self, n_items: int, as_of: Times) -> tuple[list[Hour], Ints]:
         """Count every item's interactions in windows that end at the last full hour before each moment.
 
         Returns the distinct hours and, for each moment, its hour's place among them. The hour keeps the counts worth
@@ -122,7 +122,7 @@ class Timeline:
             found = self._hourly[key] = Hour(counts=counts)
         return found
 
-    def _time_at(self, positions: Times) -> Times:
+    def _time_at(self, positions: Ints) -> Times:
         """Return the times at these places of the whole log in order of time, at most those of its last; 0 without."""
         if not len(self):
             return np.zeros(np.shape(positions), np.int64)
@@ -147,7 +147,7 @@ class Timeline:
             self._hour_seen = hour, told % 2**64
         return self._hour_seen[1]
 
-    def _counts(self, n_items: int, since: int, before: int) -> Times:
+    def _counts(self, n_items: int, since: int, before: int) -> Ints:
         """Count every item's interactions in `since <= time < before`, from the log in order."""
         if self._layers is not None:
             under, live = self._layers
@@ -155,7 +155,7 @@ class Timeline:
         start, end = np.searchsorted(self.times, [since, before])
         return self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
 
-    def _counts_to(self, n_items: int, end: int) -> Times:
+    def _counts_to(self, n_items: int, end: int) -> Ints:
         """Count all up to a place in the log, from the place counted last: neighbouring hours lie close together."""
         at, counts = self._counted or (0, np.zeros(n_items, np.int64))
         between = self._counts_within(n_items, min(at, end), max(at, end))
@@ -163,11 +163,11 @@ class Timeline:
         self._counted = end, counts
         return counts
 
-    def _counts_within(self, n_items: int, start: int, end: int) -> Times:
+    def _counts_within(self, n_items: int, start: int, end: int) -> Ints:
         return np.bincount(self.items[start:end], minlength=n_items)
 
 
-def _places(under: Timeline, live: Timeline) -> Times:
+def _places(under: Timeline, live: Timeline) -> Ints:
     """Return the places of the live events in the whole log in order of time; of one instant they are the last."""
     return under.count(live.times + 1) + np.arange(len(live.times))
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.kinds import Codes
-from ranker.arrays import Floats, Rows, Times
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.counter import AsOfCounter, mapped
 from ranker.last_events import LastEvents
 from ranker.moments import Moments, Taken
@@ -84,7 +84,7 @@ class UserEvents:
         """Return when the question was asked that each event answers; after `save` and `load`, the event's own time."""
         return self.times if self._asked is None else self._asked
 
-    def count(self, moments: Moments) -> Times:
+    def count(self, moments: Moments) -> Ints:
         """Count the events of each query's user before its moment."""
         return self._counter.count(moments.users, before=moments.as_of)
 
