@@ -1,5 +1,7 @@
 """Which arrays does this room pass around?"""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,3 +12,5 @@ Ints = npt.NDArray[np.int64]
 """Counts, positions, numbers of users or of queries."""
 Times = npt.NDArray[np.int64]
 """Microseconds since 1970, naive UTC."""
+Columns = dict[str, npt.NDArray[np.floating[Any]]]
+"""Features by name, a value for each pair."""

@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Rows
+from ranker.arrays import Columns, Rows
 from ranker.moments import Moments, Recent
 from ranker.own_items import OwnItems
 from ranker.situation import Situation
-
-Columns = dict[str, npt.NDArray[np.floating[Any]]]
 
 _HOUR_S = 3600.0
 _DAY_S = 86_400.0

@@ -5,14 +5,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Rows, Times
+from ranker.arrays import Columns, Rows, Times
 from ranker.catalogue import UNDATED
 from ranker.history import History
 from ranker.registry import DAY, SHARES, WINDOWS
 from ranker.situation import Situation
 from ranker.sources import Sources
-
-Columns = dict[str, npt.NDArray[np.floating[Any]]]
 
 CTR_PRIOR: Final = 10.0
 """Impressions' worth of the average click rate that every item starts with."""
