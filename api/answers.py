@@ -14,7 +14,8 @@ class FeatureWeightOut(BaseModel):
     value: float | None
     """null where the feature is not defined for this item."""
     weight: float
-    """SHAP value; that of `count_all` less what an item that nobody has touched loses in a live answer."""
+    """What it adds to the score: a SHAP value, or the feature's part of fused ranks. `count_all` also bears what an
+    item that nobody has touched loses in a live answer."""
 
 
 class ReasonOut(BaseModel):
@@ -42,7 +43,7 @@ class FeatureDifferenceOut(BaseModel):
     """Value for the first item; null where not defined."""
     second: float | None
     weight: float
-    """SHAP value of the first less that of the second."""
+    """What it adds to the score of the first less what it adds to that of the second."""
 
 
 class FamilyDifferenceOut(BaseModel):
@@ -120,7 +121,7 @@ class AnswerOut(BaseModel):
     """True when a part was broken or late and a simpler answer was given; the hard rules hold all the same."""
     items: Sequence[RankedItemOut]
     comparison: ComparisonOut | None = None
-    """There when `compare` was asked; null where one of the two was no candidate or no learned model answered."""
+    """There when `compare` was asked; null where one of the two was no candidate, and in degraded answers."""
 
 
 class RejectedOut(BaseModel):

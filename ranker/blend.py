@@ -11,7 +11,14 @@ from ranker.compiled import load_compiled
 from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
 
 
-class Blend(Protocol):
+class Additive(Protocol):
+    """Anything whose scores are sums of what each feature adds."""
+
+    def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return what each feature adds to each score [n, n_features + 1]; the last column is what all rows share."""
+
+
+class Blend(Additive, Protocol):
     """Anything that turns features into scores."""
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:

@@ -1,15 +1,14 @@
-"""Why does an item stand where it does? Exact SHAP values by family and feature, and the past item behind them."""
+"""Why does an item stand where it does? What each feature adds, by family, and the past item behind it."""
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.arrays import Floats
-from ranker.blend import Trees
 from ranker.candidates import Candidates
 from ranker.query import Comparison, FamilyDifference, FeatureDifference, FeatureWeight, Reason
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
 from ranker.situation import ItemSet, Situation
-from ranker.sources import Sources
+from ranker.sources import PERSONAL, Sources
 
 PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "affinity"})
 EXPLAINED = 50
@@ -19,57 +18,53 @@ REASONS = 3
 STRONGEST = 3
 """Features told of a family at most."""
 
+_PERSONAL_RANKS = frozenset(f"rank_{source}" for source in PERSONAL if source != "repeats")
+"""Ranks in sources that propose what is like the user's past."""
 _MEMBERSHIP = np.array([[feature.family == family for family in FAMILIES] for feature in FEATURES], float)
 _MEMBERS = [np.flatnonzero(_MEMBERSHIP[:, n]) for n in range(len(FAMILIES))]
 
 
 def reasons(
-    trees: Trees,
+    weights: npt.NDArray[np.float64],
     features: Floats,
     candidates: Candidates,
     situation: Situation,
     items: ItemSet,
     sources: Sources,
-    lowered: npt.NDArray[np.float64] | None = None,
 ) -> list[tuple[Reason, ...]]:
     """Return for each pair its strongest families that speak for it, personal ones with the past item behind them.
 
-    Each family comes with those of its features that weigh most, for or against. `lowered` [n] is by how much the
-    score of each pair was lowered because nobody has touched its item.
+    `weights` and `features` [n, n_features] say what each feature adds to the score, and what it is. Each family comes
+    with those of its features that weigh most, for or against.
     """
-    weights = _weights(trees, features, lowered)
     families = weights @ _MEMBERSHIP
     because = _speak_most(situation, items, sources, candidates)
     out = []
     for row, past in enumerate(because):
         # Without a past a personal family can only say that there is none, which is no reason.
         speaks = [f for f in np.argsort(-families[row]).tolist() if past is not None or not _is_personal(f)]
+        told = [(f, _strongest(f, features[row], weights[row])) for f in speaks[:REASONS] if families[row, f] > 0]
         out.append(
             tuple(
                 Reason(
                     family=FAMILIES[family],
                     weight=float(families[row, family]),
-                    because=past if _is_personal(family) else None,
-                    features=_strongest(family, features[row], weights[row]),
+                    because=past if _is_of_the_past(family, strongest) else None,
+                    features=strongest,
                 )
-                for family in speaks[:REASONS]
-                if families[row, family] > 0
+                for family, strongest in told
             )
         )
     return out
 
 
-def compare(
-    trees: Trees, features: Floats, first: str, second: str, lowered: npt.NDArray[np.float64] | None = None
-) -> Comparison:
-    """Say why the first of two items scores higher than the second, or lower; features [2, n_features] in that order.
+def compare(weights: npt.NDArray[np.float64], features: Floats, first: str, second: str) -> Comparison:
+    """Say why the first of two items scores higher than the second, or lower; rows [2, n_features] in that order.
 
-    `lowered` [2] is as for `reasons`. The weights are differences of SHAP values. Those of the features sum to that of
-    their family, and those of the families to the difference of the scores: both items share the expected score, which
-    falls out.
+    `weights` and `features` are as for `reasons`. Differences of the features' weights sum to that of their family, and
+    those of the families to the difference of the scores: what both items share falls out.
     """
-    both = _weights(trees, features, lowered)
-    weight = both[0] - both[1]
+    weight = weights[0] - weights[1]
     summed = weight @ _MEMBERSHIP
     return Comparison(
         first=first,
@@ -94,16 +89,14 @@ def compare(
     )
 
 
-def _weights(trees: Trees, features: Floats, lowered: npt.NDArray[np.float64] | None) -> npt.NDArray[np.float64]:
-    """Return what each feature adds to the score; what an item loses for not being touched is its count's doing."""
-    weights: npt.NDArray[np.float64] = trees.contributions(features)[:, :-1]
-    if lowered is not None:
-        weights[:, FEATURE_NAMES.index("count_all")] -= lowered
-    return weights
-
-
 def _is_personal(family: int) -> bool:
     return FAMILIES[family] in PERSONAL_FAMILIES
+
+
+def _is_of_the_past(family: int, strongest: tuple[FeatureWeight, ...]) -> bool:
+    """Tell whether a past item is behind a family: a personal one, or ranks, most of all in a personal source."""
+    most = strongest[0]
+    return _is_personal(family) or (most.name in _PERSONAL_RANKS and most.weight > 0 and bool(np.isfinite(most.value)))
 
 
 def _strongest(family: int, values: Floats, weights: npt.NDArray[np.float64]) -> tuple[FeatureWeight, ...]:

@@ -56,14 +56,28 @@ class Fusion:
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:
         """Sum weight / (10 + rank) over the sources that proposed an item."""
+        return np.asarray(self._parts(features).sum(axis=1), np.float64)
+
+    def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return what the rank in each source adds [n, n_features + 1]: its part of the sum, and nothing is shared."""
+        weights = np.zeros((len(features), len(FEATURE_NAMES) + 1))
+        weights[:, _RANKS] = self._parts(features)
+        return weights
+
+    def _parts(self, features: Floats) -> npt.NDArray[np.float64]:
         ranks = np.exp(features[:, _RANKS].astype(float))
-        return np.asarray(np.nansum(self._weights / (OFFSET + ranks), axis=1), np.float64)
+        return np.where(np.isnan(ranks), 0.0, self._weights / (OFFSET + ranks))
 
 
 def fuse_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
     """Fuse the ranks of given items within each `request` [n], for no source has proposed them: by interest, words,
     what was taken with the user's past, and popularity. Equal values share a rank."""
-    score = np.zeros(len(features))
+    return np.asarray(weights_of_given(features, request)[:, _OF_GIVEN].sum(axis=1), np.float64)
+
+
+def weights_of_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
+    """Return what each feature adds to the fused score of given items [n, n_features]."""
+    weights = np.zeros((len(features), len(FEATURE_NAMES)))
     for column in _OF_GIVEN:
         value = features[:, column]
         order = np.lexsort((-value, request))
@@ -71,5 +85,5 @@ def fuse_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
         falls = starts | (np.diff(value[order], prepend=np.float32(np.inf)) != 0)
         place = np.arange(len(order))
         first, best = (np.maximum.accumulate(np.where(marked, place, 0)) for marked in (starts, falls))
-        score[order] += 1 / (FUSION_OFFSET + 1 + best - first)
-    return score
+        weights[order, column] = 1 / (FUSION_OFFSET + 1 + best - first)
+    return weights

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,16 @@ from ranker.candidates import Candidates, CandidatesConfig, propose
 from ranker.catalogue import Catalogue
 from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
-from ranker.fusion import Fusion, fuse_given
+from ranker.fusion import Fusion, fuse_given, weights_of_given
 from ranker.initial_score import InitialScore
+from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
 from ranker.sources import Sources
 from ranker.strangers import BLEND, order_strangers
 from ranker.untouched import demotion
+
+_COUNT: Final = FEATURE_NAMES.index("count_all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +38,7 @@ class Placed:
     features: Floats
     """[n_pairs, n_features]."""
     lowered: npt.NDArray[np.float64]
-    """By how much each pair's score was lowered [n_pairs]."""
+    """By how much each pair's score was lowered, because nobody has touched its item [n_pairs]."""
     places: Arranged
 
 
@@ -106,6 +109,21 @@ class Model:
         score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)
         places = self.arranger.arrange(pairs, score, allowed, wish, self.fresh_places.at(features, live))
         return Placed(pairs=pairs, features=features, lowered=lowered, places=places)
+
+    def weights(self, found: Placed, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return what each feature adds to the scores of some of the pairs found [n, n_features].
+
+        With what all pairs share they sum to the score. What an item loses for not being touched is its count's doing.
+        """
+        weights = self.blend.contributions(found.features[chosen])[:, :-1]
+        weights[:, _COUNT] -= found.lowered[chosen]
+        return weights
+
+    def weights_given(self, features: Floats, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return what each feature adds to the scores of some of one request's items [n, n_features]."""
+        if isinstance(self.blend_given, Trees):
+            return self.blend_given.contributions(features[chosen])[:, :-1]
+        return weights_of_given(features, np.zeros(len(features), np.int32))[chosen]
 
 
 def _trees(path: Path, manifest: Manifest, name: str) -> Trees | None:

@@ -56,7 +56,8 @@ class FeatureWeight:
     value: float
     """NaN = not defined for this item."""
     weight: float
-    """SHAP value; that of `count_all` less what an untouched item loses in a live answer; no unit."""
+    """What it adds to the score: a SHAP value, or the feature's part of fused ranks. `count_all` also bears what an
+    untouched item loses in a live answer; no unit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Reason:
     family: str
     """Feature family, such as `text interest` or `popularity`."""
     weight: float
-    """The family's SHAP value: how much it adds to the score; no unit."""
+    """How much the family adds to the score: the sum over its features; no unit."""
     because: str | None = None
     """Id of the item in the user's own history that speaks most for this one, if any does."""
     features: tuple[FeatureWeight, ...] = ()
@@ -82,7 +83,7 @@ class FeatureDifference:
     """Value for the first item; NaN = not defined."""
     second: float
     weight: float
-    """SHAP value of the first less that of the second."""
+    """What it adds to the score of the first less what it adds to that of the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,7 @@ class Answer:
 
     items: tuple[RankedItem, ...]
     comparison: Comparison | None = None
-    """Only when asked for; None also where an item was no candidate, or nothing learned gave the scores."""
+    """Only when asked for; None also where an item was no candidate, and in degraded answers."""
     degraded: bool = False
     """True when a part of the model could not be used and a simpler answer was given."""
     filtered: dict[str, int] = field(default_factory=dict)

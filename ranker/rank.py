@@ -1,8 +1,9 @@
 """How is one question answered? With the best places, why each is there, and what was held back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,7 +18,6 @@ from ranker import bundle
 from ranker.arrange import Wish
 from ranker.arrays import Floats
 from ranker.attributes import numbers
-from ranker.blend import Blend, Trees
 from ranker.calibrate import Calibration
 from ranker.calibrate import load as load_calibrations
 from ranker.candidates import Candidates, every_pair
@@ -28,10 +28,10 @@ from ranker.history import History
 from ranker.live_events import LiveEvents
 from ranker.model import Model
 from ranker.moments import Moments
-from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem
+from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem, Reason
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import allowed_items, on_offer, without
-from ranker.situation import ItemSet, Situation
+from ranker.situation import Situation
 from ranker.sources import SOURCES
 
 VIEW = "view"
@@ -110,17 +110,14 @@ class Ranker:
         allowed, held_back = self._allowed(situation.history, situation.moments, query)
         wish = Wish(k=query.k, diversity=query.diversity, categories=query.categories, request_id=query.request_id)
         found = self.model.place(situation, allowed[None], wish)
-        pairs, features, lowered, placed = found.pairs, found.features, found.lowered, found.places
-        blend, items = self.model.blend, self.model.sources.everything
+        pairs, features, placed = found.pairs, found.features, found.places
         first = placed.pair[:EXPLAINED]
         first = first[first >= 0]
-        because = dict(
-            zip(
-                first.tolist(),
-                self._reasons(query, blend, features[first], pairs.take(first), situation, items, lowered[first]),
-                strict=True,
-            )
-        )
+        because: dict[int, tuple[Reason, ...]] = {}
+        if query.explain and len(first):
+            weights, items = self.model.weights(found, first), self.model.sources.everything
+            told = reasons(weights, features[first], pairs.take(first), situation, items, self.model.sources)
+            because = dict(zip(first.tolist(), told, strict=True))
         likely = self._probabilities("recommend", placed.score)
         answer = [
             RankedItem(
@@ -137,7 +134,7 @@ class Ranker:
             for place, pair in enumerate(placed.pair.tolist())
         ]
         asked = [np.flatnonzero(pairs.item == row) for row in self.catalogue.rows(query.compare or ())]
-        comparison = _comparison(query, blend, features, asked, lowered)
+        comparison = _comparison(query, features, asked, partial(self.model.weights, found))
         return Answer(items=tuple(answer), comparison=comparison, filtered=held_back)
 
     def rank(self, query: Query, items: Sequence[GivenItem], history: History | None = None) -> Answer:
@@ -155,10 +152,14 @@ class Ranker:
         likely = self._probabilities("given", score)
         order = np.lexsort((np.arange(len(items)), -score))
         first = order[:EXPLAINED]
-        because = self._reasons(query, self.model.blend_given, features[first], pairs.take(first), situation, given)
+        weights_of = partial(self.model.weights_given, features)
+        because: list[tuple[Reason, ...]] = []
+        if query.explain and len(first):
+            told = weights_of(first), features[first], pairs.take(first)
+            because = reasons(*told, situation, given, self.model.sources)
         asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
         return Answer(
-            comparison=_comparison(query, self.model.blend_given, features, asked),
+            comparison=_comparison(query, features, asked, weights_of),
             items=tuple(
                 RankedItem(
                     item_id=items[row].item_id,
@@ -230,32 +231,17 @@ class Ranker:
         curve = self._calibrations.get(blend)
         return curve.probability(score).tolist() if curve else [None] * len(score)
 
-    def _reasons(
-        self,
-        query: Query,
-        blend: Blend,
-        features: Floats,
-        pairs: Candidates,
-        situation: Situation,
-        items: ItemSet,
-        lowered: npt.NDArray[np.float64] | None = None,
-    ) -> list[Any]:
-        if not query.explain or not isinstance(blend, Trees) or not len(features):
-            return [()] * len(features)
-        return reasons(blend, features, pairs, situation, items, self.model.sources, lowered)
-
 
 def _comparison(
     query: Query,
-    blend: Blend,
     features: Floats,
     asked: list[npt.NDArray[np.int64]],
-    lowered: npt.NDArray[np.float64] | None = None,
+    weights_of: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.float64]],
 ) -> Comparison | None:
-    if query.compare is None or not isinstance(blend, Trees) or not all(len(found) for found in asked):
+    if query.compare is None or not all(len(found) for found in asked):
         return None
-    both = [found[0] for found in asked]
-    return compare(blend, features[both], *query.compare, None if lowered is None else lowered[both])
+    both = np.array([found[0] for found in asked])
+    return compare(weights_of(both), features[both], *query.compare)
 
 
 def _sources(pairs: Candidates, pair: int, explored: bool) -> tuple[str, ...]:

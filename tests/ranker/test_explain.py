@@ -1,14 +1,17 @@
 """Explanations add up: features to families, families to scores and to the differences between them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ranker.blend import Trees
 from ranker.explain import EXPLAINED, STRONGEST, _speak_most, compare
-from ranker.fusion import Fusion
+from ranker.fusion import OFFSET, Fusion
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES
+from ranker.sources import PERSONAL
 from tests.ranker.conftest import changed
 
 FAMILY_OF = {feature.name: feature.family for feature in FEATURES}
@@ -80,7 +83,7 @@ def test_only_the_first_places_are_explained_however_many_are_asked_for(ranker, 
 
 def test_an_item_does_not_differ_from_its_like(ranker, explained):
     features = np.array([explained[0].features] * 2, np.float32)
-    told = compare(ranker.model.blend, features, "a", "b")
+    told = compare(ranker.model.blend.contributions(features)[:, :-1], features, "a", "b")
     assert told.difference == 0
     assert all(family.features == () for family in told.families)
 
@@ -104,13 +107,39 @@ def test_given_items_can_be_compared(ranker, user):
     assert answer.comparison.difference == pytest.approx(scores["new"] - scores[ranker.catalogue.ids[2]], abs=1e-9)
 
 
-def test_without_a_learned_blend_nothing_is_compared(ranker, user):
-    shop = changed(ranker, blend=Fusion())
-    first, second = shop.recommend(Query(user_id=user, as_of=shop.cutoff, k=2)).items
-    query = Query(user_id=user, as_of=shop.cutoff, explain=True, compare=(first.item_id, second.item_id))
-    answer = shop.recommend(query)
-    assert answer.comparison is None
-    assert all(item.reasons == () for item in answer.items)
+def test_fused_ranks_explain_themselves(ranker, user):
+    """Their score is a sum, so each source's part of it is exact, and nothing else is."""
+    shop = changed(ranker, blend=Fusion({"words": 3.0}), blend_given=Fusion())
+    query = Query(user_id=user, as_of=shop.cutoff, explain=True)
+    items = shop.recommend(query).items
+    for item in items:
+        (reason,) = item.reasons
+        assert (reason.family, reason.weight) == ("sources", pytest.approx(item.score))
+        told = {feature.name.removeprefix("rank_"): feature for feature in reason.features}
+        assert set(told) <= set(item.sources)
+        for name, feature in told.items():
+            assert feature.weight == pytest.approx((3 if name == "words" else 1) / (OFFSET + np.exp(feature.value)))
+        strongest = reason.features[0].name.removeprefix("rank_")
+        assert (reason.because in ranker.last_items(user, 1_000)) == (strongest in PERSONAL)
+    first, second = items[0], items[5]
+    told = shop.recommend(replace(query, compare=(first.item_id, second.item_id))).comparison
+    assert told.difference == pytest.approx(first.score - second.score)
+    assert [family.family for family in told.families if family.weight] == ["sources"]
+
+
+def test_fused_given_items_are_explained_within_their_request(ranker, user):
+    shop = changed(ranker, blend_given=Fusion())
+    given = [GivenItem(item_id=item) for item in ranker.catalogue.ids[:60]]
+    query = Query(user_id=user, as_of=shop.cutoff, explain=True)
+    items = shop.rank(query, given).items
+    assert all(sum(r.weight for r in item.reasons) == pytest.approx(item.score) for item in items[:EXPLAINED])
+    told = shop.rank(replace(query, compare=(items[3].item_id, items[55].item_id)), given).comparison
+    assert told.difference == pytest.approx(items[3].score - items[55].score)
+    assert {family.family for family in told.families if family.weight} <= {
+        "text interest",
+        "collaborative",
+        "popularity",
+    }
 
 
 def test_the_past_item_named_is_the_one_most_alike(ranker, user):

@@ -191,7 +191,7 @@ def test_what_an_item_loses_is_told(ranker, lowering):
     told = lowering.recommend(Query(user_id=user, as_of=as_of, compare=(known.item_id, new.item_id))).comparison
     assert told.difference == pytest.approx(known.score - new.score)
     features = np.stack([known.features, new.features])
-    plain = compare(ranker.model.blend, features, known.item_id, new.item_id)
+    plain = compare(ranker.model.blend.contributions(features)[:, :-1], features, known.item_id, new.item_id)
     popularity = {family.family: family.weight for family in told.families}["popularity"]
     assert popularity == pytest.approx(
         {family.family: family.weight for family in plain.families}["popularity"] + lowering.model.untouched_lower_by
