@@ -24,7 +24,7 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
 from ranker.sources import Sources
-from ranker.strangers import BLEND, order_strangers
+from ranker.strangers import BLEND, order_strangers, weights_of_ranks
 from ranker.untouched import demotion
 
 _COUNT: Final = FEATURE_NAMES.index("count_all")
@@ -37,8 +37,12 @@ class Placed:
     pairs: Candidates
     features: Floats
     """[n_pairs, n_features]."""
+    score: npt.NDArray[np.float64]
+    """[n_pairs]."""
     lowered: npt.NDArray[np.float64]
     """By how much each pair's score was lowered, because nobody has touched its item [n_pairs]."""
+    listed: npt.NDArray[np.bool_]
+    """Marks the queries whose scores were handed out in the order of a popularity list [q]."""
     places: Arranged
 
 
@@ -106,15 +110,18 @@ class Model:
         live = (situation.moments.as_of > to_microseconds(self.cutoff))[pairs.query]
         lowered = demotion(features, live, self.untouched_lower_by)
         warm = np.asarray(situation.recent.mask.any(axis=1))
+        listed = ~warm if self.strangers_by != BLEND else np.zeros_like(warm)
         score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)
         places = self.arranger.arrange(pairs, score, allowed, wish, self.fresh_places.at(features, live))
-        return Placed(pairs=pairs, features=features, lowered=lowered, places=places)
+        return Placed(pairs=pairs, features=features, score=score, lowered=lowered, listed=listed, places=places)
 
     def weights(self, found: Placed, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return what each feature adds to the scores of some of the pairs found [n, n_features].
+        """Return what each feature adds to the scores of some of the pairs found for one query [n, n_features].
 
         With what all pairs share they sum to the score. What an item loses for not being touched is its count's doing.
         """
+        if found.listed.any():
+            return weights_of_ranks(found.pairs, found.score, self.strangers_by, chosen)
         weights = self.blend.contributions(found.features[chosen])[:, :-1]
         weights[:, _COUNT] -= found.lowered[chosen]
         return weights

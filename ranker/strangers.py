@@ -19,6 +19,7 @@ from ranker.examples import known_items, labels_of
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
+from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig, allowed_items
 from ranker.sources import SOURCES, Sources
 from ranker.timeline import POPULAR_SHARES
@@ -137,6 +138,20 @@ def order_strangers(
     query, rank = pairs.query[strange], pairs.ranks[strange, SOURCES.index(by)]
     out[strange] = _listed_first(rank, score[strange], query)
     return out
+
+
+def weights_of_ranks(
+    pairs: Candidates, score: npt.NDArray[np.float64], by: str, chosen: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return what each feature adds to scores that a list has handed out, of the `chosen` pairs [n, n_features].
+
+    The rank in the list is all that decides, also where an item is not listed. It bears the score less the mean of the
+    query's candidates, which they share as they share the expected score of trees.
+    """
+    mean = np.bincount(pairs.query, score) / np.maximum(np.bincount(pairs.query), 1)
+    weights = np.zeros((len(chosen), len(FEATURE_NAMES)))
+    weights[:, FEATURE_NAMES.index(f"rank_{by}")] = score[chosen] - mean[pairs.query[chosen]]
+    return weights
 
 
 def _listed_first(

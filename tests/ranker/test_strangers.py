@@ -110,6 +110,28 @@ def test_a_stranger_is_answered_in_the_order_of_the_list(ranker):
     assert [item.score for item in answer.items] == sorted((item.score for item in answer.items), reverse=True)
 
 
+@pytest.mark.parametrize("by", [BLEND, "popular"])
+def test_what_a_stranger_is_told_is_what_orders(ranker, by):
+    shop = changed(ranker, strangers_by=by)
+    query = Query(user_id="nobody", as_of=ranker.cutoff, k=30, explain=True)
+    items = shop.recommend(query).items
+    for a, b in ((items[0], items[7]), (items[7], items[0]), (items[2], items[29])):
+        told = shop.recommend(replace(query, compare=(a.item_id, b.item_id))).comparison
+        assert told.difference == pytest.approx(a.score - b.score, abs=1e-9)
+        assert sum(family.weight for family in told.families) == pytest.approx(told.difference, abs=1e-9)
+        if by != BLEND:
+            (feature,) = told.families[0].features
+            assert (told.families[0].family, feature.name, feature.weight) == (
+                "sources",
+                "rank_popular",
+                told.difference,
+            )
+            assert np.exp([feature.first, feature.second]) == pytest.approx([a.rank, b.rank], rel=1e-5)
+    names = {feature.name for item in items for reason in item.reasons for feature in reason.features}
+    assert (names == {"rank_popular"}) == (by != BLEND)
+    assert items[0].reasons
+
+
 def answer_moment(ranker) -> int:
     return to_microseconds(ranker.cutoff)
 
