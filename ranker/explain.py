@@ -11,6 +11,7 @@ from ranker.situation import ItemSet, Situation
 from ranker.sources import PERSONAL, Sources
 
 PERSONAL_FAMILIES = frozenset({"text interest", "similarity", "collaborative", "affinity"})
+"""Families behind which an item of the user's past stands."""
 EXPLAINED = 50
 """Places of an answer that are explained at most, from the first: TreeSHAP takes more than a millisecond for each."""
 REASONS = 3
@@ -20,6 +21,8 @@ STRONGEST = 3
 
 _PERSONAL_RANKS = frozenset(f"rank_{source}" for source in PERSONAL if source != "repeats")
 """Ranks in sources that propose what is like the user's past."""
+_OF_THE_PAST = np.array([family in {*PERSONAL_FAMILIES, "user habits"} for family in FAMILIES])
+"""Families that without a past can only say that there is none, which is no reason."""
 _MEMBERSHIP = np.array([[feature.family == family for family in FAMILIES] for feature in FEATURES], float)
 _MEMBERS = [np.flatnonzero(_MEMBERSHIP[:, n]) for n in range(len(FAMILIES))]
 
@@ -35,24 +38,26 @@ def reasons(
     """Return for each pair its strongest families that speak for it, personal ones with the past item behind them.
 
     `weights` and `features` [n, n_features] say what each feature adds to the score, and what it is. Each family comes
-    with those of its features that weigh most, for or against.
+    with those of its features that weigh most, for or against. One of which none of these is defined is no reason.
     """
     families = weights @ _MEMBERSHIP
+    has_past = np.asarray(situation.recent.mask.any(axis=1))[candidates.query]
+    families[~has_past[:, None] & _OF_THE_PAST] = 0
     because = _speak_most(situation, items, sources, candidates)
     out = []
     for row, past in enumerate(because):
-        # Without a past a personal family can only say that there is none, which is no reason.
-        speaks = [f for f in np.argsort(-families[row]).tolist() if past is not None or not _is_personal(f)]
-        told = [(f, _strongest(f, features[row], weights[row])) for f in speaks[:REASONS] if families[row, f] > 0]
+        order = [family for family in np.argsort(-families[row]).tolist() if families[row, family] > 0]
+        strongest = [(family, _strongest(family, features[row], weights[row])) for family in order]
+        told = [(family, most) for family, most in strongest if any(np.isfinite(feature.value) for feature in most)]
         out.append(
             tuple(
                 Reason(
                     family=FAMILIES[family],
                     weight=float(families[row, family]),
-                    because=past if _is_of_the_past(family, strongest) else None,
-                    features=strongest,
+                    because=past if _is_personal(family, most[0]) else None,
+                    features=most,
                 )
-                for family, strongest in told
+                for family, most in told[:REASONS]
             )
         )
     return out
@@ -89,14 +94,10 @@ def compare(weights: npt.NDArray[np.float64], features: Floats, first: str, seco
     )
 
 
-def _is_personal(family: int) -> bool:
-    return FAMILIES[family] in PERSONAL_FAMILIES
-
-
-def _is_of_the_past(family: int, strongest: tuple[FeatureWeight, ...]) -> bool:
-    """Tell whether a past item is behind a family: a personal one, or ranks, most of all in a personal source."""
-    most = strongest[0]
-    return _is_personal(family) or (most.name in _PERSONAL_RANKS and most.weight > 0 and bool(np.isfinite(most.value)))
+def _is_personal(family: int, most: FeatureWeight) -> bool:
+    """Tell whether a past item is behind a family, of which one feature weighs most: the rank in a source may, too."""
+    by_rank = most.name in _PERSONAL_RANKS and most.weight > 0 and bool(np.isfinite(most.value))
+    return by_rank or FAMILIES[family] in PERSONAL_FAMILIES
 
 
 def _strongest(family: int, values: Floats, weights: npt.NDArray[np.float64]) -> tuple[FeatureWeight, ...]:

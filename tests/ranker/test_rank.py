@@ -6,6 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ranker.blend import Trees
+from ranker.candidates import every_pair
+from ranker.explain import reasons
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES
@@ -110,11 +112,28 @@ def test_reasons_are_the_families_that_add_most(ranker):
         )
 
 
-def test_newcomers_get_no_personal_reasons(ranker):
-    query = Query(user_id="never-seen", as_of=ranker.cutoff, explain=True, k=5)
-    families = {reason.family for item in ranker.recommend(query).items for reason in item.reasons}
-    assert families
-    assert not families & {"text interest", "similarity", "collaborative", "affinity"}
+def test_newcomers_get_no_reasons_of_a_past(ranker):
+    query = Query(user_id="never-seen", as_of=ranker.cutoff, explain=True, k=50)
+    given_items = [GivenItem(item_id=item) for item in ranker.catalogue.ids[:50]]
+    for answer in (ranker.recommend(query), ranker.rank(query, given_items)):
+        told = [reason for item in answer.items for reason in item.reasons]
+        assert told
+        families = {reason.family for reason in told}
+        assert not families & {"text interest", "similarity", "collaborative", "affinity", "user habits"}
+        assert all(any(np.isfinite(feature.value) for feature in reason.features) for reason in told)
+
+
+def test_what_is_not_defined_is_no_reason(ranker):
+    """A price that is not known may weigh most: nobody is told that it speaks for the item."""
+    features = np.full((1, len(FEATURE_NAMES)), np.nan, np.float32)
+    weights = np.zeros((1, len(FEATURE_NAMES)))
+    popular, price = FEATURE_NAMES.index("count_all"), FEATURE_NAMES.index("price")
+    weights[0, [popular, price]], features[0, popular] = [0.25, 0.5], 3
+    user = ranker.history.user_ids[0]
+    situation = ranker._situation(Query(user_id=user, as_of=ranker.cutoff), ranker.history)
+    sources = ranker.model.sources
+    (told,) = reasons(weights, features, every_pair(1, 1), situation, sources.everything, sources)
+    assert [(reason.family, reason.weight) for reason in told] == [("popularity", 0.25)]
 
 
 def test_shap_values_add_up_to_the_score(ranker):
