@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel, ConfigDict
 
+from ranker.query import PlacedBy
+
 
 class FeatureWeightOut(BaseModel):
     """What one feature adds to an item's score; docs/ranker.md lists what they mean."""
@@ -55,7 +57,8 @@ class FamilyDifferenceOut(BaseModel):
 
 
 class ComparisonOut(BaseModel):
-    """Why one item stands above another by its score; below it where the difference is negative."""
+    """Why one item scores above another; below it where the difference is negative. A place may come from something
+    else than the score: `placed_by` tells."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -77,6 +80,10 @@ class RankedItemOut(BaseModel):
     probability: float | None
     """How likely a user who takes something new next takes this one, or, of given items, how likely it is clicked when
     shown; never falls as the score rises. None where the bundle has learned no such thing, and in degraded answers."""
+    placed_by: PlacedBy
+    """What put it at its place: its `score`; the order of a popularity `list`, for a user without a past; `diversity`:
+    others that score higher are more like the items above; `new`: a place kept for new items; `explore`: drawn at
+    random; `cap`: one held it back until nothing else was left; `newest`: it fills up what sources leave empty."""
     reasons: Sequence[ReasonOut]
     """The strongest first; none where `explain` was not asked, and after the first 50 places."""
 
@@ -98,6 +105,7 @@ class AnswerOut(BaseModel):
                             "rank": 1,
                             "score": 1.42,
                             "probability": 0.034,
+                            "placed_by": "score",
                             "reasons": [
                                 {
                                     "family": "text interest",

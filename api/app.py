@@ -211,6 +211,7 @@ def _answer(served: Served, *, compared: bool) -> Response:
                 "rank": item.rank,
                 "score": item.score,
                 "probability": item.probability,
+                "placed_by": item.placed_by,
                 "reasons": [
                     {
                         "family": reason.family,

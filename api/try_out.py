@@ -63,8 +63,8 @@ def ask(url: str, question: dict[str, Any] | None = None) -> Any:
 def answers(workspace: Path) -> list[dict[str, Any]]:
     """Return what the service answers to a user it knows and to one it has never seen; it runs meanwhile.
 
-    Each has user_id, took (titles of the last ones, oldest first) and items: item_id, title, rank, score and reasons,
-    which name the title of the item they speak of under because_title.
+    Each has user_id, took (titles of the last ones, oldest first) and items as the service tells them, with a title and
+    reasons, which name the title of the item they speak of under because_title.
     """
     from ranker.bundle import live_folder
     from ranker.rank import Ranker
@@ -88,7 +88,7 @@ def answer_lines(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"\nrecommended to {title}:"
         for item in answer["items"]:
             yield f"  {item['rank']}. {item['title']}"
-            yield f"     {_spoken_reasons(item['reasons'])}"
+            yield f"     {_spoken_reasons(item['reasons'])}{_spoken_place(item['placed_by'])}"
     yield "\nservice stopped"
 
 
@@ -111,6 +111,10 @@ def _spoken_reasons(reasons: list[dict[str, Any]]) -> str:
         for reason in reasons
     ]
     return "why: " + ", ".join(spoken)
+
+
+def _spoken_place(placed_by: str) -> str:
+    return f"; placed by: {placed_by}" if placed_by != "score" else ""
 
 
 def _wait_until_ready(url: str) -> None:

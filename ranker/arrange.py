@@ -1,6 +1,7 @@
 """Which item takes which place? All stages after the score, composed once for single answers and for batches."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +12,12 @@ from ranker.caps import Caps
 from ranker.catalogue import Catalogue
 from ranker.diversity import PLACES, diverse, pool_size
 from ranker.explore import KEPT, explore, generator
+from ranker.query import PlacedBy
 from ranker.rules import RulesConfig
 from ranker.slots import order_pairs
 from ranker.sources import SOURCES
+
+PLACED_BY: Final = np.dtype(f"U{max(map(len, PlacedBy))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ class Arranged:
     """The ranker's; below all of them for an item that no source proposed."""
     propensity: npt.NDArray[np.float64]
     """Probability with which the item was shown at this place."""
-    explored: npt.NDArray[np.bool_]
-    """True where the item was drawn."""
+    by: npt.NDArray[np.str_]
+    """What put the item there: a value of `PlacedBy`, which fits `PLACED_BY`."""
 
 
 class Arranger:
@@ -93,7 +97,7 @@ class Arranger:
             pair=np.concatenate([part.pair for part in parts]),
             score=np.concatenate([part.score for part in parts]),
             propensity=np.concatenate([part.propensity for part in parts]),
-            explored=np.concatenate([part.explored for part in parts]),
+            by=np.concatenate([part.by for part in parts]),
         )
 
     def _one(
@@ -106,14 +110,16 @@ class Arranger:
         kept: npt.NDArray[np.integer],
     ) -> Arranged:
         order = own[np.lexsort((pairs.item[own], -score[own]))]
-        pair = self._chosen(order, pairs, score, wish, kept)
-        propensity, explored = np.ones(len(pair)), np.zeros(len(pair), bool)
+        pair, by = self._chosen(order, pairs, score, wish, kept)
+        propensity = np.ones(len(pair))
         if wish.request_id is not None and self._rules.explore_share and len(pair) == wish.k:
             pair, propensity, explored = self._explored(order, pair, pairs, wish)
+            by[explored] = PlacedBy.EXPLORE
         item, scores = pairs.item[pair].astype(np.int64), score[pair]
         if len(pair) < wish.k:
             pair, item, scores = self._filled(order, pair, pairs, score, allowed, wish)
-            propensity, explored = np.ones(len(pair)), np.zeros(len(pair), bool)
+            by = np.append(by, np.where(pair[len(by) :] >= 0, PlacedBy.CAP, PlacedBy.NEWEST))
+            propensity = np.ones(len(pair))
         return Arranged(
             query=np.zeros(len(pair), np.int64),
             item=item,
@@ -121,7 +127,7 @@ class Arranger:
             pair=pair,
             score=scores,
             propensity=propensity,
-            explored=explored,
+            by=by,
         )
 
     def _chosen(
@@ -131,35 +137,41 @@ class Arranger:
         score: npt.NDArray[np.float64],
         wish: Wish,
         kept: npt.NDArray[np.integer],
-    ) -> npt.NDArray[np.int64]:
-        """Return the candidate pairs of the first places, `order` given best first: within all caps, never over one."""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
+        """Return the candidate pairs of the first places, and what put each there; `order` is given best first.
+
+        They keep within all caps, never over one.
+        """
         diversity = self._rules.diversity if wish.diversity is None else wish.diversity
         if not diversity and not self.caps:
             return self._with_new(order, pairs, wish.k, kept)
         tally = self.caps.tally(wish.categories)
-        first = np.empty(0, np.int64)
+        first = different = np.empty(0, np.int64)
         if diversity:
             pool = order[: pool_size(wish.k)]
             rows = pairs.item[pool]
-            first = pool[diverse(score[pool], self._vectors[rows], rows, min(wish.k, PLACES), diversity, tally)]
+            near = score[pool], self._vectors[rows], rows
+            chosen, by_difference = diverse(*near, min(wish.k, PLACES), diversity, tally)
+            first, different = pool[chosen], pool[chosen[by_difference]]
         rest = order[~np.isin(order, first)]
         first = np.concatenate([first, rest[tally.pick(pairs.item[rest], wish.k - len(first))]])
         rest = rest[~np.isin(rest, first)]
         ranked = np.concatenate([first, rest[tally.open[pairs.item[rest]]]])
         while True:
             # New items that each fit beside the others may not fit together.
-            placed = self._with_new(ranked, pairs, wish.k, kept)
+            placed, by = self._with_new(ranked, pairs, wish.k, kept)
             fits = self.caps.tally(wish.categories).pick(pairs.item[placed], wish.k)
             if len(fits) == len(placed):
-                return placed
+                return placed, np.where(np.isin(placed, different) & (by == PlacedBy.SCORE), PlacedBy.DIVERSITY, by)
             ranked = ranked[~np.isin(ranked, np.delete(placed, fits))]
 
     def _with_new(
         self, ranked: npt.NDArray[np.int64], pairs: Candidates, k: int, kept: npt.NDArray[np.integer]
-    ) -> npt.NDArray[np.int64]:
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.str_]]:
         falling = -np.arange(len(ranked), dtype=np.float64)
         order, _ = order_pairs(pairs.take(ranked), falling, k, self._rules.fresh_every, kept[ranked])
-        return ranked[order]
+        by = np.where(_before_its_turn(order), PlacedBy.NEW, PlacedBy.SCORE).astype(PLACED_BY)
+        return ranked[order], by
 
     def _explored(
         self, order: npt.NDArray[np.int64], placed: npt.NDArray[np.int64], pairs: Candidates, wish: Wish
@@ -205,6 +217,19 @@ class Arranger:
         return pair, np.concatenate([pairs.item[placed], rows[more]]), scores
 
 
+def _before_its_turn(order: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Mark the places that a number of 0, 1, 2 ... takes before a smaller one, which comes further down or not at all.
+
+    >>> _before_its_turn(np.array([0, 1, 4, 2])).tolist()
+    [False, False, True, False]
+    >>> _before_its_turn(np.array([0, 2, 3])).tolist()
+    [False, True, True]
+    """
+    left_out = np.setdiff1d(np.arange(len(order) + 1), order)[:1]
+    coming = np.append(order[1:], left_out) if len(order) else order
+    return order > np.minimum.accumulate(coming[::-1])[::-1]
+
+
 NOTHING = Arranged(
     query=np.empty(0, np.int64),
     item=np.empty(0, np.int64),
@@ -212,5 +237,5 @@ NOTHING = Arranged(
     pair=np.empty(0, np.int64),
     score=np.empty(0),
     propensity=np.empty(0),
-    explored=np.empty(0, bool),
+    by=np.empty(0, PLACED_BY),
 )

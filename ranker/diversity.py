@@ -25,8 +25,10 @@ def diverse(
     n: int,
     diversity: float,
     tally: Tally,
-) -> npt.NDArray[np.int64]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Return the places of `n` candidates (fewer when no other fits the caps), the next one first; counts them.
+
+    Beside each stands whether difference chose it: where it is not the best one left that fits.
 
     Candidates come best first, as catalogue `rows` with scores and item vectors [m, d]. Each next one is that with the
     largest (1 - diversity) x relevance - diversity x its largest similarity to those above it (maximal marginal
@@ -39,17 +41,19 @@ def diverse(
     beside = worth - np.float32(diversity) * _similarities(vectors)  # [above, next]
     gain = worth
     chosen: list[int] = []
+    by_difference: list[bool] = []
     for _ in range(min(n, len(rows))):
         best = int(gain.argmax())
         if gain[best] == -np.inf:
             break
+        by_difference.append(best != (gain > -np.inf).argmax())
         # What is taken or closed is at -inf and stays there: the largest likeness above is the smallest gain.
         gain = np.minimum(gain, beside[best]) if chosen else beside[best].copy()
         gain[best] = -np.inf
         chosen.append(best)
         if tally.add(int(rows[best])):
             gain[~tally.open[rows]] = -np.inf
-    return np.array(chosen, np.int64)
+    return np.array(chosen, np.int64), np.array(by_difference, bool)
 
 
 def _unit(score: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """What has been learned, and what does it put on which places? The same for one question as for many."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
 from ranker.fusion import Fusion, fuse_given, weights_of_given
 from ranker.initial_score import InitialScore
+from ranker.query import PlacedBy
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
@@ -113,6 +114,8 @@ class Model:
         listed = ~warm if self.strangers_by != BLEND else np.zeros_like(warm)
         score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)
         places = self.arranger.arrange(pairs, score, allowed, wish, self.fresh_places.at(features, live))
+        by_list = listed[places.query] & (places.by == PlacedBy.SCORE)
+        places = replace(places, by=np.where(by_list, PlacedBy.LIST, places.by))
         return Placed(pairs=pairs, features=features, score=score, lowered=lowered, listed=listed, places=places)
 
     def weights(self, found: Placed, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

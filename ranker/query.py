@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class FamilyDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Why one item stands above another by its score, or below."""
+    """Why one item scores above another, or below. A place may come from something else: `placed_by` tells."""
 
     first: str
     second: str
@@ -107,6 +108,25 @@ class Comparison:
     """Score of the first less that of the second: the sum of the families' weights."""
     families: tuple[FamilyDifference, ...]
     """All families, strongest first."""
+
+
+class PlacedBy(StrEnum):
+    """What put an item at its place."""
+
+    SCORE = "score"
+    """The highest of what was left and fits the caps."""
+    LIST = "list"
+    """The order of a popularity list: the user has no past."""
+    DIVERSITY = "diversity"
+    """It differs more from the items above it than others that score higher."""
+    NEW = "new"
+    """A place kept for new items."""
+    EXPLORE = "explore"
+    """It was drawn at random."""
+    CAP = "cap"
+    """A cap held it back, and gave way when nothing else was left."""
+    NEWEST = "newest"
+    """No source proposed it: it fills up the answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +137,9 @@ class RankedItem:
     rank: int
     """1-based."""
     score: float
-    """Higher is better within one answer, but where diversity, caps, new items or exploration decide; no unit."""
+    """Higher is better within one answer, but where something else decides: `placed_by`; no unit."""
+    placed_by: str = PlacedBy.SCORE
+    """A value of `PlacedBy`."""
     probability: float | None = None
     """How likely it is taken next (recommended), or clicked when shown (given); None where nothing was learned."""
     propensity: float = 1.0

@@ -28,7 +28,7 @@ from ranker.history import History
 from ranker.live_events import LiveEvents
 from ranker.model import Model
 from ranker.moments import Moments
-from ranker.query import Answer, Comparison, GivenItem, Query, RankedItem, Reason
+from ranker.query import Answer, Comparison, GivenItem, PlacedBy, Query, RankedItem, Reason
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import allowed_items, on_offer, without
 from ranker.situation import Situation
@@ -126,7 +126,8 @@ class Ranker:
                 score=float(placed.score[place]),
                 probability=likely[place] if pair >= 0 else None,
                 propensity=float(placed.propensity[place]),
-                sources=_sources(pairs, pair, bool(placed.explored[place])),
+                placed_by=str(placed.by[place]),
+                sources=_sources(pairs, pair, placed.by[place] == PlacedBy.EXPLORE),
                 reasons=because.get(pair, ()),
                 # A copy: a part of the whole would keep the features of all candidates as long as the answer.
                 features=features[pair].copy() if pair >= 0 else np.empty(0, np.float32),
@@ -183,9 +184,14 @@ class Ranker:
         order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
         best = order[allowed[order]]
         best = best[self._caps.tally(query.categories).fill(best, query.k)]
+        held_back_by_caps = recently[best] > np.minimum.accumulate(recently[best])
         answer = [
             RankedItem(
-                item_id=self.catalogue.ids[row], rank=place + 1, score=float(recently[row]), sources=("popular",)
+                item_id=self.catalogue.ids[row],
+                rank=place + 1,
+                score=float(recently[row]),
+                placed_by=PlacedBy.CAP if held_back_by_caps[place] else PlacedBy.SCORE,
+                sources=("popular",),
             )
             for place, row in enumerate(best.tolist())
         ]

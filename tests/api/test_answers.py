@@ -12,7 +12,7 @@ from ranker.rules import RulesConfig
 from tests.api.conftest import ids
 from tests.ranker.conftest import with_rules
 
-ITEM_KEYS = {"item_id", "rank", "score", "probability", "reasons"}
+ITEM_KEYS = {"item_id", "rank", "score", "probability", "placed_by", "reasons"}
 
 
 def recommend(client, user_id, **ask):

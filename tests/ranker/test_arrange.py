@@ -58,7 +58,8 @@ def test_without_any_stage_the_places_follow_score_and_new_items():
     assert found.pair.tolist() == expected.tolist() == [0, 1, 8, 2, 3, 9]
     assert found.rank.tolist() == rank.tolist()
     assert found.score.tolist() == score[expected].tolist()
-    assert (found.propensity.tolist(), found.explored.any()) == ([1.0] * 6, False)
+    assert found.propensity.tolist() == [1.0] * 6
+    assert found.by.tolist() == ["score", "score", "new", "score", "score", "new"]
 
 
 def test_new_items_get_their_places_where_they_fit_the_caps():
@@ -81,6 +82,26 @@ def test_diversity_passes_over_what_exceeds_a_cap():
     assert arranged(pairs, 3, vectors=vectors, diversity=0.9, caps={"brand": 1}).item.tolist() == [0, 5, 6]
 
 
+def test_difference_is_told_where_it_passed_over_a_higher_score():
+    vectors = np.tile([1.0, 0.0], (N_ITEMS, 1))
+    vectors[[3, 5]] = [0, 1]
+    found = arranged(candidates(*range(N_ITEMS)), 4, vectors=vectors, diversity=0.9)
+    assert (found.item.tolist(), found.by.tolist()) == ([0, 3, 1, 2], ["score", "diversity", "score", "score"])
+    # What a cap leaves out is passed over by nobody's choice: 1 is of the same brand as 0.
+    capped = arranged(candidates(0, 1, 4, 6), 3, diversity=0.1, caps={"brand": 1})
+    assert (capped.item.tolist(), capped.by.tolist()) == ([0, 4, 6], ["score"] * 3)
+
+
+def test_a_new_item_is_told_also_where_it_moves_up_because_another_place_is_kept():
+    found = arranged(candidates(0, 1, 9, 2, 8, fresh=[8, 9]), 4, fresh_every=3)
+    assert found.item.tolist() == [0, 1, 9, 2]
+    assert set(found.by) == {"score"}, "it stands there by its score"
+    kept = np.full(5, 2)
+    pairs = candidates(0, 1, 9, 2, 8, fresh=[8, 9])
+    found = arranger(fresh_every=3).arrange(pairs, by_place(pairs), EVERYTHING, Wish(k=4), kept)
+    assert (found.item.tolist(), found.by.tolist()) == ([0, 9, 8, 1], ["score", "new", "new", "score"])
+
+
 def test_filling_comes_before_caps_give_way():
     pairs = candidates(0, 1, 2, 4)
     found = arranged(pairs, 7, caps={"brand": 1})
@@ -89,6 +110,7 @@ def test_filling_comes_before_caps_give_way():
     assert found.pair.tolist() == [0, 3, -1, -1, -1, 1, -1]
     # Candidates keep their score, the others come below all of them.
     assert found.score.tolist() == [0.0, -3.0, -3 - 1, -3 - 2, -3 - 3, -1.0, -3 - 4]
+    assert found.by.tolist() == ["score", "score", "newest", "newest", "newest", "cap", "newest"]
 
 
 def test_filling_keeps_to_what_is_allowed():
@@ -120,13 +142,13 @@ def test_first_places_and_those_of_new_items_are_not_given_away():
     found = arranged(pairs, 6, fresh_every=5, explore_share=1.0, request_id="r")
     assert found.item[:3].tolist() == [0, 1, 2]
     assert found.item[4] == 8
-    assert found.explored.tolist() == [False] * 3 + [True, False, True]
+    assert found.by.tolist() == ["score"] * 3 + ["explore", "new", "explore"]
     # Drawn from the other six candidates below the answer.
     assert found.propensity.tolist() == [1, 1, 1, 1 / 6, 1, 1 / 6]
 
 
 def test_only_an_answer_that_is_logged_explores():
-    assert not arranged(candidates(*range(N_ITEMS)), 6, explore_share=1.0).explored.any()
+    assert set(arranged(candidates(*range(N_ITEMS)), 6, explore_share=1.0).by) == {"score"}
 
 
 def test_candidates_drawn_keep_the_caps():

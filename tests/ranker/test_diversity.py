@@ -16,9 +16,10 @@ def order(score, vectors, diversity, n=None, items: Catalogue | None = None, cap
     items = items or catalogue(*[f"i{n:03}" for n in range(len(score))])
     tally = Caps(items, caps or {}).tally()
     scores = np.array(score, np.float64)
-    return diverse(
+    chosen, _ = diverse(
         scores, np.array(vectors, np.float32), np.arange(len(scores)), n or len(scores), diversity, tally
-    ).tolist()
+    )
+    return chosen.tolist()
 
 
 def test_the_next_item_is_worth_its_relevance_less_its_likeness():

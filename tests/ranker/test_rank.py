@@ -20,8 +20,9 @@ def taken_by(ranker: Ranker, user: str) -> set[str]:
 def test_rank_is_one_based_and_falls_with_the_score(ranker):
     items = ranker.recommend(Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)).items
     assert [item.rank for item in items] == list(range(1, 21))
-    by_score = [item for item in items if "fresh" not in item.sources]
+    by_score = [item for item in items if item.placed_by == "score"]
     assert len(by_score) > 10
+    assert all("fresh" in item.sources for item in items if item.placed_by == "new")
     assert all(a.score >= b.score for a, b in pairwise(by_score))
 
 

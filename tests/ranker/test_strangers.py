@@ -130,6 +130,7 @@ def test_what_a_stranger_is_told_is_what_orders(ranker, by):
     names = {feature.name for item in items for reason in item.reasons for feature in reason.features}
     assert (names == {"rank_popular"}) == (by != BLEND)
     assert items[0].reasons
+    assert {item.placed_by for item in items} == {"score" if by == BLEND else "list"}
 
 
 def answer_moment(ranker) -> int:
