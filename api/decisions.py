@@ -57,6 +57,7 @@ class Decision:
                 c.FEATURES: item.features.tolist(),
                 c.OCCURRED_AT: self.occurred_at,
                 c.REASONS: [_reason(reason) for reason in item.reasons] or None,
+                c.PLACED_BY: item.placed_by,
             }
             for item in self.answer.items
         ]

@@ -34,6 +34,7 @@ _STEPS = (
     ),
     ("rejected_rows", "layout", "ALTER TABLE rejected_rows ADD COLUMN layout VARCHAR"),
     ("impressions", "reasons", "ALTER TABLE impressions ADD COLUMN reasons JSON"),
+    ("impressions", "placed_by", "ALTER TABLE impressions ADD COLUMN placed_by VARCHAR"),
     ("requests", "comparison", "ALTER TABLE requests ADD COLUMN comparison JSON"),
     # No earlier version wrote a receipt.
     ("erasures", "receipt_id", "DROP TABLE erasures"),

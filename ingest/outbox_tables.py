@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS impressions (
     features BLOB,
     occurred_at INTEGER NOT NULL,
     reasons TEXT,
+    placed_by TEXT,
     PRIMARY KEY (request_id, item_id)
 );
 CREATE TABLE IF NOT EXISTS watermarks (name TEXT PRIMARY KEY, seq INTEGER NOT NULL);
@@ -77,6 +78,7 @@ LOGGED_IMPRESSION = (
     c.FEATURES,
     c.OCCURRED_AT,
     c.REASONS,
+    c.PLACED_BY,
 )
 """What is told of an item in an answer."""
 
@@ -94,6 +96,6 @@ def _lacking(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """Return the columns, with their tables, that a file of an earlier version has not."""
     return [
         (table, column)
-        for table, column in (("impressions", c.REASONS), ("requests", c.COMPARISON))
+        for table, column in (("impressions", c.REASONS), ("impressions", c.PLACED_BY), ("requests", c.COMPARISON))
         if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     ]

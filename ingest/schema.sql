@@ -114,7 +114,8 @@ CREATE TABLE IF NOT EXISTS impressions (
     occurred_at TIMESTAMP NOT NULL,
     clicked BOOLEAN,
     load_id VARCHAR,
-    reasons JSON
+    reasons JSON,
+    placed_by VARCHAR
 );
 COMMENT ON TABLE impressions IS 'Items shown, whether or not anything followed; one row an item of a request.';
 COMMENT ON COLUMN impressions.request_id IS 'The answer in which it was shown.';
@@ -129,6 +130,7 @@ COMMENT ON COLUMN impressions.occurred_at IS 'When it was shown, naive UTC.';
 COMMENT ON COLUMN impressions.clicked IS 'What the log says followed; NULL: look in interactions (view decisions does).';
 COMMENT ON COLUMN impressions.load_id IS 'The load that brought it; NULL when it came from the service.';
 COMMENT ON COLUMN impressions.reasons IS 'The explanation given: an array of {family, weight, because, features}; NULL when none was.';
+COMMENT ON COLUMN impressions.placed_by IS 'What put it at its place: score, list, diversity, new, explore, cap or newest (docs/api.md); NULL when not told.';
 
 CREATE TABLE IF NOT EXISTS rejected_rows (
     load_id VARCHAR NOT NULL,

@@ -59,6 +59,7 @@ SELECT
     shown.sources,
     shown.features,
     shown.reasons,
+    shown.placed_by,
     shown.occurred_at,
     asked.endpoint,
     asked.bundle_version,
@@ -84,6 +85,7 @@ COMMENT ON COLUMN decisions.propensity IS 'Probability with which it was shown t
 COMMENT ON COLUMN decisions.sources IS 'Candidate sources that proposed it.';
 COMMENT ON COLUMN decisions.features IS 'Values that the ranker saw, in the order of bundles.feature_names.';
 COMMENT ON COLUMN decisions.reasons IS 'The explanation given: an array of {family, weight, because, features}; NULL when none was.';
+COMMENT ON COLUMN decisions.placed_by IS 'What put it at its place: score, list, diversity, new, explore, cap or newest (docs/api.md); NULL when not told.';
 COMMENT ON COLUMN decisions.occurred_at IS 'When it was shown, naive UTC.';
 COMMENT ON COLUMN decisions.endpoint IS 'What was asked; NULL for impressions from a log.';
 COMMENT ON COLUMN decisions.bundle_version IS 'The model that answered; NULL for impressions from a log.';

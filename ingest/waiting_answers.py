@@ -30,6 +30,7 @@ _TYPES: dict[str, Any] = {
     c.SOURCES: pl.List(pl.String),
     c.FEATURES: pl.List(pl.Float32),
     c.REASONS: pl.String,
+    c.PLACED_BY: pl.String,
 }
 
 

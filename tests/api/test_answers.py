@@ -207,7 +207,7 @@ def test_openapi_examples_are_valid(client):
                 EventIn.model_validate(event)
 
 
-def test_propensities_and_reasons_arrive_in_the_store(make_client, workspace, ranker, user):
+def test_propensities_reasons_and_what_placed_items_arrive_in_the_store(make_client, workspace, ranker, user):
     client = make_client(load=lambda folder: with_rules(ranker, RulesConfig(explore_share=0.5)))
     answer, plain = recommend(client, user, k=20, explain=True), recommend(client, user, k=2)
     client.__exit__(None, None, None)
@@ -215,16 +215,18 @@ def test_propensities_and_reasons_arrive_in_the_store(make_client, workspace, ra
     with Outbox.open(workspace.outbox_path) as outbox, Store.open(workspace.store_path) as store:
         drain(outbox, store)
         rows = store.connection.execute(
-            "SELECT request_id, item_id, propensity, sources, reasons FROM impressions WHERE request_id IN (?, ?) "
-            "ORDER BY request_id = ?, position",
+            "SELECT request_id, item_id, propensity, sources, reasons, placed_by FROM impressions "
+            "WHERE request_id IN (?, ?) ORDER BY request_id = ?, position",
             [answer["request_id"], plain["request_id"], plain["request_id"]],
         ).fetchall()
     assert [row[1] for row in rows] == ids(answer) + ids(plain)
-    for place, (request_id, _, propensity, sources, reasons) in enumerate(rows):
+    for place, (request_id, _, propensity, sources, reasons, placed_by) in enumerate(rows):
         if request_id == plain["request_id"]:
             assert (propensity, reasons) == (1, None)
             continue
         assert propensity in ({1} if place < 3 else {0.5 / 50} if "explore" in sources else {1, 1 - 0.5})
+        assert placed_by == answer["items"][place]["placed_by"]
+        assert (placed_by == "explore") == ("explore" in sources)
         told = answer["items"][place]["reasons"]
         assert [reason["family"] for reason in json.loads(reasons or "[]")] == [reason["family"] for reason in told]
         for stored, given in zip(json.loads(reasons or "[]"), told, strict=True):

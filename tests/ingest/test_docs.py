@@ -40,6 +40,7 @@ ANSWERS = {
     "Which titles did people see?": [("r0", 1, "Apple"), ("r0", 2, "Loaf"), ("r1", 1, "Apple"), ("r1", 2, "Bread")],
     "Which sources propose what is clicked?": [("words", 1, 1 / 1), ("popular", 2, 1 / 2), ("explore", 1, 0 / 1)],
     "How good is a place given away?": [(1, 0, 1 / 0.8 / 1, None), (2, 1, None, 0 / 1)],
+    "What put items at their places?": [("explore", 1, 0.0), ("score", 1, 1.0)],
     "Why were items shown?": [("popularity", 2, (0.5 + 0.1) / 2), ("text interest", 1, 0.7)],
     "What did the model know of the items of an answer?": [
         (1, "interest", 2.5),
@@ -88,21 +89,21 @@ def filled(store, load):
         [moment, json.dumps(compared)],
     )
     interest, popularity = {"family": "text interest", "weight": 0.7}, {"family": "popularity", "weight": 0.5}
-    for position, (item_id, sources, propensity, reasons) in enumerate(
+    for position, (item_id, sources, propensity, reasons, placed_by) in enumerate(
         [
-            ("a", ["words", "popular"], 0.8, [interest, popularity]),
-            ("b", ["popular", "explore"], 0.01, [{**popularity, "weight": 0.1}]),
+            ("a", ["words", "popular"], 0.8, [interest, popularity], "score"),
+            ("b", ["popular", "explore"], 0.01, [{**popularity, "weight": 0.1}], "explore"),
         ],
         1,
     ):
         store.connection.execute(
             """
             INSERT INTO impressions (
-                request_id, user_id, item_id, position, sources, occurred_at, propensity, reasons, features
+                request_id, user_id, item_id, position, sources, occurred_at, propensity, reasons, features, placed_by
             )
-            VALUES ('r1', 'u2', ?, ?, ?, ?, ?, ?, ?)
+            VALUES ('r1', 'u2', ?, ?, ?, ?, ?, ?, ?, ?)
             """,
-            [item_id, position, sources, moment, propensity, json.dumps(reasons), [2.5, position]],
+            [item_id, position, sources, moment, propensity, json.dumps(reasons), [2.5, position], placed_by],
         )
     store.connection.execute(
         "INSERT INTO bundles VALUES ('b1', $1, $1, 'live', ['interest', 'count_all'])", [moment - timedelta(days=1)]

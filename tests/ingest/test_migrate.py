@@ -59,8 +59,10 @@ def test_a_store_of_an_earlier_version_opens_with_all_that_it_held(tmp_path):
             keys = store.connection.sql("SELECT count(*) FROM interactions WHERE event_key = hash(event_id)")
             assert keys.fetchall() == [(2,)]
             assert store.connection.sql("SELECT count(*) FROM item_versions").fetchall() == [(1,)]
-            shown = store.connection.sql("SELECT request_id, score, clicked, reasons FROM decisions").fetchall()
-            assert shown == [("r", 0.5, True, None)]
+            shown = store.connection.sql(
+                "SELECT request_id, score, clicked, reasons, placed_by FROM decisions"
+            ).fetchall()
+            assert shown == [("r", 0.5, True, None, None)]
             answered = store.connection.sql("SELECT request_id, latency_ms, comparison FROM requests").fetchall()
             assert answered == [("r", 2.5, None)]
 

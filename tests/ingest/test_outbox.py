@@ -46,6 +46,7 @@ def answer(request_id):
             "sources": ["popular"],
             "features": [1.0, nan],
             "reasons": [{"family": "popularity", "weight": 0.5}],
+            "placed_by": "score",
         },
         {**row, "item_id": "b", "position": 2, "sources": [], "features": []},
     ]
@@ -116,6 +117,7 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
     Outbox.open(path).close()
     with closing(sqlite3.connect(path)) as earlier:
         earlier.execute("ALTER TABLE impressions DROP COLUMN reasons")
+        earlier.execute("ALTER TABLE impressions DROP COLUMN placed_by")
         earlier.execute("ALTER TABLE requests DROP COLUMN comparison")
         earlier.execute("INSERT INTO requests (request_id, user_id, occurred_at) VALUES ('r0', 'u', 0)")
         earlier.execute(
@@ -127,8 +129,8 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
     with Outbox.open(path) as outbox:
         outbox.log_answer(*answer("r1"))
         assert drain(outbox, store) == Drained(events=0, duplicates=0, requests=2, impressions=3)
-    told = store.connection.sql("SELECT item_id FROM impressions WHERE reasons IS NOT NULL").fetchall()
-    assert told == [("a",)]
+    told = store.connection.sql("SELECT item_id, placed_by FROM impressions WHERE reasons IS NOT NULL").fetchall()
+    assert told == [("a", "score")]
     compared = store.connection.sql("SELECT request_id FROM requests WHERE comparison IS NOT NULL").fetchall()
     assert compared == [("r1",)]
 
