@@ -16,6 +16,8 @@ from ranker.sources import PERSONAL, SOURCES, Sources
 AT: Final = 500
 QUESTIONS: Final = 500
 """So many questions of the later window are asked."""
+FEWEST: Final = 50
+"""With fewer takings proposed than this nothing tells which source is idle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +28,11 @@ class SourceRecall:
     """Recall@500 of each source alone, however few it may propose."""
     alone: dict[str, float]
     """Share of what was taken that this source proposed and no other did."""
-    union: float
-    """Share of what was taken that any source proposed."""
+    proposed: float
+    """Share of what was taken that any source proposed, of as many places as they have together."""
     taken: int
-
-    @property
-    def idle(self) -> list[str]:
-        """Sources without which nothing would be missed."""
-        return [name for name, share in self.alone.items() if share == 0]
+    idle: list[str]
+    """Sources without all of which nothing that was taken would be missed."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures for the manifest."""
@@ -41,7 +40,7 @@ class SourceRecall:
             part: {name: round(share, 4) for name, share in shares.items()}
             for part, shares in (("recall@500", self.recall), ("found_by_no_other", self.alone))
         }
-        return {**rounded, "union": round(self.union, 4), "taken": self.taken, "adds_nothing": self.idle}
+        return {**rounded, "proposed": round(self.proposed, 4), "taken": self.taken, "adds_nothing": self.idle}
 
 
 def recall_of_sources(
@@ -50,14 +49,10 @@ def recall_of_sources(
     """Ask as service does and look where what followed stands in each source, and in which proposals.
 
     Where rules allow no repeats, that source is left out.
-
-    >>> SourceRecall(recall={"words": 0.3}, alone={"words": 0.0}, union=0.5, taken=10).idle
-    ['words']
     """
     n_items = len(sources.catalogue)
     found = np.zeros(len(SOURCES))
-    alone = np.zeros(len(SOURCES))
-    union = 0
+    hits = [np.empty((0, len(SOURCES)), bool)]
     bounds = np.argsort(truth.query, kind="stable")
     for block in blocks(len(truth.moments), n_items):
         inside = bounds[(truth.query[bounds] >= block.start) & (truth.query[bounds] < block.stop)]
@@ -76,21 +71,44 @@ def recall_of_sources(
         if not len(key):
             continue
         hit = key[place] == query.astype(np.int64) * n_items + item
-        by = np.isfinite(pairs.ranks[place[hit]])
-        union += int(hit.sum())
-        alone += by[by.sum(axis=1) == 1].sum(axis=0)
+        hits.append(np.isfinite(pairs.ranks[place[hit]]))
+    by = np.concatenate(hits)
+    alone = by[by.sum(axis=1) == 1].sum(axis=0)
     total = max(len(truth.item), 1)
 
-    def told(figures: npt.NDArray[np.float64]) -> dict[str, float]:
+    def told(figures: npt.NDArray[Any]) -> dict[str, float]:
         by_name = dict(zip(SOURCES, figures.tolist(), strict=True))
         return {name: figure for name, figure in by_name.items() if rules.repeats or name != "repeats"}
 
     return SourceRecall(
         recall=told(found / total),
         alone=told(alone / total),
-        union=union / total,
+        proposed=len(by) / total,
         taken=len(truth.item),
+        idle=[name for name in idle_sources(by) if rules.repeats or name != "repeats"],
     )
+
+
+def idle_sources(by: npt.NDArray[np.bool_]) -> list[str]:
+    """Name sources without all of which nothing would be missed, of takings proposed `by` each [n, n_sources].
+
+    One after the other is left out, the one that proposed least first, as long as what it proposed is proposed by one
+    that is kept: of two that propose the same only one is named. None is with too few takings.
+
+    >>> twins = np.zeros((60, len(SOURCES)), bool)
+    >>> twins[:, [SOURCES.index("words"), SOURCES.index("popular")]] = True
+    >>> [name for name in SOURCES if name not in idle_sources(twins)]
+    ['popular']
+    """
+    if len(by) < FEWEST:
+        return []
+    kept = np.ones(len(SOURCES), bool)
+    for source in np.argsort(by.sum(axis=0), kind="stable"):
+        others = kept.copy()
+        others[source] = False
+        if by[:, others].any(axis=1).all():
+            kept = others
+    return [name for name, stays in zip(SOURCES, kept, strict=True) if not stays]
 
 
 def _within(

@@ -33,7 +33,8 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
     else:
         yield f"blend by fusion of ranks, as there was too little to learn from: {blend['why']}"
         if weights := blend.get("weights"):
-            told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
+            speaking = measured["sources"]["recall@500"]  # not those that the rules leave out
+            told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items() if name in speaking)
             yield f"what each source counts in it: {told}"
     yield from source_lines(*(measured[part] for part in ("sources", "fresh_places", "strangers", "untouched")))
     yield from _settings_lines(trained)
@@ -48,9 +49,10 @@ def source_lines(
     """Tell what each source finds, and what was chosen for new items, users without a past and untouched items."""
     if sources and sources["taken"]:
         recall = ", ".join(f"{name} {share:.3f}" for name, share in sources["recall@500"].items())
-        yield f"recall@500 of the sources: {recall}; proposed together {sources['union']:.3f}"
+        yield f"recall@500 of each source alone, of {sources['taken']:,} takings: {recall}"
+        yield f"candidates of all sources together hold {sources['proposed']:.3f} of these takings"
         if idle := sources["adds_nothing"]:
-            yield f"found nothing that no other source found: {', '.join(idle)}"
+            yield f"sources without which the others would hold as many: {', '.join(idle)}"
     if places.get("tried"):
         yield _places_line(places)
     if tried := strangers.get("tried"):

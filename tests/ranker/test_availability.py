@@ -158,7 +158,9 @@ def test_sources_find_what_could_be_had(asked_of):
     sources = hand_made_sources(items, ["one", "two", "three"], np.eye(3, 4))
     history = History.from_frames(items, WEEK)
     truth = next_items(history, 6 * DAY, 7 * DAY)
-    assert recall_of_sources(sources, history, truth, CandidatesConfig(), RulesConfig()).union == pytest.approx(1 / 3)
+    assert recall_of_sources(sources, history, truth, CandidatesConfig(), RulesConfig()).proposed == pytest.approx(
+        1 / 3
+    )
 
 
 def test_what_was_sold_out_when_first_touched_did_not_wait():

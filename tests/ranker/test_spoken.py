@@ -1,0 +1,25 @@
+"""What a person reads after a training is what was measured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.workspace import Workspace
+from ranker.bundle import live_folder, read_manifest
+from ranker.spoken import training_lines
+from ranker.train import Trained
+
+
+@pytest.fixture
+def measured(shop: Workspace) -> dict[str, Any]:
+    return read_manifest(live_folder(shop.bundles_path)).measured
+
+
+def lines(measured: dict[str, Any], **changes: Any) -> list[str]:
+    return list(training_lines(Trained(folder=Path("bundle"), measured={**measured, **changes}), promoted=True))
+
+
+def test_weights_of_sources_that_the_rules_leave_out_are_not_told(measured):
+    fused = {"learned": False, "why": "few", "weights": {"words": 1.5, "repeats": 0.4, "popular": 1.1}}
+    assert "what each source counts in it: words 1.50, popular 1.10" in lines(measured, blend=fused)
