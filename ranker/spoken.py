@@ -36,11 +36,21 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
             speaking = measured["sources"]["recall@500"]  # not those that the rules leave out
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items() if name in speaking)
             yield f"what each source counts in it: {told}"
+    yield _given_line(measured["given"], blend)
     yield from source_lines(*(measured[part] for part in ("sources", "fresh_places", "strangers", "untouched")))
     yield from _settings_lines(trained)
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
         yield from _reliability_lines(title, part.get("calibration"))
     yield _serves(trained.folder, promoted)
+
+
+def _given_line(given: dict[str, Any], blend: dict[str, Any]) -> str:
+    if given["learned"]:
+        return (
+            f"blend for given items of {given['trees']} trees: NDCG@10 {given['valid_ndcg@10']:.4f} on later requests"
+        )
+    instead = "the blend" if blend["learned"] else "fused ranks"
+    return f"no blend for given items: {given['why']}; {instead} will order them"
 
 
 def source_lines(
