@@ -230,6 +230,7 @@ def train(
     from ingest.retention import RetentionConfig
     from ingest.spoken import retention_lines
     from ranker import bundle
+    from ranker.idle_rules import idle_rules
     from ranker.spoken import training_lines
     from ranker.train import train as train_bundle
     from ranker.train_config import TrainConfig
@@ -260,7 +261,13 @@ def train(
                 "tuned": trained.tuned and asdict(trained.tuned),
                 "retention": asdict(retained),
             },
-            "\n".join([*training_lines(trained, live), *retention_lines(retained)]),
+            "\n".join(
+                [
+                    *idle_rules(trained.folder, config.rules),
+                    *training_lines(trained, live),
+                    *retention_lines(retained),
+                ]
+            ),
         )
 
 
@@ -323,7 +330,9 @@ def refresh(
     from ingest.retention import RetentionConfig
     from ingest.spoken import retention_lines
     from ranker import bundle
+    from ranker.idle_rules import idle_rules
     from ranker.refresh import refresh as refresh_bundle
+    from ranker.rules import RulesConfig
     from ranker.spoken import refresh_lines
 
     space = _workspace()
@@ -340,7 +349,13 @@ def refresh(
                 "changes": asdict(changes),
                 "retention": asdict(retained),
             },
-            "\n".join([*refresh_lines(folder, changes, live), *retention_lines(retained)]),
+            "\n".join(
+                [
+                    *idle_rules(folder, space.section("rules", RulesConfig)),
+                    *refresh_lines(folder, changes, live),
+                    *retention_lines(retained),
+                ]
+            ),
         )
 
 

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -118,6 +121,19 @@ def test_rollback_without_an_earlier_bundle_is_one_sentence(walked, tmp_path, ca
     assert "run `readrank train` first" in complaint(capsys, "rollback", "-w", str(tmp_path / "empty"))
 
 
+CAPS_NOTHING = "caps under [rules]: no item has an attribute 'nosuch', so nosuch = 2 caps nothing"
+
+
+@contextmanager
+def cap_of_nothing(shop: Path) -> Iterator[None]:
+    """Let the settings cap an attribute that no item has."""
+    settings = shop / "readrank.toml"
+    before = settings.read_text()
+    settings.write_text(before + "\n[rules]\ncaps = { nosuch = 2 }\n")
+    yield
+    settings.write_text(before)
+
+
 def test_tune_compares_with_the_defaults_and_training_finds_what_it_left(walked, capsys):
     shop, _ = walked
     told = run_json(capsys, "tune", "--trials", "2", "--until", "2024-12-01", "-w", str(shop))
@@ -133,8 +149,10 @@ def test_tune_compares_with_the_defaults_and_training_finds_what_it_left(walked,
     manifest = json.loads((shop / "bundles" / trained["bundle"] / "manifest.json").read_text())
     assert manifest["settings"]["blend"]["leaves"] == manifest["tuned"]["settings"]["leaves"] == 5
     assert trained["tuned"]["value"] == manifest["tuned"]["value"] == 0.3
-    assert readrank.run(["train", "--until", "2024-11-30", "--no-promote", "-w", str(shop)]) == 0
+    with cap_of_nothing(shop):
+        assert readrank.run(["train", "--until", "2024-11-30", "--no-promote", "-w", str(shop)]) == 0
     said = capsys.readouterr().out
+    assert CAPS_NOTHING in said
     assert "tuned.toml is not used: it was found with what lies before 2024-12-01 00:00:00" in said
     assert "probability of being taken next: calibration error" in said
     (shop / "tuned.toml").unlink()
@@ -162,7 +180,12 @@ def test_refresh_takes_new_items_in_and_serves_only_when_told(walked, tmp_path, 
     assert live.read_text().strip() == told["bundle"] != first
     capsys.readouterr()
     assert readrank.run(["refresh", "-w", str(shop)]) == 0
-    assert "nothing has changed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "nothing has changed" in said
+    assert CAPS_NOTHING not in said
+    with cap_of_nothing(shop):
+        assert readrank.run(["refresh", "-w", str(shop)]) == 0
+    assert CAPS_NOTHING in capsys.readouterr().out
     run_json(capsys, "promote", first, "-w", str(shop))
 
 
