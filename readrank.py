@@ -288,7 +288,7 @@ def tune(
 
     Encoder, sources and examples are made once and kept in tuning/, trials in tuning.sqlite: killed or out of time, the
     same command goes on. A later window that no trial has seen compares the best with the defaults; only when it is
-    shown to be better are its settings left in tuned.toml. What readrank.toml sets under [blend] is kept.
+    shown to be better are its settings left in tuned.toml. What readrank.toml sets in its section blend is kept.
     """
     from ingest.publish import publishing
     from ranker.spoken import tuning_lines

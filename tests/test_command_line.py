@@ -1,4 +1,5 @@
 import errno
+import inspect
 import json
 import math
 import os
@@ -75,6 +76,23 @@ def test_every_command_helps(capsys):
         name = command.name or command.callback.__name__.replace("_", "-")
         assert readrank.run([name, "--help"]) == 0
         assert "Usage" in capsys.readouterr().out
+
+
+def test_help_prints_its_texts_as_they_are_written(capsys, monkeypatch):
+    """Brackets would go: what formats the help takes a word in them for a style."""
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)  # so that hardly a text is broken
+    for command in (readrank.app.registered_callback, *readrank.app.registered_commands):
+        texts = [command.callback.__doc__]
+        for parameter in inspect.signature(command.callback).parameters.values():
+            texts += [told.help for told in getattr(parameter.annotation, "__metadata__", ()) if told.help]
+        assert readrank.run([*command_name(command), "--help"]) == 0
+        printed = capsys.readouterr().out.split()
+        assert [word for text in texts for word in text.split() if word not in printed] == []
+
+
+def command_name(command) -> list[str]:
+    name = command.name or command.callback.__name__.replace("_", "-")
+    return [] if command is readrank.app.registered_callback else [name]
 
 
 def test_every_command_answers_machines(capsys):
