@@ -28,7 +28,7 @@ class ReasonOut(BaseModel):
     family: str
     """Family of features, such as `text interest`."""
     weight: float
-    """What the family adds to the score; negative when it speaks against the item."""
+    """What the family adds to the score; above 0, as what speaks against the item is no reason."""
     because: str | None
     """The item of the user's own history that speaks most for this one."""
     features: Sequence[FeatureWeightOut]
