@@ -82,7 +82,8 @@ function card(item, request_id, largest) {
   part("rank").textContent = `#${item.rank}`;
   part("title").textContent = title(item.item_id);
   part("title").title = title(item.item_id);
-  part("meta").textContent = [...(about?.categories || []), item.item_id].join(" · ");
+  const by = item.placed_by === "score" ? [] : [`placed by: ${item.placed_by}`];
+  part("meta").textContent = [...(about?.categories || []), item.item_id, ...by].join(" · ");
   (about?.categories || []).forEach((name) => seenCategories.add(name));
   move(part("moved"), item);
   part("reasons").replaceChildren(...item.reasons.flatMap((reason) => reasonRow(reason, largest)));
