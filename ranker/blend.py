@@ -11,18 +11,14 @@ from ranker.compiled import load_compiled
 from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
 
 
-class Additive(Protocol):
-    """Anything whose scores are sums of what each feature adds."""
-
-    def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
-        """Return what each feature adds to each score [n, n_features + 1]; the last column is what all rows share."""
-
-
-class Blend(Additive, Protocol):
-    """Anything that turns features into scores."""
+class Blend(Protocol):
+    """Anything that turns features into scores, and can say what each feature adds to them."""
 
     def score(self, features: Floats) -> npt.NDArray[np.float64]:
         """Return one score a row, higher is better; features [n, n_features] in the order of `FEATURES`."""
+
+    def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
+        """Return what each feature adds to each score [n, n_features + 1]; the last column is what all rows share."""
 
 
 class Trees:
