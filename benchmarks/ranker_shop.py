@@ -80,10 +80,10 @@ def open_shop(workspace: Workspace, n_live: int) -> Shop:
 def some_queries(shop: Shop, n: int, k: int, rng: np.random.Generator) -> list[Query]:
     """Ask for users of the log, one in ten unknown, all just after the last live event."""
     users = rng.choice(shop.ranker.history.user_ids, n)
-    strangers = rng.random(n) < UNKNOWN_SHARE
+    cold_users = rng.random(n) < UNKNOWN_SHARE
     return [
-        Query(user_id=f"stranger-{place}" if strange else str(user), as_of=shop.live_until, k=k)
-        for place, (user, strange) in enumerate(zip(users, strangers, strict=True))
+        Query(user_id=f"cold-user-{place}" if cold else str(user), as_of=shop.live_until, k=k)
+        for place, (user, cold) in enumerate(zip(users, cold_users, strict=True))
     ]
 
 

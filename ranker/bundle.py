@@ -43,7 +43,7 @@ class Manifest:
     settings: dict[str, Any]
     measured: dict[str, Any]
     """What training measured, and what it learned that lies in no file of its own: initial scores, weights of fused
-    ranks, the order for strangers, how much lower untouched items stand, places for new items. Loading reads it."""
+    ranks, the order for cold users, how much lower untouched items stand, places for new items. Loading reads it."""
     files: dict[str, str]
     """SHA-256 of each file, by path inside the bundle."""
     text_attributes: list[str] = field(default_factory=list)

@@ -11,6 +11,7 @@ from ranker import calibrate
 from ranker.blend import Blend, Trees
 from ranker.boost import fit, importance
 from ranker.calibrate import Calibration
+from ranker.cold_users import ask_cold_users, choose_order
 from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items
 from ranker.fresh_places import choose_places
 from ranker.fusion import Fusion
@@ -20,7 +21,6 @@ from ranker.history import History
 from ranker.slices import make_slices, window_bounds
 from ranker.source_recall import QUESTIONS, recall_of_sources
 from ranker.sources import Sources
-from ranker.strangers import ask_strangers, choose_order
 from ranker.train_config import TrainConfig
 from ranker.untouched import choose_demotion, with_waiting
 
@@ -36,7 +36,7 @@ CALIBRATED_REQUESTS = 2_000
 ASKED_WHOLE = 1_500
 """So many questions of each sort are asked of the later window with all their candidates: they tell what places for new
 items cost, and how much lower untouched items stand in live answers."""
-STRANGE_MOMENTS = 12
+COLD_MOMENTS = 12
 """At so many moments of the later window it is asked in which order users without a past should see items."""
 
 
@@ -52,7 +52,7 @@ class Learned:
     """What each source finds."""
     places: dict[str, Any] = field(default_factory=dict)
     """How many places new items have, and what each number of them costs."""
-    strangers: dict[str, Any] = field(default_factory=dict)
+    cold_users: dict[str, Any] = field(default_factory=dict)
     """What orders the candidates of users without a past, and how good each order is."""
     untouched: dict[str, Any] = field(default_factory=dict)
     """How much lower untouched items stand in live answers, and what that gains."""
@@ -106,7 +106,7 @@ def learn(
         },
         sources=found,
         places=window.places(fitted.before),
-        strangers=window.strangers(fitted.before),
+        cold_users=window.cold_users(fitted.before),
         untouched=window.untouched(fitted.before),
     )
 
@@ -135,12 +135,12 @@ class _LaterWindow:
         """Choose how many places new items have."""
         return choose_places(trees, self._ask(self._taken), self._config.rules)
 
-    def strangers(self, trees: Trees) -> dict[str, Any]:
+    def cold_users(self, trees: Trees) -> dict[str, Any]:
         """Choose the order in which users without a past see items."""
-        shares = [1 / STRANGE_MOMENTS] * STRANGE_MOMENTS
+        shares = [1 / COLD_MOMENTS] * COLD_MOMENTS
         evenly = np.array(window_bounds(self._history, self._since, self._until, shares)[:-1])
         config = self._config
-        asked = ask_strangers(self._sources, self._history, evenly, self._until, config.candidates, config.rules)
+        asked = ask_cold_users(self._sources, self._history, evenly, self._until, config.candidates, config.rules)
         return choose_order(trees, asked)
 
     def untouched(self, trees: Trees) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ranker.blend import Blend, Trees
 from ranker.bundle import Manifest
 from ranker.candidates import Candidates, CandidatesConfig, propose
 from ranker.catalogue import Catalogue
+from ranker.cold_users import BLEND, order_for_cold_users, weights_of_ranks
 from ranker.features import compute
 from ranker.fresh_places import FreshPlaces
 from ranker.fusion import Fusion, fuse_given, weights_of_given
@@ -25,7 +26,6 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import RulesConfig
 from ranker.situation import Situation
 from ranker.sources import Sources
-from ranker.strangers import BLEND, order_strangers, weights_of_ranks
 from ranker.untouched import demotion
 
 _COUNT: Final = FEATURE_NAMES.index("count_all")
@@ -59,7 +59,7 @@ class Model:
     candidates: CandidatesConfig
     rules: RulesConfig
     cutoff: datetime
-    strangers_by: str = BLEND
+    cold_users_by: str = BLEND
     """What orders the candidates of users without a past."""
     untouched_lower_by: float = 0.0
     """How much lower the scores of untouched items are in live answers."""
@@ -80,7 +80,7 @@ class Model:
             candidates=CandidatesConfig(**manifest.settings["candidates"]),
             rules=rules,
             cutoff=datetime.fromisoformat(manifest.cutoff),
-            strangers_by=manifest.measured.get("strangers", {}).get("by", BLEND),
+            cold_users_by=manifest.measured.get("cold_users", {}).get("by", BLEND),
             untouched_lower_by=manifest.measured.get("untouched", {}).get("by", 0.0),
             fresh_places=FreshPlaces.of(rules, manifest.measured),
         )
@@ -111,8 +111,8 @@ class Model:
         live = (situation.moments.as_of > to_microseconds(self.cutoff))[pairs.query]
         lowered = demotion(features, live, self.untouched_lower_by)
         warm = np.asarray(situation.recent.mask.any(axis=1))
-        listed = ~warm if self.strangers_by != BLEND else np.zeros_like(warm)
-        score = order_strangers(pairs, self.blend.score(features) - lowered, warm, self.strangers_by)
+        listed = ~warm if self.cold_users_by != BLEND else np.zeros_like(warm)
+        score = order_for_cold_users(pairs, self.blend.score(features) - lowered, warm, self.cold_users_by)
         places = self.arranger.arrange(pairs, score, allowed, wish, self.fresh_places.at(features, live))
         by_list = listed[places.query] & (places.by == PlacedBy.SCORE)
         places = replace(places, by=np.where(by_list, PlacedBy.LIST, places.by))
@@ -124,7 +124,7 @@ class Model:
         With what all pairs share they sum to the score. What an item loses for not being touched is its count's doing.
         """
         if found.listed.any():
-            return weights_of_ranks(found.pairs, found.score, self.strangers_by, chosen)
+            return weights_of_ranks(found.pairs, found.score, self.cold_users_by, chosen)
         weights = self.blend.contributions(found.features[chosen])[:, :-1]
         weights[:, _COUNT] -= found.lowered[chosen]
         return weights

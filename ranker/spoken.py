@@ -37,7 +37,7 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items() if name in speaking)
             yield f"what each source counts in it: {told}"
     yield _given_line(measured["given"], blend)
-    yield from source_lines(*(measured[part] for part in ("sources", "fresh_places", "strangers", "untouched")))
+    yield from source_lines(*(measured[part] for part in ("sources", "fresh_places", "cold_users", "untouched")))
     yield from _settings_lines(trained)
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
         yield from _reliability_lines(title, part.get("calibration"))
@@ -54,7 +54,7 @@ def _given_line(given: dict[str, Any], blend: dict[str, Any]) -> str:
 
 
 def source_lines(
-    sources: dict[str, Any], places: dict[str, Any], strangers: dict[str, Any], untouched: dict[str, Any]
+    sources: dict[str, Any], places: dict[str, Any], cold_users: dict[str, Any], untouched: dict[str, Any]
 ) -> Iterator[str]:
     """Tell what each source finds, and what was chosen for new items, users without a past and untouched items."""
     if sources and sources["taken"]:
@@ -65,9 +65,9 @@ def source_lines(
             yield f"sources without which the others would hold as many: {', '.join(idle)}"
     if places.get("tried"):
         yield _places_line(places)
-    if tried := strangers.get("tried"):
+    if tried := cold_users.get("tried"):
         orders = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
-        yield f"users without a past see the order of: {strangers['by']} (NDCG@10 by order: {orders})"
+        yield f"users without a past see the order of: {cold_users['by']} (NDCG@10 by order: {orders})"
     if tried := untouched.get("tried"):
         found = ", ".join(f"{by} lower {value:.4f}" for by, value in tried.items())
         yield f"items that nobody has touched stand {untouched['by']:.3g} lower in live answers (NDCG@10: {found})"

@@ -122,7 +122,7 @@ def train(
             "blend": recommended.measured,
             "sources": recommended.sources,
             "fresh_places": recommended.places,
-            "strangers": recommended.strangers,
+            "cold_users": recommended.cold_users,
             "untouched": recommended.untouched,
             "given": given.measured,
         }

@@ -99,7 +99,7 @@ def test_usual_hour_is_circular(ann):
     assert found["user_hour"][0] == pytest.approx(1)
 
 
-def test_stranger_has_no_habits(ann):
+def test_cold_user_has_no_habits(ann):
     found = habits(situation(ann, "nobody", 4 * DAY), np.array([0]), np.zeros(1, np.int32))
     assert found["taken_before"][0] == 0
     unknown = (

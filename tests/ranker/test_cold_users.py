@@ -8,11 +8,11 @@ import pytest
 
 from ingest.moments import to_microseconds
 from ranker.candidates import Candidates
+from ranker.cold_users import BLEND, FEWEST, ColdUsers, ask_cold_users, choose_order, order_for_cold_users
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
 from ranker.sources import SOURCES
-from ranker.strangers import BLEND, FEWEST, Strangers, ask_strangers, choose_order, order_strangers
 from tests.ranker.conftest import bundle_that_measured, changed
 
 
@@ -21,14 +21,14 @@ class ByCount:
         return features[:, FEATURE_NAMES.index("count_all")].astype(float)
 
 
-def asked(n: int, *, taken: int, moments: int = 1) -> Strangers:
+def asked(n: int, *, taken: int, moments: int = 1) -> ColdUsers:
     """Users with one taking of four candidates that the blend ranks 0, 1, 2, 3 and the list `popular` 3, 2, 1."""
     features = np.full((moments * 4, len(FEATURE_NAMES)), np.nan, np.float32)
     place = np.tile(np.arange(4), moments)
     features[:, FEATURE_NAMES.index("count_all")] = -place
     ranks = np.full((len(place), len(SOURCES)), np.nan, np.float32)
     ranks[:, SOURCES.index("popular")] = np.where(place > 0, 4 - place, np.nan)
-    return Strangers(
+    return ColdUsers(
         pairs=Candidates(
             query=np.repeat(np.arange(moments), 4).astype(np.int32), item=place.astype(np.int32), ranks=ranks
         ),
@@ -74,34 +74,34 @@ def test_every_user_counts_at_each_moment_without_a_past():
     assert replace(users, item=np.array([0, 0, 9, 9], np.int32)).found == 2
 
 
-def test_only_strangers_are_reordered_and_scores_stay_the_same_numbers():
+def test_only_cold_users_are_reordered_and_scores_stay_the_same_numbers():
     ranks = np.full((6, len(SOURCES)), np.nan, np.float32)
     ranks[:, SOURCES.index("trending")] = [1, 2, 3, np.nan, 2, 1]
     pairs = Candidates(query=np.array([0, 0, 0, 1, 1, 1], np.int32), item=np.arange(6, dtype=np.int32), ranks=ranks)
     score = np.array([0.1, 0.2, 0.3, 0.9, 0.8, 0.7])
-    found = order_strangers(pairs, score, np.array([True, False]), "trending")
+    found = order_for_cold_users(pairs, score, np.array([True, False]), "trending")
     assert found.tolist() == [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]
-    assert order_strangers(pairs, score, np.array([True, False]), BLEND) is score
+    assert order_for_cold_users(pairs, score, np.array([True, False]), BLEND) is score
 
 
 def test_ties_do_not_hide_the_order_of_the_list():
-    """Two strangers, of whose candidates the blend thinks alike: each list's order is seen, and little else changes."""
+    """Of whose candidates the blend thinks alike, two cold users see each list's order, and little else changes."""
     ranks = np.full((6, len(SOURCES)), np.nan, np.float32)
     ranks[:, SOURCES.index("trending")] = [3, 1, 2, 2, 3, 1]
     pairs = Candidates(query=np.array([0, 0, 0, 1, 1, 1], np.int32), item=np.arange(6, dtype=np.int32), ranks=ranks)
     score = np.array([0.5, 0.5, 0.5, 0.5, 0.0, 0.0])
-    found = order_strangers(pairs, score, np.zeros(2, bool), "trending")
+    found = order_for_cold_users(pairs, score, np.zeros(2, bool), "trending")
     assert found[1] > found[2] > found[0]
     assert found[5] > found[3] > found[4]
     assert found == pytest.approx([0.5, 0.5, 0.5, 0.0, 0.0, 0.5], abs=1e-12)
     just_below = np.nextafter(0.5, 0)  # where the second of two equals would come to lie
-    found = order_strangers(pairs, np.array([0.5, 0.5, just_below, 3, 2, 1]), np.zeros(2, bool), "trending")
+    found = order_for_cold_users(pairs, np.array([0.5, 0.5, just_below, 3, 2, 1]), np.zeros(2, bool), "trending")
     assert found[1] > found[2] > found[0]
     assert found[3:].tolist() == [2, 1, 3]
 
 
-def test_a_stranger_is_answered_in_the_order_of_the_list(ranker):
-    shop = changed(ranker, strangers_by="evergreen")
+def test_a_cold_user_is_answered_in_the_order_of_the_list(ranker):
+    shop = changed(ranker, cold_users_by="evergreen")
     answer = shop.recommend(Query(user_id="nobody", as_of=ranker.cutoff, k=10))
     rows = ranker.catalogue.rows([item.item_id for item in answer.items])
     (hour,), _ = ranker.history.hours(len(ranker.catalogue), np.array([answer_moment(ranker)]))
@@ -111,8 +111,8 @@ def test_a_stranger_is_answered_in_the_order_of_the_list(ranker):
 
 
 @pytest.mark.parametrize("by", [BLEND, "popular"])
-def test_what_a_stranger_is_told_is_what_orders(ranker, by):
-    shop = changed(ranker, strangers_by=by)
+def test_what_a_cold_user_is_told_is_what_orders(ranker, by):
+    shop = changed(ranker, cold_users_by=by)
     query = Query(user_id="nobody", as_of=ranker.cutoff, k=30, explain=True)
     items = shop.recommend(query).items
     for a, b in ((items[0], items[7]), (items[7], items[0]), (items[2], items[29])):
@@ -137,18 +137,18 @@ def answer_moment(ranker) -> int:
     return to_microseconds(ranker.cutoff)
 
 
-def test_strangers_are_asked_at_moments_before_they_came(ranker):
+def test_cold_users_are_asked_at_moments_before_they_came(ranker):
     users, items, weights, times = ranker.history.events(before=2**62)
     until = int(times.max()) + 1
     moments = np.quantile(times, [0.3, 0.5, 0.7]).astype(np.int64)
     model = ranker.model
-    found = ask_strangers(model.sources, ranker.history, moments, until, model.candidates, model.rules)
+    found = ask_cold_users(model.sources, ranker.history, moments, until, model.candidates, model.rules)
     came = {user: times[users == user].min() for user in np.unique(users[weights > 0])}
-    strange = sorted(user for user, moment in came.items() if moment >= moments[0])
-    assert found.n_moments.tolist() == [sum(moment <= came[user] for moment in moments) for user in strange]
+    cold = sorted(user for user, moment in came.items() if moment >= moments[0])
+    assert found.n_moments.tolist() == [sum(moment <= came[user] for moment in moments) for user in cold]
     assert 1 in found.n_moments
     assert 3 in found.n_moments
-    for number, user in enumerate(strange):
+    for number, user in enumerate(cold):
         theirs = found.item[found.user == number]
         assert sorted(theirs) == sorted(set(items[(users == user) & (weights > 0)]))
     for number, moment in enumerate(moments):
@@ -159,13 +159,13 @@ def test_strangers_are_asked_at_moments_before_they_came(ranker):
         answered = [item.item_id for item in ranker.recommend(nobody).items if item.sources != ("newest",)]
         assert set(answered) <= offered
     late = int(times.max()) + 1
-    assert ask_strangers(model.sources, ranker.history, np.array([late]), late, model.candidates, model.rules) is None
+    assert ask_cold_users(model.sources, ranker.history, np.array([late]), late, model.candidates, model.rules) is None
 
 
 @pytest.mark.parametrize(("told", "by"), [({"by": "trending", "tried": {}}, "trending"), (None, "blend")])
 def test_a_loaded_bundle_orders_as_its_manifest_says_also_one_of_before(shop, tmp_path, told, by):
-    folder = bundle_that_measured(shop, tmp_path / "bundle", "strangers", told)
+    folder = bundle_that_measured(shop, tmp_path / "bundle", "cold_users", told)
     model = Ranker.load(folder).model
-    assert model.strangers_by == by
+    assert model.cold_users_by == by
     assert (folder / "ranker_given.txt").is_file()
     assert model.blend_given is not model.blend  # a bundle has a blend of its own for given items

@@ -31,7 +31,7 @@ _PLACES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Strangers:
+class ColdUsers:
     """What a user without a past is proposed at some moments, and what those took who came after each."""
 
     pairs: Candidates
@@ -67,54 +67,56 @@ class Strangers:
         for moment in range(int(self.n_moments.max(initial=0))):
             discount[:] = 0
             discount[item[query == moment]] = 1 / np.log2(place[query == moment] + 2)
-            strange = moment < self.n_moments
+            cold = moment < self.n_moments
             dcg = np.bincount(self.user, self.label * discount[self.item], len(self.n_moments))
-            gained += float((dcg[strange] / best[strange]).sum())
+            gained += float((dcg[cold] / best[cold]).sum())
         return gained / max(int(self.n_moments.sum()), 1)
 
 
-def ask_strangers(
+def ask_cold_users(
     sources: Sources,
     history: History,
     moments: npt.NDArray[np.int64],
     until: int,
     candidates: CandidatesConfig,
     rules: RulesConfig,
-) -> Strangers | None:
+) -> ColdUsers | None:
     """Ask at ascending moments what those take before `until` who have no past yet; None where nobody came."""
     users, items, weights, times = history.events(before=until)
     came = np.full(int(users.max(initial=-1)) + 1, NEVER)
     np.minimum.at(came, users, times)
-    strange = np.flatnonzero((came[users] >= moments[0]) & (weights > 0))
-    if not len(strange):
+    cold = np.flatnonzero((came[users] >= moments[0]) & (weights > 0))
+    if not len(cold):
         return None
-    strange = strange[np.lexsort((-weights[strange], items[strange], users[strange]))]
-    asked, number = np.unique(users[strange], return_inverse=True)
-    once = np.ones(len(strange), bool)
-    once[1:] = (np.diff(number) != 0) | (np.diff(items[strange]) != 0)
+    cold = cold[np.lexsort((-weights[cold], items[cold], users[cold]))]
+    asked, number = np.unique(users[cold], return_inverse=True)
+    once = np.ones(len(cold), bool)
+    once[1:] = (np.diff(number) != 0) | (np.diff(items[cold]) != 0)
     nobody = Moments(users=np.full(len(moments), -1, np.int32), as_of=moments)
     situation = sources.situation(history, nobody)
     allowed = allowed_items(history, nobody, sources.catalogue, rules)
     allowed &= known_items(history, sources.catalogue, np.full(len(moments), until))
     pairs = propose(sources, situation, allowed, candidates)
-    return Strangers(
+    return ColdUsers(
         pairs=pairs,
         features=compute(situation, sources.everything, pairs, sources),
         user=number[once].astype(np.int32),
-        item=items[strange][once],
-        label=labels_of(weights[strange][once]),
+        item=items[cold][once],
+        label=labels_of(weights[cold][once]),
         n_moments=np.searchsorted(moments, came[asked], side="right"),
     )
 
 
-def choose_order(blend: Blend, later: Strangers | None) -> dict[str, Any]:
+def choose_order(blend: Blend, later: ColdUsers | None) -> dict[str, Any]:
     """Return `by`, what orders best, and NDCG@10 of each order on the later window."""
     found = 0 if later is None else later.found
     if later is None or found < FEWEST:
         return {"by": BLEND, "tried": {}}
     score = blend.score(later.features)
     nobody = np.zeros(int(later.pairs.query.max()) + 1, bool)
-    tried = {name: later.ndcg(order_strangers(later.pairs, score, nobody, name)) for name in (BLEND, *POPULAR_SHARES)}
+    tried = {
+        name: later.ndcg(order_for_cold_users(later.pairs, score, nobody, name)) for name in (BLEND, *POPULAR_SHARES)
+    }
     return {
         "by": max(tried, key=lambda name: tried[name]),  # of equals the first: the blend
         "tried": {name: round(value, 4) for name, value in tried.items()},
@@ -123,7 +125,7 @@ def choose_order(blend: Blend, later: Strangers | None) -> dict[str, Any]:
     }
 
 
-def order_strangers(
+def order_for_cold_users(
     pairs: Candidates, score: npt.NDArray[np.float64], warm: npt.NDArray[np.bool_], by: str
 ) -> npt.NDArray[np.float64]:
     """Give the candidates of users without a past the order of a popularity list; `warm` marks the others [q].
@@ -131,12 +133,12 @@ def order_strangers(
     The scores of a query stay the same numbers but for ties, handed out in the other order: places, and not what a
     score means, change.
     """
-    strange = ~warm[pairs.query]
-    if by == BLEND or not strange.any():
+    cold = ~warm[pairs.query]
+    if by == BLEND or not cold.any():
         return score
     out = score.copy()
-    query, rank = pairs.query[strange], pairs.ranks[strange, SOURCES.index(by)]
-    out[strange] = _listed_first(rank, score[strange], query)
+    query, rank = pairs.query[cold], pairs.ranks[cold, SOURCES.index(by)]
+    out[cold] = _listed_first(rank, score[cold], query)
     return out
 
 
