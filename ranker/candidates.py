@@ -13,7 +13,7 @@ from ranker.arrays import Floats, Rows
 from ranker.best import best, best_from_approximate
 from ranker.scores import Scores, score_all
 from ranker.situation import ItemSet, Situation
-from ranker.sources import SOURCES, Sources
+from ranker.sources import NEEDS_HISTORY, SOURCES, Sources
 from ranker.timeline import POPULAR_SHARES, Hour
 
 Places = npt.NDArray[np.int64]
@@ -95,7 +95,7 @@ def propose(
         search = _Search(situation, scores, sources.everything, query, its_own)
         for column, name in enumerate(SOURCES):
             size = getattr(config, name)
-            if not size or not (warm[query] or name in POPULAR_SHARES):
+            if not size or (name in NEEDS_HISTORY and not warm[query]):
                 continue
             top, values = search.best(name, size)
             top = top[np.lexsort((top, -values))][:size]

@@ -11,7 +11,7 @@ from ranker.examples import Truth, known_items
 from ranker.history import History
 from ranker.rules import RulesConfig, allowed_items
 from ranker.scores import Scores, score_all
-from ranker.sources import PERSONAL, SOURCES, Sources
+from ranker.sources import NEEDS_HISTORY, SOURCES, WITHOUT_ZERO, Sources
 
 AT: Final = 500
 QUESTIONS: Final = 500
@@ -63,7 +63,7 @@ def recall_of_sources(
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])
         warm: npt.NDArray[np.bool_] = np.asarray(situation.recent.mask.any(axis=1))
         for column, name in enumerate(SOURCES):
-            speaks = warm[query] if name in (*PERSONAL, "fresh") else np.ones(len(query), bool)
+            speaks = warm[query] if name in NEEDS_HISTORY else np.ones(len(query), bool)
             found[column] += int((speaks & _within(scores, allowed, query, item, name)).sum())
         pairs = propose(sources, situation, allowed, config, scores)
         key = pairs.query.astype(np.int64) * n_items + pairs.item
@@ -121,6 +121,6 @@ def _within(
         rivals = score[allowed[number]]
         for place in np.flatnonzero(query == number).tolist():
             own = score[item[place]]
-            speaks = allowed[number, item[place]] and own > (-np.inf if name in {"interest", "fresh"} else 0)
+            speaks = allowed[number, item[place]] and own > (-np.inf if name in WITHOUT_ZERO else 0)
             within[place] = speaks and np.count_nonzero(rivals >= own) <= AT
     return within

@@ -28,8 +28,12 @@ from ranker.situation import ItemSet, Situation
 from ranker.timeline import POPULAR_SHARES
 
 PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "repeats")
-"""Sources that need a history; they propose nothing to a user without one."""
+"""Sources that look for what is like the user's past."""
 
+NEEDS_HISTORY: Final = frozenset({*PERSONAL, "fresh"})
+"""Sources that propose nothing to a user without a past."""
+WITHOUT_ZERO: Final = frozenset({"interest", "fresh"})
+"""Sources whose scores have no natural zero: others propose nothing that they score 0 or less."""
 SOURCES: Final = (*PERSONAL, *POPULAR_SHARES, "fresh")
 HISTORY_LENGTH: Final = 50
 

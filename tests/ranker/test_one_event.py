@@ -14,7 +14,7 @@ from ranker.history import History
 from ranker.moments import Moments
 from ranker.query import Answer, Query
 from ranker.rank import Ranker
-from ranker.sources import PERSONAL
+from ranker.sources import NEEDS_HISTORY, PERSONAL
 from ranker.timeline import POPULAR_SHARES
 
 USER, STRANGER = "came once", "came never"
@@ -78,7 +78,7 @@ def test_one_event_is_answered_at_once_by_every_personal_source(ranker, history,
 
 def test_who_came_once_is_answered_otherwise_than_who_never_came(ranker, history):
     once, never = asked(ranker, USER, history), asked(ranker, STRANGER, history)
-    assert not sources(never) & {*PERSONAL, "fresh"}
+    assert not sources(never) & NEEDS_HISTORY
     assert set(ids(once)[:10]) != set(ids(never)[:10])
 
 
