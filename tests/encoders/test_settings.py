@@ -71,7 +71,7 @@ def test_served_towers_without_parts_agree_with_trained_ones(changes):
         np.testing.assert_array_equal(got, older)
 
 
-def test_cut_vectors_learn_as_well(shop, small, tmp_path):
+def test_a_model_knows_at_which_lengths_it_may_be_cut(shop, small, tmp_path):
     train(shop.folder, tmp_path / "cut", replace(small, cut_dims="4, 8"))
     assert json.loads((tmp_path / "cut" / "config.json").read_text())["cut_dims"] == [4, 8]
     assert InterestModel.load(tmp_path / "cut", dim=4).encode(["red wool scarf"]).shape == (1, 4)
