@@ -84,28 +84,43 @@ def small() -> EncoderConfig:
     )  # fmt: skip
 
 
+ARCHITECTURES = ("Bert", "Roberta", "DistilBert", "MPNet")
+"""Roberta counts places from behind the padding's index, DistilBert knows no sorts of tokens, MPNet adds a bias of its
+own to attention."""
+
+
 @pytest.fixture(scope="session")
 def tiny_transformer(tmp_path_factory) -> Path:
     """A real sentence-transformers folder: one layer of BERT, 32 wide, with a word-piece vocabulary of its own."""
+    return make_base(tmp_path_factory.mktemp("base"), "Bert")
+
+
+@pytest.fixture(scope="session", params=ARCHITECTURES)
+def tiny_base(request, tmp_path_factory) -> Path:
+    """As `tiny_transformer`, of each architecture in turn."""
+    return make_base(tmp_path_factory.mktemp("base"), request.param)
+
+
+def make_base(folder: Path, architecture: str) -> Path:
+    """Write a sentence-transformers folder of one layer, 32 wide, and return it."""
+    import torch
+    import transformers
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from tokenizers import BertWordPieceTokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("base")
     tokenizer = BertWordPieceTokenizer()
     tokenizer.train_from_iterator([" ".join(words) for words in TOPICS.values()], vocab_size=200, show_progress=False)
-    tokenizer.save(str(folder / "made.json"))
-    fast = BertTokenizerFast(tokenizer_object=tokenizer._tokenizer)
-    import torch
-
+    fast = transformers.BertTokenizerFast(tokenizer_object=tokenizer._tokenizer)
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(fast), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        max_position_embeddings=64,
-    )  # fmt: skip
-    BertModel(config).save_pretrained(folder / "bert")
-    fast.save_pretrained(folder / "bert")
-    words = Transformer(str(folder / "bert"), max_seq_length=32)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    if architecture == "DistilBert":
+        shape = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=len(fast), max_position_embeddings=64, pad_token_id=fast.pad_token_id, **shape
+    )
+    getattr(transformers, f"{architecture}Model")(config).save_pretrained(folder / "bare")
+    fast.save_pretrained(folder / "bare")
+    words = Transformer(str(folder / "bare"), max_seq_length=32)
     SentenceTransformer(modules=[words, Pooling(32)], device="cpu").save(str(folder / "model"))
     return folder / "model"

@@ -10,9 +10,10 @@ from encoders.encoder import all_vectors
 from encoders.interest import InterestModel
 from encoders.packed import ATTENTION
 from encoders.train import train
-from encoders.transformer import TransformerEncoder
+from encoders.transformer import TransformerEncoder, encode_served
 
 TEXTS = ["rose", "tulip rose spade soil seed lawn hedge bloom", "", "guitar drum chord", "oven whisk flour butter cake"]
+packable = pytest.mark.parametrize("tiny_base", ["Bert", "Roberta", "DistilBert"], indirect=True)
 
 
 def _open(folder, **given) -> TransformerEncoder:
@@ -21,21 +22,22 @@ def _open(folder, **given) -> TransformerEncoder:
     return TransformerEncoder.open(base, TEXTS, max_tokens=32, **given)
 
 
-def test_vectors_are_those_that_the_library_gives(tiny_transformer):
-    expected = load_sentence_transformer(tiny_transformer).encode(TEXTS, normalize_embeddings=True)
+def test_vectors_are_those_that_the_library_gives(tiny_base):
+    expected = load_sentence_transformer(tiny_base).encode(TEXTS, normalize_embeddings=True)
     expected[2] = 0  # a blank text speaks for nothing
     for at_once in (None, 8):
-        encoder = _open(tiny_transformer)
+        encoder = _open(tiny_base)
         encoder.tokens_at_once = at_once
         np.testing.assert_allclose(all_vectors(encoder, len(TEXTS)).numpy(), expected, atol=1e-6)
 
 
+@packable
 @pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_texts_end_to_end_give_the_vectors_and_gradients_of_padded_ones(tiny_transformer, tuning):
+def test_texts_end_to_end_give_the_vectors_and_gradients_of_padded_ones(tiny_base, tuning):
     found = []
     for packs in (False, True):
         torch.manual_seed(3)
-        encoder = _open(tiny_transformer, tuning=tuning).eval()
+        encoder = _open(tiny_base, tuning=tuning).eval()
         encoder.packs = packs
         vectors = encoder.vectors(torch.tensor([4, 0, 3, 1, 2]))
         (vectors * torch.linspace(-1, 1, encoder.dim)).sum().backward()
@@ -47,20 +49,22 @@ def test_texts_end_to_end_give_the_vectors_and_gradients_of_padded_ones(tiny_tra
     assert found[0][1].abs().max() > 1e-3
 
 
-def test_texts_end_to_end_do_not_read_each_other(tiny_transformer):
-    encoder = _open(tiny_transformer).eval()
+@packable
+def test_texts_end_to_end_do_not_read_each_other(tiny_base):
+    encoder = _open(tiny_base).eval()
     encoder.packs = True
     alone = torch.cat([encoder.vectors(torch.tensor([row])) for row in range(len(TEXTS))])
     torch.testing.assert_close(encoder.vectors(torch.arange(len(TEXTS))), alone, atol=1e-5, rtol=0)
 
 
-def test_packing_is_taken_only_where_it_gives_the_same(tiny_transformer, monkeypatch):
+@packable
+def test_packing_is_taken_only_where_it_gives_the_same(tiny_base, monkeypatch):
     rows = torch.arange(len(TEXTS))
-    encoder = _open(tiny_transformer)
+    encoder = _open(tiny_base)
     lengths = encoder.lengths[rows].numpy()
     assert encoder._packing_holds(rows, lengths)
     # a model that counts places otherwise gives other vectors that way
-    monkeypatch.setattr("encoders.packed._first_position", lambda model: 1)
+    monkeypatch.setattr("encoders.packed._first_position", lambda model: 2)
     assert not encoder._packing_holds(rows, lengths)
 
     def refuse(*given, **named):
@@ -69,6 +73,12 @@ def test_packing_is_taken_only_where_it_gives_the_same(tiny_transformer, monkeyp
     monkeypatch.setattr("encoders.packed.packed_attention", refuse)
     assert not encoder._packing_holds(rows, lengths)
     assert encoder.training
+
+
+@pytest.mark.parametrize("tiny_base", ["MPNet"], indirect=True)
+def test_attention_with_a_bias_of_its_own_is_padded(tiny_base):
+    encoder, rows = _open(tiny_base), torch.arange(len(TEXTS))
+    assert not encoder._packing_holds(rows, encoder.lengths[rows].numpy())
 
 
 def test_packed_training_leaves_no_trace_in_what_is_saved(tiny_transformer, tmp_path):
@@ -80,11 +90,27 @@ def test_packed_training_leaves_no_trace_in_what_is_saved(tiny_transformer, tmp_
     assert load_sentence_transformer(tmp_path / "transformer")[0].model.config._attn_implementation != ATTENTION
 
 
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_what_is_saved_gives_the_vectors_that_were_learned(tiny_base, tuning, tmp_path):
+    encoder = _open(tiny_base, tuning=tuning).eval()
+    optimizer = torch.optim.SGD([value for group in encoder.groups(1.0) for value in group["params"]], lr=1.0)
+    before = encoder.vectors(torch.arange(len(TEXTS)))
+    (before @ torch.linspace(-1, 1, encoder.dim)).sum().backward()
+    optimizer.step()
+    after = all_vectors(encoder, len(TEXTS)).numpy()
+    assert np.abs(after - before.detach().numpy()).max() > 1e-3
+    encoder.save(tmp_path)
+    _, served = encode_served(None, tmp_path / "transformer", TEXTS)
+    spoken = [bool(text) for text in TEXTS]
+    np.testing.assert_allclose(served[spoken], after[spoken], atol=1e-5)
+
+
+@packable
 @pytest.mark.parametrize("packs", [False, True])
-def test_bfloat16_is_near_float32_and_learns_in_float32(tiny_transformer, packs):
+def test_bfloat16_is_near_float32_and_learns_in_float32(tiny_base, packs):
     vectors = {}
     for precision in ("float32", "bfloat16"):
-        encoder = _open(tiny_transformer, precision=precision).eval()
+        encoder = _open(tiny_base, precision=precision).eval()
         encoder.packs = packs
         vectors[precision] = encoder.vectors(torch.arange(len(TEXTS)))
         vectors[precision].sum().backward()
@@ -115,19 +141,19 @@ def test_weights_stored_in_half_precision_learn_in_float32(tiny_transformer, tmp
     assert apart.abs().max() < 5e-3
 
 
-def test_frozen_texts_go_through_the_model_once(tiny_transformer):
-    encoder = _open(tiny_transformer, tuning="none")
+def test_frozen_texts_go_through_the_model_once(tiny_base):
+    encoder = _open(tiny_base, tuning="none")
     encoder.train()  # no dropout either: the vectors are those that serve
     first = encoder.vectors(torch.tensor([1, 3]))
     ran = encoder.ran
     torch.testing.assert_close(encoder.vectors(torch.tensor([3, 1, 3])), first[[1, 0, 1]], atol=0, rtol=0)
     assert encoder.ran == ran
-    torch.testing.assert_close(all_vectors(_open(tiny_transformer), len(TEXTS))[[1, 3]], first, atol=1e-6, rtol=0)
+    torch.testing.assert_close(all_vectors(_open(tiny_base), len(TEXTS))[[1, 3]], first, atol=1e-6, rtol=0)
     torch.testing.assert_close(functional.normalize(first, dim=1), first)
 
 
-def test_adapters_have_the_rank_that_is_set(tiny_transformer):
-    encoder = _open(tiny_transformer, tuning="lora", lora_rank=3)
+def test_adapters_have_the_rank_that_is_set(tiny_base):
+    encoder = _open(tiny_base, tuning="lora", lora_rank=3)
     assert {value.shape[0] for name, value in encoder.named_parameters() if "lora_A" in name} == {3}
 
 
