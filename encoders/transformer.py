@@ -68,7 +68,8 @@ class TransformerEncoder(nn.Module):
         self.dim = int(model.get_embedding_dimension())
         tokenizer = model.tokenizer
         self._pad = tokenizer.pad_token_id or 0
-        encoded = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"] if texts else []
+        read = prompted(model, texts)
+        encoded = tokenizer(read, truncation=True, max_length=self.max_tokens)["input_ids"] if read else []
         self._lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
         ends = np.cumsum(self._lengths)
         flat = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(self._lengths.sum()))
@@ -278,8 +279,16 @@ def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, 
     """Encode texts with the folder's model, opening it the first time; return the open model and unit rows."""
     if model is None:
         model = load_sentence_transformer(folder)
-    vectors = model.encode(list(texts), normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
+    read = prompted(model, texts)
+    # an empty prompt, or the library would put the default one before these texts again
+    vectors = model.encode(read, prompt="", normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
     return model, np.asarray(vectors, dtype=np.float32)
+
+
+def prompted(model: Any, texts: Sequence[str]) -> list[str]:
+    """Return the texts as training and service read them: each behind the base's default prompt, if it has one."""
+    prompt = model.prompts.get(model.default_prompt_name) or ""
+    return [prompt + text for text in texts]
 
 
 def _pieces(

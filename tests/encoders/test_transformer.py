@@ -32,6 +32,28 @@ def test_vectors_are_those_that_the_library_gives(tiny_base):
         np.testing.assert_allclose(all_vectors(encoder, len(TEXTS)).numpy(), expected, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def prompting(tiny_transformer, tmp_path_factory):
+    """A base that asks for words before each text."""
+    folder = tmp_path_factory.mktemp("prompting")
+    model = load_sentence_transformer(tiny_transformer)
+    model.prompts, model.default_prompt_name = {"document": "guitar melody "}, "document"
+    model.save(str(folder))
+    return folder
+
+
+def test_a_default_prompt_is_read_in_training_as_in_service(prompting, tiny_transformer, tmp_path):
+    encoder = _open(prompting).eval()
+    learned = all_vectors(encoder, len(TEXTS)).numpy()
+    expected = load_sentence_transformer(prompting).encode(TEXTS, normalize_embeddings=True)
+    expected[2] = 0
+    np.testing.assert_allclose(learned, expected, atol=1e-6)
+    assert np.abs(learned - all_vectors(_open(tiny_transformer), len(TEXTS)).numpy()).max() > 0.01
+    encoder.save(tmp_path)
+    _, served = encode_served(None, tmp_path / "transformer", TEXTS)
+    np.testing.assert_allclose(served[[0, 1, 3, 4]], learned[[0, 1, 3, 4]], atol=1e-5)
+
+
 def test_a_base_of_token_vectors_is_for_the_static_kind(tiny_transformer, tmp_path):
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
