@@ -3,6 +3,8 @@
 import importlib.util
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -54,12 +56,27 @@ def load_sentence_transformer(folder: Path) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(str(folder), device="cpu", local_files_only=True).float()
+        with without_bars():
+            return SentenceTransformer(str(folder), device="cpu", local_files_only=True).float()
     except Exception as error:  # the library raises many kinds for a folder it cannot read
         raise BaseModelError(
             f"{folder}: wanted a model that sentence-transformers can open, got {type(error).__name__}: "
             f"{first_line(error)}; name another base"
         ) from error
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Read or write a model without the bars that transformers draws, on a terminal or not: ours say how far it is."""
+    from transformers.utils import logging as told
+
+    shown = told.is_progress_bar_enabled()
+    told.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            told.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _auto() -> Base:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.base import Base, load_sentence_transformer
+from encoders.base import Base, load_sentence_transformer, without_bars
 from encoders.errors import BaseModelError
 from encoders.interest import TRANSFORMER, Floats
 from encoders.memory import memory_is_full
@@ -156,7 +156,8 @@ class TransformerEncoder(nn.Module):
             model[0].model = model[0].model.merge_and_unload()
         else:
             model = self.model
-        model.save(str(folder / TRANSFORMER), create_model_card=False)
+        with without_bars():
+            model.save(str(folder / TRANSFORMER), create_model_card=False)
         return {"kind": self.kind, "dim": self.dim, "max_tokens": self.max_tokens, "tuning": self.tuning}
 
     def start_from(self, folder: Path) -> None:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import are_progress_bars_disabled
 from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer
@@ -136,6 +137,15 @@ def test_what_is_saved_gives_the_vectors_that_were_learned(tiny_base, tuning, tm
     _, served = encode_served(None, tmp_path / "transformer", TEXTS)
     spoken = [bool(text) for text in TEXTS]
     np.testing.assert_allclose(served[spoken], after[spoken], atol=1e-5)
+
+
+def test_reading_and_writing_a_model_draws_nothing(tiny_transformer, tmp_path, capfd):
+    """Bars would stand in a log file, or beside our own."""
+    bars_before = are_progress_bars_disabled()
+    _open(tiny_transformer).save(tmp_path)
+    encode_served(None, tmp_path / "transformer", TEXTS)
+    assert capfd.readouterr() == ("", "")
+    assert are_progress_bars_disabled() == bars_before
 
 
 @packable
