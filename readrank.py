@@ -686,9 +686,9 @@ def _progress_bars() -> "Iterator[Progress]":
     if not sys.stderr.isatty():
         yield silent
         return
-    from rich.progress import TaskProgressColumn, TimeElapsedColumn
+    from rich.progress import TaskProgressColumn
 
-    with bars(sys.stderr, TaskProgressColumn(), TimeElapsedColumn()) as progress:
+    with bars(sys.stderr, TaskProgressColumn()) as progress:
         yield progress
 
 

@@ -75,14 +75,14 @@ def _pair(options: argparse.Namespace, config: EncoderConfig, progress: Progress
 def shown(stream: TextIO) -> Iterator[Progress]:
     """Show progress as a bar where the stream is a terminal, else as lines: each epoch, and now and then within one."""
     try:
-        from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+        from rich.progress import MofNCompleteColumn
     except ImportError:
         yield _lines(stream)
         return
     if not stream.isatty():
         yield _lines(stream)
         return
-    with bars(stream, MofNCompleteColumn(), TimeRemainingColumn()) as progress:
+    with bars(stream, MofNCompleteColumn()) as progress:
         yield progress
 
 

@@ -83,6 +83,8 @@ def tune(
             if ranks.first:
                 checkpoint.save(trainer, done, (best, best_epoch))
             progress("tune encoder", len(done), total, _note(done[-1]))
+    if len(done) < total:
+        progress("tune encoder", len(done), len(done), f"epoch {best_epoch} is the best")
     if ranks.first:
         checkpoint.take_best(trainer, best_epoch)
     found = next((epoch.figures for epoch in done if epoch.number == best_epoch), untuned)

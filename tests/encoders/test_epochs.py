@@ -37,14 +37,14 @@ def tuned(shop, small, tmp_path, monkeypatch):
     since = held_out_from(data, None, hold_out=True)
     asked = held_out(data, since, most=50, seed=0)
 
-    def run(recalls, *, total, patience):
+    def run(recalls, *, total, patience, progress=silent):
         measured = Measured(recalls)
         monkeypatch.setattr(epochs, "measure", measured)
         config = replace(small, patience=patience, pairs_per_epoch=200, newcomer_cost=-1)
         seed_torch(0)
         encoder, tower, _ = build(config, data.texts)
         trainer = Trainer(config, encoder, tower, data.before(since), continued=False)
-        given = {"total": total, "resume": False, "logs": None, "progress": silent, "until": None}
+        given = {"total": total, "resume": False, "logs": None, "progress": progress, "until": None}
         return epochs.tune(trainer, Checkpoint(tmp_path / "m", {}), data, asked, **given), measured
 
     return run
@@ -59,6 +59,13 @@ def test_tuning_ends_after_as_many_epochs_without_a_better_one_as_patience_has(t
 def test_a_better_epoch_gives_patience_anew(tuned):
     found, _ = tuned([0.1, 0.3, 0.2, 0.4, 0.2, 0.2, 0.4], total=6, patience=2)
     assert (len(found.epochs), found.best_epoch) == (5, 3)
+
+
+def test_a_tuning_that_ends_early_is_told_to_be_over(tuned):
+    told = []
+    tuned([0.1, 0.3, 0.2, 0.3], total=6, patience=1, progress=lambda *report: told.append(report))
+    assert told[-2][:3] == ("tune encoder", 2, 6)
+    assert told[-1] == ("tune encoder", 2, 2, "epoch 1 is the best")
 
 
 def test_the_weights_that_stay_are_those_of_the_best_epoch(tuned):
