@@ -72,7 +72,7 @@ def render(facts: ReportFacts, rows: pl.DataFrame) -> str:
 def pivot(rows: pl.DataFrame, segment: str, ours: str) -> tuple[list[str], list[dict[str, Any]]]:
     """Turn rows of one protocol into a table for one segment: headings, and for each system its cells, ours first.
 
-    A cell is None or value, low, high (perhaps None) and `best`.
+    A cell is None or value, low, high (perhaps None) and `best`; where all are shown as 0.0000, none is best.
     """
     part = rows.filter((pl.col("segment") == segment) & ~pl.col("metric").str.contains(" over "))
     names = part.select("metric", "k").unique(maintain_order=True).rows()
@@ -83,7 +83,8 @@ def pivot(rows: pl.DataFrame, segment: str, ours: str) -> tuple[list[str], list[
     for system in systems:
         found = [cells.get((system, *name)) for name in names]
         shown = [
-            cell and {**cell, "best": cell["value"] == best[name]} for name, cell in zip(names, found, strict=True)
+            cell and {**cell, "best": cell["value"] == best[name] and round(best[name], 4) > 0}
+            for name, cell in zip(names, found, strict=True)
         ]
         table.append({"system": system, "cells": shown})
     return [name if k is None else f"{name}@{k}" for name, k in names], table

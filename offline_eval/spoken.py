@@ -1,36 +1,81 @@
 """What does a person read on the terminal after an evaluation?"""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from offline_eval.report import printed
 
 if TYPE_CHECKING:
     from offline_eval.evaluate import Evaluation
 
+_WIDEST: Final = 10_000
+
 
 def evaluation_lines(evaluation: "Evaluation", width: int | None) -> Iterator[str]:
-    """Draw one table a protocol, `width` characters or the terminal's: every segment, ours beside the baselines."""
+    """Draw the comparison, `width` characters wide or as the terminal: every segment, ours beside the baselines.
+
+    One table a protocol where it fits, else one a segment with the metrics that there is room for; those left out are
+    named. No number and no name is ever cut: where even the first metric is too wide, the terminal has to wrap.
+    """
     facts = evaluation.facts
-    console = Console(width=width)
+    room = Console(width=width).width
     for protocol, counts in facts.counts.items():
         headings, sections = printed(evaluation.metrics.filter(pl.col("protocol") == protocol), facts.ours)
-        title = (
-            f"{protocol}: {counts['queries']:,} queries from {facts.cutoff:%Y-%m-%d %H:%M} on; * best, [95 % interval]"
-        )
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        for number, heading in enumerate(headings):
-            table.add_column(heading, justify="left" if number in (0, 2) else "right", no_wrap=True)
+        asked = f"{counts['queries']:,} queries from {facts.cutoff:%Y-%m-%d %H:%M} on"
+        yield f"{protocol}: {asked}; * best, [95 % interval]"
+        whole = _table(headings, sections, facts.ours)
+        if _width(whole) <= room:
+            yield from ("", _drawn(whole, room), "")
+            continue
+        left_out: dict[str, None] = {}
         for lines in sections:
-            for line in lines:
-                table.add_row(*(cell.replace("[", "\\[") for cell in line), style="bold" if facts.ours in line else "")
-            table.add_section()
-        with console.capture() as drawn:
-            console.print(table)
-        yield drawn.get()
+            table, others = _segment_table(headings, lines, facts.ours, room)
+            yield from ("", f"{lines[0][0]}, n = {lines[0][1]}", _drawn(table, room))
+            left_out |= dict.fromkeys(others)
+        yield from [f"\nleft out for want of room: {', '.join(left_out)}"] if left_out else []
+        yield ""
     yield f"report {evaluation.page}"
+
+
+def _segment_table(
+    headings: Sequence[str], lines: Sequence[Sequence[str]], ours: str, room: int
+) -> tuple[Table, Sequence[str]]:
+    """Return a segment's systems with as many of its metrics, from the first on, as there is room for, and the rest."""
+    system = headings.index("system")
+    told = [number for number in range(system + 1, len(headings)) if any(line[number] for line in lines)]
+    for n in range(len(told), 0, -1):
+        columns = [system, *told[:n]]
+        kept = [[line[number] for number in columns] for line in lines]
+        table = _table([headings[number] for number in columns], [kept], ours)
+        if _width(table) <= room:
+            break
+    return table, [headings[number] for number in told[n:]]
+
+
+def _table(headings: Sequence[str], sections: Sequence[Sequence[Sequence[str]]], ours: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("segment", "system") else "right", no_wrap=True)
+    for lines in sections:
+        for line in lines:
+            table.add_row(*map(Text, line), style="bold" if ours in line else "")
+        table.add_section()
+    return table
+
+
+def _width(table: Table) -> int:
+    """Return how wide a table is that nobody squeezes."""
+    return Console(width=_WIDEST).measure(table).maximum
+
+
+def _drawn(table: Table, room: int) -> str:
+    console = Console(width=max(room, _width(table)))
+    with console.capture() as drawn:
+        console.print(table)
+    return drawn.get().rstrip()
