@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from os import environ
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from encoders.errors import EncoderError, OutOfMemoryError
 from encoders.report import TrainingReport
@@ -26,7 +27,7 @@ _EVERY_S = 20.0
 def main(given: Sequence[str] | None = None) -> int:
     """Train as the options say; print untuned -> tuned figures; return 0, or 2 after a mistake told in one line."""
     options = _parser().parse_args(given)
-    first = environ.get("RANK", "0") == "0"
+    first = os.environ.get("RANK", "0") == "0"
     try:
         config = with_settings(EncoderConfig(), [*_short_forms(options), *options.set])
         with shown(sys.stderr) if first else nullcontext(silent) as progress:
@@ -40,6 +41,21 @@ def main(given: Sequence[str] | None = None) -> int:
         ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
         sys.stdout.write(f"tuned   {report.tuned} {ended}\n")
     return 0
+
+
+def leave(status: int) -> NoReturn:
+    """End the process; one of several under torchrun without the interpreter's own end.
+
+    Threads of Gloo may outlive their process group and still hold Python objects. If one lets go of them while the
+    interpreter shuts down, it ends the process with SIGABRT, and torchrun takes a training whose model is written for a
+    failed one. What an interpreter does at its end, such as flushing, is done here.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        sys.exit(status)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _single(options: argparse.Namespace, config: EncoderConfig, progress: Progress) -> TrainingReport:

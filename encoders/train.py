@@ -287,8 +287,6 @@ def _train(
 
 
 if __name__ == "__main__":
-    import sys
+    from encoders.command import leave, main
 
-    from encoders.command import main
-
-    sys.exit(main())
+    leave(main())

@@ -1,4 +1,6 @@
 import io
+import os
+import signal
 import subprocess
 import sys
 
@@ -102,6 +104,26 @@ def test_lines_within_an_epoch_are_few():
             progress("epoch", step + 1, 1000, "loss 1.0")
         progress("tune encoder", 1, 8, "loss 1.000 recall@10 0.1")
     assert stream.getvalue() == "tune encoder 1 of 8 loss 1.000 recall@10 0.1\n"
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_one_of_several_processes_leaves_without_the_end_of_the_interpreter(status):
+    """There a thread of Gloo may abort what has ended well; a handler that aborts stands for it."""
+    code = (
+        "import atexit, os, runpy\n"
+        "import encoders.command as command\n"
+        f"command.main = lambda: print('told', end='') or {status}\n"
+        "atexit.register(os.abort)\n"
+        "runpy.run_module('encoders.train', run_name='__main__', alter_sys=True)"
+    )
+    done = {
+        world: subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "WORLD_SIZE": world}, capture_output=True, check=False
+        )
+        for world in ("1", "2")
+    }
+    assert done["1"].returncode == -signal.SIGABRT
+    assert (done["2"].returncode, done["2"].stdout) == (status, b"told")
 
 
 def test_help_answers_before_torch_is_imported():

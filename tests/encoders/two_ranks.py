@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from encoders.accumulate import Accumulated
+from encoders.command import leave
 from encoders.distributed import Ranks, joined
 from encoders.journal import Journal
 from encoders.losses import next_item_loss
@@ -56,3 +57,4 @@ def main(data: Path, out: Path, settings: list[str]) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    leave(0)
