@@ -26,8 +26,9 @@ def next_item_loss(
     """Return the mean cross-entropy of the targets among the batch's candidates.
 
     Each candidate's logit is lowered by `correction` times the log of its chance to be a candidate (logQ; Bengio and
-    Senecal, 2008; Yi et al., 2019). Gradients reach the text: every distinct item of the batch is encoded once, and a
-    random `cold_share` of them as if nobody had ever touched them. Late pairs count more: tastes and catalogue move.
+    Senecal, 2008; Yi et al., 2019). Gradients reach the text, so that encoder and tower learn end to end, as in MoRec
+    (Yuan et al., SIGIR 2023): every distinct item of the batch is encoded once, and a random `cold_share` of them as if
+    nobody had ever touched them. Late pairs count more: tastes and catalogue move.
     Each of `cut_dims` adds the same loss over vectors cut to that length (Matryoshka; Kusupati et al., 2022).
     """
     device = tower.gate.device

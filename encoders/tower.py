@@ -16,9 +16,11 @@ _USUAL_WEIGHT = int(weight_bucket(1))
 class UserTower(nn.Module):
     """A weighted mean of recent item vectors plus a gated residual of causal attention over the same events.
 
-    The attention follows SASRec (Kang and McAuley, 2018) with relative positions and time intervals in place of
-    absolute positions, as in TiSASRec (Li et al., 2020). The mean alone is already a good text
-    profile, and the gate begins near zero: a user with one event, or a model with little data, starts there.
+    Items have no ids here: a sequence of text vectors is read, as in UniSRec (Hou et al., KDD 2022), without its
+    adaptor and its training ahead on other shops. The attention follows SASRec (Kang and McAuley, 2018) with relative
+    positions and time intervals in place of absolute positions, as in TiSASRec (Li et al., 2020). The mean alone is
+    already a good text profile, and the gate begins near zero: a user with one event, or a model with little data,
+    starts there.
     """
 
     def __init__(
