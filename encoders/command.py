@@ -126,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, help="model folder to write")
     parser.add_argument("--kind", help="static or transformer")
     parser.add_argument("--base", help="auto, catalogue, a folder, an installed model package or a Hub id")
-    parser.add_argument("--tuning", help="of a transformer: full, lora or none")
+    parser.add_argument("--tuning", help="of the text: full, none (the user tower alone) or, of a transformer, lora")
     parser.add_argument("--epochs", type=int, help="most epochs")
     parser.add_argument(
         "--pair", action="store_true", help="write OUT/early and OUT/final, for `readrank train --encoders OUT`"
