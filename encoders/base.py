@@ -31,6 +31,11 @@ class Base:
     """`package`, `folder`, `hub` or `catalogue`."""
     folder: Path | None
 
+    def sha256(self) -> str | None:
+        """Return the checksum of the weights; None where there are none, or several files of them."""
+        weights = self.folder / _WEIGHTS if self.folder is not None else None
+        return file_sha256(weights).hexdigest() if weights is not None and weights.is_file() else None
+
 
 def find_base(name: str = "auto") -> Base:
     """Find a base model by name, without ever waiting long for a network.

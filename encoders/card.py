@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
     card: dict[str, Any] = {
         "kind": report.kind,
         "base": report.base,
+        "base_sha256": report.base_sha256,
         "made_at": utc_now().isoformat(sep=" ", timespec="seconds"),
         "window": [_moment(window[0]), _moment(window[1])] if window else None,
         "counts": {name: getattr(report, name) for name in ("items", "users", "events", "requests")},
@@ -42,7 +44,7 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
         "epochs": [asdict(epoch) for epoch in report.epochs],
         "seconds": round(report.seconds, 1),
         "note": report.note,
-        "environment": {"python": platform.python_version(), "machine": platform.machine()} | _versions(),
+        "environment": _machine() | _versions(),
     }
     (folder / JSON_CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
     (folder / READABLE_CARD).write_text(_readable(card, report), encoding="utf-8")
@@ -83,6 +85,7 @@ def read_report(folder: Path) -> TrainingReport:
             untuned=_figures(card["untuned"]),
             tuned=_figures(card["tuned"]),
             newcomers=NewcomerGain.read(card["newcomers"]),
+            base_sha256=card.get("base_sha256"),
             kinds=tuple(card.get("kinds", ())),
             epochs=tuple(Epoch.read(row) for row in card["epochs"]),
             **{name: card[name] for name in ("kind", "base", "best_epoch", "seconds", "note")},
@@ -107,10 +110,12 @@ def _figures(told: dict[str, Any] | None) -> Figures | None:
 
 def _readable(card: dict[str, Any], report: TrainingReport) -> str:
     window = f"{card['window'][0]} to {card['window'][1]}" if card["window"] else "no events"
+    checked = f" (SHA-256 {report.base_sha256})" if report.base_sha256 else ""
     lines = [
         f"# Text encoder, {report.kind}",
         "",
-        f"Base: {report.base}. Made {card['made_at']} UTC in {card['seconds']} s, epoch {report.best_epoch} kept.",
+        f"Base: {report.base}{checked}.",
+        f"Made {card['made_at']} UTC in {card['seconds']} s, epoch {report.best_epoch} kept.",
         f"Trained on {report.events} events of {report.users} users over {report.items} items, {window}.",
         "",
         f"Items that nobody has touched gain in interest: {report.newcomers}.",
@@ -137,6 +142,20 @@ def _value(figures: Figures | None, name: str) -> str:
 
 def _moment(microseconds: int) -> str:
     return to_moment(microseconds).isoformat(sep=" ", timespec="seconds")
+
+
+def _machine() -> dict[str, str]:
+    """Return what was computed on: a result is told by it as much as by its settings."""
+    import torch
+
+    found = {
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processors": str(os.cpu_count()),
+    }
+    if torch.cuda.is_available():
+        found["GPU"] = torch.cuda.get_device_name()
+    return found | {"python": platform.python_version()}
 
 
 def _versions() -> dict[str, str]:

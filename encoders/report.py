@@ -69,5 +69,7 @@ class TrainingReport:
     seconds: float
     note: str = ""
     """Why nothing was tuned, if so."""
+    base_sha256: str | None = None
+    """Checksum of the base's weights; None where there are none, or several files of them."""
     kinds: tuple[str, ...] = ()
     """Kinds of events of which more was learned than their weight says."""

@@ -263,6 +263,7 @@ def _train(
         folder=out,
         kind=config.kind,
         base=base.name,
+        base_sha256=base.sha256() if ranks.first else None,
         items=everything.n_items,
         users=everything.n_users,
         events=len(fitted.items),

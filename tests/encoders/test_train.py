@@ -1,4 +1,7 @@
+import hashlib
 import json
+import os
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 
+from encoders.card import _machine, read_report
 from encoders.errors import EncoderError, TrainingDataError
 from encoders.export import export_frames
 from encoders.interest import InterestModel
@@ -124,6 +128,25 @@ def test_card_tells_base_window_and_figures(shop, small, tmp_path):
     assert card["tuned"]["recall_at_10"] == report.tuned.recall_at_10
     assert card["window"][0] == str(shop.interactions["occurred_at"].min())
     assert "| recall_at_10 |" in (tmp_path / "m" / "README.md").read_text()
+
+
+def test_card_tells_the_machine_and_the_weights_that_it_began_with(shop, small, tiny_transformer, tmp_path):
+    train(shop.folder, tmp_path / "m", replace(small, base=str(tiny_transformer), dim=8, epochs=0))
+    card = json.loads((tmp_path / "m" / "card.json").read_text())
+    weights = (tiny_transformer / "model.safetensors").read_bytes()
+    assert card["base_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert card["environment"]["processors"] == str(os.cpu_count())
+    assert card["environment"]["system"].startswith(platform.system())
+    readable = (tmp_path / "m" / "README.md").read_text()
+    assert card["base_sha256"] in readable
+    assert f"processors {os.cpu_count()}" in readable
+    assert read_report(tmp_path / "m").base_sha256 == card["base_sha256"]
+
+
+def test_a_card_names_the_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a large one")
+    assert _machine()["GPU"] == "a large one"
 
 
 def test_command_runs_without_polars_and_duckdb(shop, tmp_path):
