@@ -119,6 +119,18 @@ class AsOfCounter:
         keys.sort()
         return type(self)(keys, self._moments)
 
+    def joined(self, other: Self) -> Self:
+        """Return the events of both.
+
+        >>> one = AsOfCounter.from_events(np.array([0, 1]), np.array([10, 20]))
+        >>> both = one.joined(AsOfCounter.from_events(np.array([1]), np.array([5])))
+        >>> both.count(np.array([0, 1]), before=np.array([11, 11])).tolist()
+        [1, 1]
+        """
+        both = ((counter.rows(), counter.time_at(np.arange(len(counter)))) for counter in (self, other))
+        rows, times = map(np.concatenate, zip(*both, strict=True))
+        return type(self).from_events(rows, times)
+
     def save(self, folder: Path, name: str) -> None:
         """Write the two arrays as `<name>_keys.npy` and `<name>_moments.npy`."""
         np.save(folder / f"{name}_keys.npy", self._keys)

@@ -106,6 +106,12 @@ class History:
         )
         return History(live, self._shown, self._clicked, kinds=kinds, under=self)
 
+    def and_also(self, events: LiveEvents, shown: AsOfCounter, clicked: AsOfCounter) -> "History":
+        """Return one log, as a bundle holds it, of this one without live events, and of what it does not know yet."""
+        bundle = History(self._layers[0], self._shown.joined(shown), self._clicked.joined(clicked), kinds=self.kinds)
+        told = bundle.and_then(events)
+        return History(bundle._layers[0].joined(told._layers[-1]), told._shown, told._clicked, kinds=told.kinds)
+
     @property
     def user_ids(self) -> list[str]:
         """Return users in row order, without those of live events."""

@@ -74,6 +74,27 @@ class Layer:
             timeline=_by_time(by_item),
         )
 
+    def joined(self, later: Self) -> Self:
+        """Return one layer of the events of both; the later one was laid on this one.
+
+        Of one user and one instant the later events come last, as they do while they are a layer of their own.
+        """
+        mine, theirs = self.by_user, later.by_user
+        users, items, times, weights, kinds = (
+            np.concatenate([getattr(mine, name), getattr(theirs, name)])
+            for name in ("users", "items", "times", "weights", "kinds")
+        )
+        sessions = np.concatenate([_sessions(mine), _sessions(theirs)])
+        by_item = self.by_item.joined(later.by_item)
+        return type(self)(
+            users={**self.users, **later.users},
+            by_user=UserEvents.from_events(
+                users, items, times, weights, kinds=kinds, sessions=sessions if sessions.any() else None
+            ),
+            by_item=by_item,
+            timeline=_by_time(by_item),
+        )
+
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files and the users as Parquet."""
         names = pl.DataFrame({c.USER_ID: list(self.users)}, schema={c.USER_ID: pl.String})
@@ -96,6 +117,10 @@ class Layer:
             if log_items.is_file()
             else _by_time(by_item),
         )
+
+
+def _sessions(events: UserEvents) -> Rows:
+    return np.zeros(len(events.items), np.int32) if events.sessions is None else events.sessions
 
 
 def _by_time(by_item: AsOfCounter) -> Timeline:

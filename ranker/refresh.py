@@ -24,6 +24,7 @@ from ranker.arrays import Rows
 from ranker.calibrate import CALIBRATION
 from ranker.catalogue import Catalogue
 from ranker.compiled import COMPILED
+from ranker.earlier_events import read_earlier
 from ranker.errors import NothingToLearnError
 from ranker.history import History
 from ranker.rules import RulesConfig
@@ -64,8 +65,9 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     Only texts that the bundle (by default the one that serves) has no vector of are encoded, by its own encoder.
     Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay, but for `[rules]`, which nothing
     was learned from and which are those of the workspace now; history, neighbours and factors follow the items to their
-    new rows, and a new item has none until the next training, but for events accepted over HTTP from now on. When
-    nothing has changed there is no new bundle, and the folder is that of the old one.
+    new rows. What the store holds of a new item from before the cutoff is put into the history, since the training has
+    not read it: whoever took or hid the item shall not be shown it. Neighbours by behaviour and factors it has none
+    until the next training. When nothing has changed there is no new bundle, and the folder is that of the old one.
     """
     folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
     manifest = bundle.checked_manifest(folder)
@@ -75,10 +77,12 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
             "train again, or name another with --version"
         )
     old = Catalogue.load(folder)
+    cutoff = datetime.fromisoformat(manifest.cutoff)
     with Store.open(workspace.store_path) as store:
-        absences = store.absences(before=END_OF_TIME, settled=datetime.fromisoformat(manifest.cutoff))
+        absences = store.absences(before=END_OF_TIME, settled=cutoff)
         catalogue = Catalogue(_catalogue_now(store).items, old.facet_values, absences)
         known_users = store.connection.sql("SELECT DISTINCT user_id FROM interactions").to_arrow_table()
+        earlier = read_earlier(workspace, store, catalogue, old, before=cutoff, seq=manifest.outbox_seq)
     sources, history = Sources.load(folder, old), History.load(folder / "history")
     text = TextConfig(**manifest.settings["text"])
     texts = item_texts(catalogue.items, text, manifest.text_attributes)
@@ -91,7 +95,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     )
     if not changes:
         return folder, changes
-    past = history.moved(catalogue.rows(old.ids), stays)
+    past = history.moved(catalogue.rows(old.ids), stays).and_also(*earlier)
     moved = _moved(sources, catalogue, texts, vectors, past)
 
     def fill(fresh: Path) -> None:
@@ -106,7 +110,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     written = bundle.write(
         workspace.bundles_path,
         fill,
-        cutoff=datetime.fromisoformat(manifest.cutoff),
+        cutoff=cutoff,
         outbox_seq=manifest.outbox_seq,
         feature_names=manifest.feature_names,
         settings={**manifest.settings, "rules": asdict(rules)},

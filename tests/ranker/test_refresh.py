@@ -206,3 +206,57 @@ def test_rules_are_those_of_the_workspace_now(copied):
     assert before == [item.item_id for item in with_rules(new, old.model.rules).recommend(query).items]
     bundle.promote(copied.bundles_path, folder.name)
     assert not refresh(workspace)[1]
+
+
+@pytest.fixture
+def late_items(copied, tmp_path):
+    """The shop of which three items came into the catalogue after the training, though they had been touched before."""
+    old = Ranker.load(bundle.live_folder(copied.bundles_path))
+    taken = [item for item in old.catalogue.ids if len(takers(old, item)) > 3][:3]
+    rows = old.catalogue.items.filter(pl.col(c.ITEM_ID).is_in(taken))
+    with Store.open(copied.store_path) as store, store.transaction() as connection:
+        for table in ("items", "item_versions"):
+            connection.execute(f"DELETE FROM {table} WHERE item_id IN ?", [taken])
+    folder, changes = refresh(copied)
+    bundle.promote(copied.bundles_path, folder.name)
+    assert changes.removed == 3
+    ingest(copied, tmp_path, rows)
+    return copied, old, taken
+
+
+def takers(ranker: Ranker, item: str) -> list[str]:
+    return [user for user in ranker.history.user_ids if item in ranker.last_items(user, 999)]
+
+
+def same_past(one: Ranker, other: Ranker) -> None:
+    """Whatever is asked of two histories of one catalogue."""
+    left, right = one.history, other.history
+    users = sorted(right.user_ids)
+    assert sorted(left.user_ids) == users
+    end = np.full(len(users), to_microseconds(one.cutoff))
+    asked = [Moments(users=history.user_rows(users), as_of=end) for history in (left, right)]
+    recent = [history.recent(moments, 30) for history, moments in zip((left, right), asked, strict=True)]
+    for name in ("items", "weights", "ages", "sessions"):
+        np.testing.assert_array_equal(*(getattr(each, name) for each in recent))
+    named = [
+        [("", *history.kinds.names)[code] for code in each.kinds.ravel()]
+        for history, each in zip((left, right), recent, strict=True)
+    ]
+    assert named[0] == named[1]
+    rows, halfway = np.arange(len(one.catalogue)), end[:1] - 60 * DAY
+    for before in (halfway, end[:1]):
+        np.testing.assert_array_equal(left.item_counts(rows, before=before), right.item_counts(rows, before=before))
+        np.testing.assert_array_equal(left.log_counts(before), right.log_counts(before))
+        np.testing.assert_array_equal(left.exposure(rows, before=before), right.exposure(rows, before=before))
+
+
+def test_what_was_done_with_a_new_item_before_the_catalogue_had_it_counts(late_items):
+    workspace, old, taken = late_items
+    folder, changes = refresh(workspace)
+    assert changes.new == 3
+    new = Ranker.load(folder)
+    same_past(new, old)
+    for item in taken:
+        assert takers(new, item) == takers(old, item)
+        query = Query(user_id=takers(old, item)[0], as_of=new.cutoff, k=len(new.catalogue))
+        assert item not in {answer.item_id for answer in new.recommend(query).items}
