@@ -252,7 +252,7 @@ def train(
                 encoders=encoders,
                 progress=progress,
             )
-        live, retained = bundle.settle(space, trained.folder.name, retention, serve=promote)
+            live, retained = bundle.settle(space, trained.folder.name, retention, serve=promote, progress=progress)
         _print_result(
             {
                 "bundle": trained.folder.name,
@@ -341,7 +341,7 @@ def refresh(
     with publishing(space):
         with _progress_bars() as progress:
             folder, changes = refresh_bundle(space, version=version, progress=progress)
-        live, retained = bundle.settle(space, folder.name, retention, serve=promote)
+            live, retained = bundle.settle(space, folder.name, retention, serve=promote, progress=progress)
         _print_result(
             {
                 "bundle": folder.name,

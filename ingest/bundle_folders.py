@@ -28,6 +28,8 @@ class BundleFolder:
     cutoff: datetime
     outbox_seq: int
     feature_names: list[str] | None
+    refreshed: bool
+    """Whether it was not trained, but has an earlier one's models over a newer catalogue."""
     live: bool
     """Whether it serves."""
     previous: bool
@@ -54,6 +56,7 @@ def bundle_folders(bundles: Path) -> list[BundleFolder]:
                 cutoff=datetime.fromisoformat(said["cutoff"]),
                 outbox_seq=int(said["outbox_seq"]),
                 feature_names=said.get("feature_names"),
+                refreshed=said.get("refreshed") is not None,
                 live=folder.name == live,
                 previous=folder.name == previous,
             )

@@ -21,6 +21,10 @@ class StoreError(ReadrankError):
     """The store cannot be opened, is locked by another job, is damaged, or the disk is full."""
 
 
+class HeldStoreError(StoreError):
+    """Another job has the store open."""
+
+
 class OutboxError(ReadrankError):
     """`online.sqlite` cannot be opened or written."""
 

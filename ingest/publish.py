@@ -18,11 +18,12 @@ from ingest.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-def publish(workspace: Workspace) -> Path:
+def publish(workspace: Workspace, *, patient: bool = False) -> Path:
     """Replace `analytics.duckdb` by a copy of the store as it is now; readers of the old copy keep it until they close.
 
     Which bundle serves is written into the store first: promoting one does not.
-    StoreError: there is no store yet, a job is writing it, or the disk is full; the old copy stays in each case.
+    StoreError: there is no store yet, a job is writing it, or the disk is full; the old copy stays in each case. A job
+    that has the store is waited for where `patient`.
     """
     import duckdb
 
@@ -31,7 +32,7 @@ def publish(workspace: Workspace) -> Path:
     if not workspace.store_path.exists():
         raise StoreError(f"{workspace.store_path}: no store here yet; load data first with `readrank ingest FILE...`")
     # Holding it shows that no job is writing and that nobody else publishes, and keeps both out meanwhile.
-    with Store.open(workspace.store_path) as store:
+    with (Store.open_when_free if patient else Store.open)(workspace.store_path) as store:
         for unfinished in target.parent.glob(f".{target.name}.*.new"):
             unfinished.unlink()
         try:
@@ -54,7 +55,10 @@ def publish(workspace: Workspace) -> Path:
 
 @contextmanager
 def publishing(workspace: Workspace) -> Iterator[None]:
-    """Publish what the block has written, also when it fails half-way: what it committed until then is in the store."""
+    """Publish what the block has written, also when it fails half-way: what it committed until then is in the store.
+
+    After a block that succeeds, another job that has the store is waited for.
+    """
     try:
         yield
     except Exception:
@@ -64,7 +68,7 @@ def publishing(workspace: Workspace) -> Iterator[None]:
         except StoreError as error:  # the block's own error matters more
             log.info("not published: %s", error)
         raise
-    publish(workspace)
+    publish(workspace, patient=True)
 
 
 _WRITTEN = """

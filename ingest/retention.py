@@ -10,6 +10,7 @@ from ingest.bounds import MOST_DAYS, Bounds, Size, check_bounds
 from ingest.bundle_folders import BundleFolder, bundle_folders, remove_bundle
 from ingest.leftovers import clear_leftovers
 from ingest.outbox import Outbox
+from ingest.progress import Progress, silent
 from ingest.store import Store
 from ingest.workspace import Workspace
 
@@ -65,15 +66,17 @@ class Retained:
         return bool(self.rows or self.bundles or self.leftovers)
 
 
-def retain(workspace: Workspace, config: RetentionConfig, now: datetime) -> Retained:
+def retain(workspace: Workspace, config: RetentionConfig, now: datetime, *, progress: Progress = silent) -> Retained:
     """Remove what is older than its days: `moment < now - days` goes, the instant itself stays.
+
+    Another job that has the store is waited for.
 
     Deleted rows are out of every query at once; their bytes stay in the store's file until DuckDB uses the place again.
     The outbox keeps what a bundle that may come to serve will ask for: what happened from its cutoff on, or arrived
     after it was trained. What killed jobs have left goes at once, what a killed training has learned after a day.
     """
     leftovers = clear_leftovers(workspace, now=now)
-    with Store.open(workspace.store_path) as store:
+    with Store.open_when_free(workspace.store_path, progress) as store:
         removed = _remove_bundles(workspace, config, erased_bundles(store), now)
         rows = _remove_rows(store, config, now)
         if removed:

@@ -1,5 +1,7 @@
 """What is known, and when was it known? The DuckDB store: jobs alone open it, and every read asks for `before`."""
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -8,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest import columns as c
-from ingest.errors import StoreError, first_line
+from ingest.errors import HeldStoreError, StoreError, first_line
 from ingest.migrate import before_schema, is_of_an_earlier_version
 from ingest.moments import naive_utc
+from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
     import duckdb
     import polars as pl
+
+log = logging.getLogger(__name__)
 
 END_OF_TIME = datetime.max
 """A `before` later than everything."""
@@ -24,6 +29,12 @@ MEMORY_LIMIT = "2GB"
 
 STREAMING_MEMORY_LIMIT = "384MB"
 """What it may hold while files stream through it, whose own batches need the rest."""
+
+PATIENCE_S = 600
+"""How long the end of a long job waits for another one that has the store open."""
+
+LOOK_AGAIN_S = 1.0
+"""How often it looks meanwhile."""
 
 
 class Store:
@@ -64,6 +75,24 @@ class Store:
             connection.close()
             raise
         return store
+
+    @classmethod
+    def open_when_free(cls, path: Path | str, progress: Progress = silent) -> "Store":
+        """Open the store as soon as no other job has it: the end of long work should not fail for that.
+
+        HeldStoreError after `PATIENCE_S`.
+        """
+        began = time.monotonic()
+        while True:
+            try:
+                return cls.open(path)
+            except HeldStoreError as error:
+                waited = time.monotonic() - began
+                if waited >= PATIENCE_S:
+                    raise
+                log.info("waits seconds=%.0f of=%d problem=%s", waited, PATIENCE_S, error)
+                progress("wait for another job", int(waited), PATIENCE_S, note=str(error).partition(": ")[2])
+                time.sleep(LOOK_AGAIN_S)
 
     def __enter__(self) -> "Store":
         return self
@@ -274,9 +303,11 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        raise StoreError(_sentence(path, error)) from error
+        kind = HeldStoreError if _HELD in str(error) else StoreError
+        raise kind(_sentence(path, error)) from error
 
 
+_HELD = "Could not set lock"
 _FULL = "the disk is full; the store is as before this job: free space and run it again"
 _DAMAGED = "wanted a DuckDB store, got a damaged or foreign file; restore a copy, or move it away and load again"
 _NOT_ALLOWED = "the system does not allow it; allow reading and writing it and its folder, or use another workspace"
@@ -295,7 +326,7 @@ _ADVICE = {
 
 def _sentence(path: Path, error: Exception) -> str:
     message = str(error)
-    if "Could not set lock" in message:
+    if _HELD in message:
         holder = message.partition("PID ")[2].partition(")")[0]
         who = f"process {holder}" if holder else "another process"
         return f"{path}: {who} has the store open; wait for that job to end (analysts read analytics.duckdb instead)"

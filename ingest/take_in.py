@@ -74,7 +74,9 @@ def take_in(
                 progress=progress,
             )
         drained, _ = drain_outbox(workspace, store)
-    return TakenIn(reports=reports, drained=drained, retained=retain(workspace, retention, utc_now()))
+    return TakenIn(
+        reports=reports, drained=drained, retained=retain(workspace, retention, utc_now(), progress=progress)
+    )
 
 
 def drain_outbox(workspace: Workspace, store: Store) -> tuple[Drained | None, int]:

@@ -12,11 +12,25 @@ if TYPE_CHECKING:
 def tell_bundles(store: "Store", bundles: Path) -> None:
     """Bring the table `bundles` up to what the folder says; writes nothing when it is.
 
-    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing.
-    Earlier versions of readrank left `feature_names` empty: those of bundles that are still there are filled in.
+    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing; of
+    a new one that could not be told, too. Earlier versions of readrank left
+    `feature_names` empty: those of bundles that are still there are filled in.
     """
     nameless = "SELECT version FROM bundles WHERE feature_names IS NULL"
     with store.transaction() as connection:
+        told = {version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()}
+        for bundle in bundle_folders(bundles):
+            if bundle.version not in told:
+                connection.execute(
+                    "INSERT INTO bundles (version, cutoff, created_at, status, feature_names) VALUES (?, ?, ?, ?, ?)",
+                    [
+                        bundle.version,
+                        bundle.cutoff,
+                        bundle.created_at,
+                        "refreshed" if bundle.refreshed else "trained",
+                        bundle.feature_names,
+                    ],
+                )
         connection.execute(
             """
             UPDATE bundles SET status = CASE WHEN status = 'live' THEN 'served' ELSE 'live' END

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, version_named_by
+from ingest.errors import HeldStoreError
 from ingest.file_digests import file_sha256
 from ingest.held import held
 from ingest.moments import utc_now
+from ingest.progress import Progress, silent
 from ingest.store import Store
+from ingest.tell_bundles import tell_bundles
 from ingest.whole_file import written_whole
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
@@ -164,7 +168,12 @@ def promote(bundles: Path, version_name: str) -> None:
 
 
 def settle(
-    workspace: Workspace, version_name: str, retention: "RetentionConfig", *, serve: bool
+    workspace: Workspace,
+    version_name: str,
+    retention: "RetentionConfig",
+    *,
+    serve: bool,
+    progress: Progress = silent,
 ) -> "tuple[bool, Retained]":
     """Let a new bundle serve if it shall, then remove what retention lets go; gives whether it serves, and what went.
 
@@ -174,7 +183,9 @@ def settle(
 
     if serve:
         promote(workspace.bundles_path, version_name)
-    return version_named_by(workspace.bundles_path, LIVE) == version_name, retain(workspace, retention, utc_now())
+    with _all_but_the_store(version_name):
+        retained = retain(workspace, retention, utc_now(), progress=progress)
+    return version_named_by(workspace.bundles_path, LIVE) == version_name, retained
 
 
 def rollback(bundles: Path) -> tuple[str, str]:
@@ -201,20 +212,13 @@ def live_folder(bundles: Path) -> Path:
     return bundles / name
 
 
-def record(workspace: Workspace, folder: Path, status: str) -> None:
-    """Tell analysts of a new bundle: a row of the store's table `bundles`. Publishing tells which one serves."""
-    manifest = read_manifest(folder)
-    with Store.open(workspace.store_path) as store, store.transaction() as connection:
-        connection.execute(
-            "INSERT INTO bundles (version, cutoff, created_at, status, feature_names) VALUES (?, ?, ?, ?, ?)",
-            [
-                manifest.version,
-                datetime.fromisoformat(manifest.cutoff),
-                datetime.fromisoformat(manifest.created_at),
-                status,
-                manifest.feature_names,
-            ],
-        )
+def record(workspace: Workspace, folder: Path, progress: Progress = silent) -> None:
+    """Tell analysts of a new bundle: a row of the store's table `bundles`.
+
+    Another job that has the store is waited for; HeldStoreError tells of the bundle where that takes too long.
+    """
+    with _all_but_the_store(folder.name), Store.open_when_free(workspace.store_path, progress) as store:
+        tell_bundles(store, workspace.bundles_path)
 
 
 def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
@@ -226,6 +230,18 @@ def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@contextmanager
+def _all_but_the_store(version_name: str) -> Iterator[None]:
+    """Tell of a finished bundle where the store alone cannot be written: hours of work may lie in it."""
+    try:
+        yield
+    except HeldStoreError as error:
+        raise HeldStoreError(
+            f"the new bundle {version_name} is whole, and `readrank promote {version_name}` lets it serve; "
+            f"only the store could not be told: {error}"
+        ) from error
 
 
 def _point(bundles: Path, pointer: str, version_name: str) -> None:

@@ -119,7 +119,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         refreshed=asdict(changes),
         tuned=manifest.tuned,
     )
-    bundle.record(workspace, written, "refreshed")
+    bundle.record(workspace, written, progress)
     log.info("refreshed version=%s changes=%s", written.name, changes)
     return written, changes
 

@@ -151,7 +151,7 @@ def train(
             tuned=asdict(used) if used else None,
         )
         keep_logs(learned, workspace.reports_path / "tensorboard" / folder.name)
-    bundle.record(workspace, folder, "trained")
+    bundle.record(workspace, folder, progress)
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
 
 

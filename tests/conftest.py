@@ -1,6 +1,11 @@
 """What all rooms share: how many threads the tests and their children use, and one shop, trained once."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 # Pools of threads that wait for each other by spinning are slow on a busy machine, and all that tests multiply is tiny.
 # It is read when a library is first imported, here and in every process that a test starts.
@@ -48,3 +53,17 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def ranker(shop: Workspace) -> Ranker:
     (folder,) = [path for path in shop.bundles_path.iterdir() if path.is_dir()]
     return Ranker.load(folder)
+
+
+@contextmanager
+def held_store(path: Path) -> Iterator[int]:
+    """Let another process have a store open meanwhile, and tell its number."""
+    program = "import sys; from ingest.store import Store; s = Store.open(sys.argv[1]); print(flush=True); input()"
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as job:
+        assert job.stdout is not None
+        job.stdout.readline()
+        try:
+            yield job.pid
+        finally:
+            job.communicate(b"\n")

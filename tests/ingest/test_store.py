@@ -1,15 +1,14 @@
-import subprocess
-import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from ingest.errors import StoreError
+from ingest.errors import HeldStoreError, StoreError
 from ingest.publish import publish
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
+from tests.conftest import held_store
 
 CUTOFF = datetime(2024, 1, 2)
 INSTANT = timedelta(microseconds=1)
@@ -149,22 +148,31 @@ def test_a_failed_transaction_leaves_nothing(store):
 
 
 def test_open_says_who_holds_the_lock(tmp_path):
-    program = (
-        "import sys; from ingest.store import Store; s = Store.open(sys.argv[1]); print('open', flush=True); input()"
-    )
     path = tmp_path / "store.duckdb"
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program, str(path)],
-        cwd=Path(__file__).parents[2],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert holder.stdout is not None
-    holder.stdout.readline()
-    with pytest.raises(StoreError, match=rf"process {holder.pid} has the store open; wait"):
+    with held_store(path) as holder, pytest.raises(HeldStoreError, match=rf"process {holder} has the store open; wait"):
         Store.open(path)
-    holder.communicate(b"\n")
     Store.open(path).close()
+
+
+def test_open_when_free_waits_for_the_other_job_and_tells_it(tmp_path, monkeypatch):
+    path, told = tmp_path / "store.duckdb", []
+    monkeypatch.setattr("ingest.store.LOOK_AGAIN_S", 0.05)
+    with ExitStack() as job:
+        holder = job.enter_context(held_store(path))
+
+        def progress(step, done, total=None, note=""):
+            told.append((step, total, f"process {holder} has the store open" in note))
+            job.close()
+
+        Store.open_when_free(path, progress).close()
+    assert told == [("wait for another job", 600, True)]
+
+
+def test_open_when_free_ends_when_the_other_job_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingest.store.PATIENCE_S", 0.2)
+    monkeypatch.setattr("ingest.store.LOOK_AGAIN_S", 0.05)
+    with held_store(tmp_path / "store.duckdb"), pytest.raises(HeldStoreError, match="has the store open"):
+        Store.open_when_free(tmp_path / "store.duckdb")
 
 
 def test_open_of_a_damaged_store_is_one_sentence(tmp_path):

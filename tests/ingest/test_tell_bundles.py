@@ -49,3 +49,13 @@ def test_analysts_see_which_bundle_serves_and_which_did(space):
 
 def test_names_of_features_that_an_earlier_version_left_out_are_filled_in(space):
     assert published(space, "feature_names") == [None, ["age", "b1"], ["age", "b2"]]
+
+
+def test_a_bundle_that_the_store_was_not_told_of_is_told_of_now(space):
+    with Store.open(space.store_path) as store:
+        store.connection.execute("DELETE FROM bundles WHERE version <> 'b0'")
+    manifest = space.bundles_path / "b2" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"refreshed": {"source": "b1"}}))
+    assert published(space, "status") == ["retired", "trained", "refreshed"]
+    assert published(space, "feature_names") == [None, ["age", "b1"], ["age", "b2"]]
+    assert published(space, "cutoff") == [NOON] * 3

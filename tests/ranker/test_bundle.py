@@ -1,14 +1,18 @@
 import json
 import os
 import shutil
+from contextlib import ExitStack
 
 import pytest
 
+from ingest.errors import HeldStoreError
 from ingest.retention import RetentionConfig
+from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.errors import BundleError
 from ranker.rank import Ranker
+from tests.conftest import held_store
 
 
 @pytest.fixture
@@ -163,6 +167,31 @@ def test_a_new_bundle_that_shall_not_serve_stays_aside(two, tmp_path):
     live, retained = bundle.settle(workspace, first, RetentionConfig(), serve=False)
     assert (live, retained.bundles) == (False, ())
     assert bundle.live_folder(workspace.bundles_path).name == "second"
+
+
+def test_a_finished_bundle_is_told_of_when_another_job_keeps_the_store(copied, tmp_path, monkeypatch):
+    workspace = Workspace.create(tmp_path / "shop", "")
+    shutil.copytree(copied, workspace.bundles_path, dirs_exist_ok=True)
+    folder = bundle.live_folder(workspace.bundles_path)
+    way_out = rf"{folder.name} is whole, and `readrank promote {folder.name}` lets it serve.*process \d+ has the store"
+    monkeypatch.setattr("ingest.store.PATIENCE_S", 0)
+    with held_store(workspace.store_path):
+        with pytest.raises(HeldStoreError, match=way_out):
+            bundle.record(workspace, folder)
+        with pytest.raises(HeldStoreError, match=way_out):
+            bundle.settle(workspace, folder.name, RetentionConfig(), serve=True)
+
+
+def test_a_finished_bundle_waits_for_the_store(copied, tmp_path, monkeypatch):
+    workspace = Workspace.create(tmp_path / "shop", "")
+    shutil.copytree(copied, workspace.bundles_path, dirs_exist_ok=True)
+    folder = bundle.live_folder(workspace.bundles_path)
+    monkeypatch.setattr("ingest.store.LOOK_AGAIN_S", 0.05)
+    with ExitStack() as job:
+        job.enter_context(held_store(workspace.store_path))
+        bundle.record(workspace, folder, lambda *told, **note: job.close())
+    with Store.open(workspace.store_path, read_only=True) as store:
+        assert store.connection.execute("SELECT version, status FROM bundles").fetchall() == [(folder.name, "live")]
 
 
 @pytest.mark.parametrize("name", ["../bundles/second", "", ".", ".."])
