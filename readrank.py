@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -46,6 +47,11 @@ SECTIONS = {
 """Sections of readrank.toml and the config classes that read them; imported only when a command needs them."""
 
 DONE, FAILED, MISTAKE = 0, 1, 2
+
+DISK_FULL = re.compile(
+    r"No space left on device|\d+ requested and \d+ written|inline_container.*unexpected pos|wrote \d+ of \d+ bytes"
+)
+"""What the system, NumPy, torch and LightGBM say where a disk is full."""
 
 app = typer.Typer(
     help="Recommendations that read: learn from what people do and from what items say.",
@@ -654,7 +660,7 @@ def _complain(message: str, status: int) -> int:
 def _refusal_of_the_system(error: BaseException) -> str | None:
     """Say what to do where the disk is full or one may not read or write; None for any other error."""
     number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
+    if number in (errno.ENOSPC, errno.EDQUOT) or DISK_FULL.search(str(error)):
         return f"the disk is full ({error}); free space and run it again"
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the system does not allow it ({error}); allow it, or name another folder"

@@ -219,9 +219,19 @@ def test_an_unexpected_error_is_one_line_and_debug_shows_where(workspace, log, c
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_file_system_without_space_is_a_mistake_to_mend(workspace, log, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device"),
+        OSError("1000000 requested and 8176 written"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"),
+        RuntimeError("Cannot write binary data to ranker.txt, wrote 65536 of 146363 bytes"),
+    ],
+    ids=["system", "NumPy", "torch", "LightGBM"],
+)
+def test_a_file_system_without_space_is_a_mistake_to_mend(workspace, log, capsys, monkeypatch, error):
     def fail(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("ingest.load.load_files", fail)
     assert readrank.run(["ingest", str(log), "-w", str(workspace)]) == 2
