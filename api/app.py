@@ -21,6 +21,7 @@ from api.recommender import Recommender, load_ranker
 from api.requests import GivenItemIn, Id, RankingsIn, RecommendationsIn
 from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
+from api.threads import Repeated
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.errors import OutboxError, ReadrankError
 from ingest.moments import utc_now
@@ -28,6 +29,9 @@ from ingest.outbox import Appended, Outbox
 from ingest.pseudonyms import Pseudonyms
 from ingest.workspace import Workspace
 from ranker import query as q
+
+LEAST_PAUSE_S = 0.1
+"""Between two looks for another bundle where nobody asks, however small READRANK_RELOAD_SECONDS is."""
 
 
 def create_app(
@@ -56,13 +60,16 @@ def create_app(
         patience_s=settings.budget_ms / 2e3,
     )
     decisions = DecisionLog(logging_to, length=settings.log_queue)
+    watch = Repeated(live.look_for_bundle, max(settings.reload_seconds, LEAST_PAUSE_S), "bundle-watch")
     service = Service(live, decisions, budget_s=settings.budget_ms / 1e3, threads=settings.threads)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         decisions.start()
         live.start()
+        watch.start()
         yield
+        watch.stop()
         service.stop()
         decisions.stop()
         live.stop()

@@ -61,10 +61,29 @@ class Live:
 
     def now(self) -> Moment:
         """Return model and history as they are; NoBundleError when there has never been a model that loads."""
-        self._look_for_bundle()
+        self.look_for_bundle()
         if self._serving is None:
             raise NoBundleError(self._problem or f"{self._bundles}: holds no bundle")
         return self._serving[1].now()
+
+    def look_for_bundle(self) -> None:
+        """Start loading when `bundles/live` names another bundle; the answer at hand does not wait for it.
+
+        Answers ask for it, and a service does between them too: after a quiet time the first one is not from an old
+        bundle.
+        """
+        now = time.monotonic()
+        if now - self._checked < self._check_every_s:
+            return
+        self._checked = now
+        folder = self._live_folder()
+        if folder is None or self._loading.locked():
+            return
+        if self._serving and folder == self._serving[0]:
+            # Whatever kept another from taking its place: nobody wants that one now.
+            self._problem = self._tried = None
+        elif folder != self._tried or now >= self._again:
+            threading.Thread(target=self._reload, args=(folder,), name="bundle-loader", daemon=True).start()
 
     def peek(self) -> Moment | None:
         """Return model and history as the last answer saw them, without any waiting."""
@@ -79,21 +98,6 @@ class Live:
     def problems(self) -> list[str]:
         """What is wrong, one sentence each; answers may be possible all the same."""
         return [problem for problem in (self._problem, self._serving and self._serving[1].problem) if problem]
-
-    def _look_for_bundle(self) -> None:
-        """Start loading when `bundles/live` names another bundle; the answer at hand does not wait for it."""
-        now = time.monotonic()
-        if now - self._checked < self._check_every_s:
-            return
-        self._checked = now
-        folder = self._live_folder()
-        if folder is None or self._loading.locked():
-            return
-        if self._serving and folder == self._serving[0]:
-            # Whatever kept another from taking its place: nobody wants that one now.
-            self._problem = self._tried = None
-        elif folder != self._tried or now >= self._again:
-            threading.Thread(target=self._reload, args=(folder,), name="bundle-loader", daemon=True).start()
 
     def _live_folder(self) -> Path | None:
         from ranker.bundle import live_folder

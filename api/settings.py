@@ -24,7 +24,7 @@ class ServiceSettings(BaseSettings):
     threads: int = Field(default=1, ge=1)
     """Answers computed at once in one process. The work is bound by the CPU: add workers before threads."""
     reload_seconds: float = Field(default=1.0, ge=0)
-    """How often at most a process looks whether `bundles/live` names another bundle."""
+    """How often a process looks whether `bundles/live` names another bundle."""
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Longest request body; a longer one gets 413."""
     log_queue: int = Field(default=2_000, ge=1)

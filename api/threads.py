@@ -1,10 +1,13 @@
-"""In which threads are answers computed? In a few, none of which keeps the process from ending."""
+"""In which threads is work done beside the event loop? In a few, none of which keeps the process from ending."""
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from queue import Empty, SimpleQueue
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 _Work = tuple[Future[Any], Callable[[], Any]]
 
@@ -60,3 +63,28 @@ class DaemonThreads(Executor):
             except BaseException as error:  # whatever it is belongs to who asked, and the thread goes on
                 future.set_exception(error)
         return True
+
+
+class Repeated:
+    """A thread that does the same again and again, with a pause before each time; what fails is logged and repeated."""
+
+    def __init__(self, work: Callable[[], object], every_s: float, name: str):
+        self._work = work
+        self._every_s = every_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._repeat, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin with the first pause."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin no more; what is under way is not waited for."""
+        self._ended.set()
+
+    def _repeat(self) -> None:
+        while not self._ended.wait(self._every_s):
+            try:
+                self._work()
+            except Exception:
+                log.exception("failed, and is tried again work=%s every_s=%.3f", self._thread.name, self._every_s)

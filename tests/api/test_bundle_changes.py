@@ -25,6 +25,22 @@ def test_live_takes_a_new_bundle_and_keeps_serving_meanwhile(workspace, outbox, 
     live.stop()
 
 
+def test_the_first_answer_after_a_quiet_time_is_from_the_new_bundle(make_client, workspace, ranker):
+    def load(folder):
+        same = copy.copy(ranker)
+        same.version = folder.name
+        loaded.append(folder.name)
+        return same
+
+    loaded = []
+    client = make_client(load=load, reload_seconds=0.2)
+    shutil.copytree(workspace.bundles_path / ranker.version, workspace.bundles_path / "second")
+    promote(workspace.bundles_path, "second")
+    assert until(lambda: loaded == [ranker.version, "second"])
+    assert until(lambda: not any(thread.name == "bundle-loader" for thread in threading.enumerate()))
+    assert client.post("/v1/recommendations", json={"user_id": "u"}).json()["model"] == "second"
+
+
 def test_a_text_is_read_before_anybody_asks_for_one(workspace, outbox, ranker, monkeypatch):
     ranked = []
     same = copy.copy(ranker)

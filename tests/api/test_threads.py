@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from api.threads import DaemonThreads
+from api.threads import DaemonThreads, Repeated
+from tests.api.conftest import until
 
 
 @pytest.fixture
@@ -56,3 +57,19 @@ assert begun.wait(30)
 threads.shutdown(wait=False, cancel_futures=True)
 """
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+def test_what_is_repeated_goes_on_after_it_failed_and_ends_when_told(caplog):
+    times = []
+
+    def work():
+        times.append(len(times))
+        if len(times) == 1:
+            raise OSError("a passing reason")
+
+    repeated = Repeated(work, 0.01, "ticks")
+    repeated.start()
+    assert until(lambda: len(times) > 2)
+    assert "a passing reason" in caplog.text
+    repeated.stop()
+    assert until(lambda: not any(thread.name == "ticks" for thread in threading.enumerate()))
