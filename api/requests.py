@@ -84,7 +84,8 @@ class Request(BaseModel):
                     "unknown_field",
                     "nothing reads the field '{name}'; {hint}",
                     {
-                        "name": str(name)[:80],
+                        # As a lone surrogate it could not be encoded into the answer that complains about it.
+                        "name": str(name)[:80].encode("utf-8", "backslashreplace").decode(),
                         "hint": f"did you mean '{close[0]}'?"
                         if close
                         else f"allowed are {', '.join(cls.model_fields)}",

@@ -91,6 +91,7 @@ def test_desk_takes_a_clock_that_is_ahead_for_now(desk):
         ({"user_id": "u", "item_id": "i", "weight": "2"}, "bad_weight"),
         ({"user_id": "u", "item_id": "i", "kind": 5}, "bad_kind"),
         ({"user_id": "u", "item_id": "i", "colour": "red"}, "unknown_field"),
+        ({"user_id": "u", "item_id": "i", "\ud800": 1}, "unknown_field"),
         (["u", "i"], "not_an_object"),
         (None, "not_an_object"),
     ],
@@ -100,7 +101,7 @@ def test_desk_rejects_one_event_and_keeps_the_others(desk, event, code):
     accepted, rejected = desk.sort_out([good, event, good], ARRIVED)
     assert len(accepted) == 2
     assert [(r.index, r.reason_code) for r in rejected] == [(1, code)]
-    assert len(rejected[0].detail) < 300
+    assert len(rejected[0].detail.encode()) < 300
     assert rejected[0].detail.encode()
 
 

@@ -18,6 +18,11 @@ from api.sentences import path, sentence
         ({"user_id": "u" * 10_001}, "user_id: wanted at most 10,000 characters, got 10,001; shorten it"),
         ({"user_id": "\ud800"}, "user_id: wanted a text of valid Unicode, got '\\ud800'; correct it"),
         ({"user_id": "u", "exlude": []}, "request body: nothing reads the field 'exlude'; did you mean 'exclude'?"),
+        (
+            {"user_id": "u", "\ud800": 1},
+            "request body: nothing reads the field '\\ud800'; allowed are "
+            "user_id, k, exclude, categories, min_price, max_price, session, diversity, explain, compare",
+        ),
         ({"user_id": "u", "exclude": ["a", 1.5]}, "exclude[1]: wanted a text, got 1.5; correct it"),
         ({"k": 0}, "user_id: wanted a value, got nothing; add the field (and 1 more)"),
     ],
