@@ -12,25 +12,12 @@ if TYPE_CHECKING:
 def tell_bundles(store: "Store", bundles: Path) -> None:
     """Bring the table `bundles` up to what the folder says; writes nothing when it is.
 
-    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing; of
-    a new one that could not be told, too. Earlier versions of readrank left
-    `feature_names` empty: those of bundles that are still there are filled in.
+    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing.
+    Earlier versions of readrank left `feature_names` empty: those of bundles that are still there are filled in.
     """
+    tell_new_bundles(store, bundles)
     nameless = "SELECT version FROM bundles WHERE feature_names IS NULL"
     with store.transaction() as connection:
-        told = {version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()}
-        for bundle in bundle_folders(bundles):
-            if bundle.version not in told:
-                connection.execute(
-                    "INSERT INTO bundles (version, cutoff, created_at, status, feature_names) VALUES (?, ?, ?, ?, ?)",
-                    [
-                        bundle.version,
-                        bundle.cutoff,
-                        bundle.created_at,
-                        "refreshed" if bundle.refreshed else "trained",
-                        bundle.feature_names,
-                    ],
-                )
         connection.execute(
             """
             UPDATE bundles SET status = CASE WHEN status = 'live' THEN 'served' ELSE 'live' END
@@ -44,4 +31,20 @@ def tell_bundles(store: "Store", bundles: Path) -> None:
                 connection.execute(
                     "UPDATE bundles SET feature_names = $names WHERE version = $version",
                     {"names": bundle.feature_names, "version": bundle.version},
+                )
+
+
+def tell_new_bundles(store: "Store", bundles: Path) -> None:
+    """Give each bundle of the folder that the table `bundles` lacks its row.
+
+    Its training does so, unless another job kept the store: then the next publishing.
+    """
+    with store.transaction() as connection:
+        told = {version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()}
+        for bundle in bundle_folders(bundles):
+            if bundle.version not in told:
+                status = "refreshed" if bundle.refreshed else "trained"
+                connection.execute(
+                    "INSERT INTO bundles (version, cutoff, created_at, status, feature_names) VALUES (?, ?, ?, ?, ?)",
+                    [bundle.version, bundle.cutoff, bundle.created_at, status, bundle.feature_names],
                 )

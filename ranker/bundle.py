@@ -18,7 +18,7 @@ from ingest.held import held
 from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.store import Store
-from ingest.tell_bundles import tell_bundles
+from ingest.tell_bundles import tell_new_bundles
 from ingest.whole_file import written_whole
 from ingest.workspace import Workspace
 from ranker.errors import BundleError
@@ -213,12 +213,12 @@ def live_folder(bundles: Path) -> Path:
 
 
 def record(workspace: Workspace, folder: Path, progress: Progress = silent) -> None:
-    """Tell analysts of a new bundle: a row of the store's table `bundles`.
+    """Tell analysts of a new bundle: a row of the store's table `bundles`. Publishing tells which one serves.
 
     Another job that has the store is waited for; HeldStoreError tells of the bundle where that takes too long.
     """
     with _all_but_the_store(folder.name), Store.open_when_free(workspace.store_path, progress) as store:
-        tell_bundles(store, workspace.bundles_path)
+        tell_new_bundles(store, workspace.bundles_path)
 
 
 def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:

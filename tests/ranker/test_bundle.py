@@ -191,7 +191,7 @@ def test_a_finished_bundle_waits_for_the_store(copied, tmp_path, monkeypatch):
         job.enter_context(held_store(workspace.store_path))
         bundle.record(workspace, folder, lambda *told, **note: job.close())
     with Store.open(workspace.store_path, read_only=True) as store:
-        assert store.connection.execute("SELECT version, status FROM bundles").fetchall() == [(folder.name, "live")]
+        assert store.connection.execute("SELECT version, status FROM bundles").fetchall() == [(folder.name, "trained")]
 
 
 @pytest.mark.parametrize("name", ["../bundles/second", "", ".", ".."])

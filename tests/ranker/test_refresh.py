@@ -130,7 +130,7 @@ def test_manifest_tells_where_it_came_from(changed):
             "SELECT feature_names FROM bundles WHERE version = ?", [folder.name]
         ).fetchall()
     assert names == [(list(FEATURE_NAMES),)]
-    assert {(old.version, "live"), (folder.name, "refreshed")} <= set(told)
+    assert {(old.version, "trained"), (folder.name, "refreshed")} <= set(told)
 
 
 def test_nothing_new_writes_nothing(copied):
