@@ -68,10 +68,10 @@ def bundle_folders(bundles: Path) -> list[BundleFolder]:
 
 
 def version_named_by(bundles: Path, pointer: str) -> str | None:
-    """Return the version that `live` or `previous` names, None when it names none."""
+    """Return the version that `live` or `previous` names, None when it names none, as when it is damaged."""
     try:
         return (bundles / pointer).read_text(encoding="utf-8").strip() or None
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 

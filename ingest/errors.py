@@ -13,6 +13,10 @@ class SettingsError(ReadrankError):
     """`readrank.toml` is missing, is not TOML, or holds a key or value that nothing reads."""
 
 
+class WorkspaceError(ReadrankError):
+    """Something else lies where a file or a folder of the workspace should."""
+
+
 class InputFileError(ReadrankError):
     """A file cannot be read as what its name says, or lacks columns."""
 

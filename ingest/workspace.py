@@ -1,10 +1,12 @@
 """Where does everything of one deployment lie? One folder, its settings and its paths."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ingest.errors import SettingsError
+from ingest.bundle_folders import LIVE, PREVIOUS
+from ingest.errors import SettingsError, WorkspaceError
 from ingest.settings import commented_toml, read_section, read_toml
 from ingest.whole_file import written_whole
 
@@ -46,7 +48,10 @@ class Workspace:
 
     @classmethod
     def open(cls, path: Path | str = ".") -> "Workspace":
-        """Open an existing workspace; SettingsError when `readrank.toml` is missing or is not TOML."""
+        """Open an existing workspace; SettingsError when `readrank.toml` is missing or is not TOML.
+
+        WorkspaceError where a file lies in a folder's place or the other way round: known before hours of work.
+        """
         workspace = cls(Path(path))
         if not workspace.settings_path.is_file():
             raise SettingsError(
@@ -54,6 +59,7 @@ class Workspace:
                 "or name one with --workspace"
             )
         read_toml(workspace.settings_path)
+        workspace._check_places()
         return workspace
 
     @property
@@ -123,3 +129,12 @@ class Workspace:
             raise SettingsError(
                 f"{self.settings_path}: nothing reads [{unknown[0]}]; the sections are {', '.join(sorted(known))}"
             )
+
+    def _check_places(self) -> None:
+        folders = (self.bundles_path, self.reports_path, self.training_path, self.tuning_path, self.parquet_path)
+        for folder in folders:
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise WorkspaceError(f"{folder}: wanted a folder, got something else; move it away")
+        for pointer in (self.bundles_path / LIVE, self.bundles_path / PREVIOUS):
+            if pointer.is_dir():
+                raise WorkspaceError(f"{pointer}: wanted a file with a bundle's name, got a folder; move it away")

@@ -207,6 +207,12 @@ def rollback(bundles: Path) -> tuple[str, str]:
 def live_folder(bundles: Path) -> Path:
     """Return the folder of the bundle that serves."""
     name = version_named_by(bundles, LIVE)
+    pointer = bundles / LIVE
+    if name is None and pointer.is_file() and pointer.read_bytes().strip():
+        raise BundleError(
+            f"{pointer}: wanted the name of a bundle, got what cannot be read as one; "
+            "`readrank promote VERSION` writes it anew"
+        )
     if name is None:
         raise BundleError(f"{bundles}: no bundle serves yet; run `readrank train` first")
     return bundles / name

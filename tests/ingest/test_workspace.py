@@ -5,7 +5,7 @@ from typing import Literal
 import pytest
 
 from ingest.checks import ChecksConfig, KindsConfig
-from ingest.errors import SettingsError
+from ingest.errors import SettingsError, WorkspaceError
 from ingest.mapping import ColumnsConfig
 from ingest.workspace import Workspace, commented_toml
 
@@ -97,3 +97,24 @@ def test_create_leaves_existing_settings_alone(tmp_path):
     with pytest.raises(SettingsError, match="already exists"):
         workspace(tmp_path, "# other\n")
     assert made.settings_path.read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize("name", ["bundles", "reports", "training", "tuning", "analytics"])
+def test_open_tells_of_a_file_in_the_place_of_a_folder(tmp_path, name):
+    place = Workspace.create(tmp_path / "shop", "").root / name
+    if place.exists():
+        place.rmdir()
+    for lay in (place.touch, lambda: place.symlink_to("nowhere")):
+        lay()
+        with pytest.raises(WorkspaceError, match=f"{name}: wanted a folder, got something else; move it away"):
+            Workspace.open(place.parent)
+        place.unlink()
+    Workspace.open(place.parent)
+
+
+@pytest.mark.parametrize("name", ["live", "previous"])
+def test_open_tells_of_a_folder_in_the_place_of_a_bundle_s_name(tmp_path, name):
+    space = Workspace.create(tmp_path / "shop", "")
+    (space.bundles_path / name).mkdir()
+    with pytest.raises(WorkspaceError, match=f"{name}: wanted a file with a bundle's name, got a folder"):
+        Workspace.open(space.root)

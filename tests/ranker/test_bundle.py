@@ -149,6 +149,16 @@ def test_rollback_without_an_earlier_one_says_what_to_do(copied):
         assert bundle.live_folder(copied).name == serving
 
 
+def test_a_damaged_name_of_what_serves_is_told_and_mended_by_promote(copied):
+    serving = bundle.live_folder(copied).name
+    (copied / bundle.LIVE).write_bytes(b"\xff\xfe\n")
+    for ask in (bundle.live_folder, bundle.rollback):
+        with pytest.raises(BundleError, match=r"wanted the name of a bundle, got what.*promote VERSION"):
+            ask(copied)
+    bundle.promote(copied, serving)
+    assert bundle.live_folder(copied).name == serving
+
+
 def test_a_new_bundle_serves_before_the_old_ones_go(two, tmp_path):
     """So it is the third from last that goes, not the way back."""
     bundles, first = two
