@@ -14,7 +14,7 @@ from api.answers import RejectedOut
 from api.requests import ENCODABLE, MAX_EVENTS, MAX_ID, Id, Request
 from api.sentences import sentence
 from ingest.checks import ChecksConfig, KindsConfig
-from ingest.event_rules import CONTROL_CHARACTER, DEFAULT_KIND, DEFAULT_WEIGHT
+from ingest.event_rules import CONTROL_CHARACTER, DEFAULT_KIND, DEFAULT_WEIGHT, MOST_WEIGHT
 from ingest.moments import EPOCH, naive_utc
 from ingest.outbox import OnlineEvent
 
@@ -59,7 +59,7 @@ class EventIn(Request):
     item_id: Id
     kind: Kind = DEFAULT_KIND
     """One of the kinds in the settings; any other counts 1. Left out or blank it is a click."""
-    weight: Annotated[float, Field(strict=True, ge=-1e6, le=1e6, allow_inf_nan=False)] | None = None
+    weight: Annotated[float, Field(strict=True, ge=-MOST_WEIGHT, le=MOST_WEIGHT, allow_inf_nan=False)] | None = None
     """What the event counts; by default what the settings say of its kind."""
     occurred_at: Annotated[
         datetime | None, BeforeValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})

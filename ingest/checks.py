@@ -9,7 +9,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.bounds import Bounds, Days, Positive, check_bounds
-from ingest.event_rules import CONTROL_CHARACTER
+from ingest.event_rules import CONTROL_CHARACTER, MOST_WEIGHT
 from ingest.mapping import Table
 from ingest.moments import EPOCH
 from ingest.settings import GATHERS_REST
@@ -61,8 +61,9 @@ class KindsConfig:
 
     def __post_init__(self) -> None:
         for kind, weight in self.weights.items():
-            if not isfinite(weight):
-                raise ValueError(f"{kind}: wanted a finite number, got {weight}")
+            if not abs(weight) <= MOST_WEIGHT:
+                wanted = f"-{MOST_WEIGHT:,.0f} to {MOST_WEIGHT:,.0f}" if isfinite(weight) else "a finite number"
+                raise ValueError(f"{kind}: wanted {wanted}, got {weight}")
         # Logs are read so, and a kind that no event has would be no mistake anybody sees.
         object.__setattr__(self, "weights", {kind.strip().lower(): weight for kind, weight in self.weights.items()})
 
@@ -138,6 +139,7 @@ class Checker:
             judge.id(name, self.checks.max_id_length, required=False)
         judge.time(c.OCCURRED_AT, self.latest)
         judge.unreadable(c.WEIGHT, "bad_weight", "is not a finite number")
+        judge.no_larger(c.WEIGHT, MOST_WEIGHT, "bad_weight")
         checked = judge.verdict()
         return Checked(checked.good, checked.rejected, self._unknown_kinds(checked.good))
 
@@ -234,6 +236,12 @@ class _Judge:
                 self.rule("before_1970", pl.col(name) < pl.lit(EPOCH, NAIVE_UTC), name, "lies before 1970")
             if moments.max() > latest:  # type: ignore[operator]
                 self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, "lies in the future")
+
+    def no_larger(self, name: str, most: float, code: str) -> None:
+        """Reject rows where a number is larger than `most`, whatever its sign."""
+        size = self.parsed[name].abs()
+        if (size > most).any():
+            self.rule(code, pl.col(name).abs() > most, name, f"is not within -{most:,.0f} to {most:,.0f}")
 
     def unreadable(self, name: str, code: str, detail: str) -> None:
         """Reject rows where the file has a value but parsing gave none."""

@@ -32,7 +32,7 @@ WRONG = {
         *("neighbours = 0", "factors = 0", "history_length = -1", "decay = -1", "decay = nan"),
         *("shares = []", "shares = [0]", "shares = [0.5, 1.5]", "shares = [nan]"),
     ],
-    "kinds": ["view = nan", "view = inf"],
+    "kinds": ["view = nan", "view = inf", "view = 1e300", "hide = -1000000.5"],
 }
 SEEDED = ("encoder", "examples", "factors", "blend", "tune", "evaluation")
 CASES = [(section, line) for section, lines in WRONG.items() for line in lines]
@@ -47,6 +47,7 @@ RIGHT = {
     "tune": "trials = 1\nrandom_trials = 0",
     "evaluation": "quantile = 1\nk = 1\nmax_requests = 0\nmax_queries = 1",
     "baselines": "shares = [1]\ndecay = 0\nhistory_length = 0\nneighbours = 1",
+    "kinds": "view = 1e6\nhide = -1e6",
     "encoder": "seed = 4294967295",
 }
 

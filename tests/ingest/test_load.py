@@ -142,6 +142,19 @@ def test_load_rejects_bad_rows_one_by_one_with_line_and_reason(store, load):
     assert json.loads(rejected(store)[3][3])["occurred_at"] == "21-13-2024"
 
 
+@pytest.mark.parametrize("name", ["log.csv", "log.jsonl"])
+def test_load_rejects_weights_too_large_for_sums(store, load, name):
+    weights = ["1e300", "-1000000.5", "1000000", "-1e6"]
+    if name == "log.csv":
+        lines = ["user_id,item_id,occurred_at,weight", *(f"u,i{w},2024-01-01,{w}" for w in weights)]
+    else:
+        lines = [f'{{"user_id":"u","item_id":"i{w}","occurred_at":"2024-01-01","weight":{w}}}' for w in weights]
+    report = load(name, "\n".join(lines))
+    assert report.reasons == {"bad_weight": 2}
+    assert "is not within -1,000,000 to 1,000,000" in rejected(store)[0][2]
+    assert sorted(store.interactions(before=END_OF_TIME)["weight"]) == [-1e6, 1e6]
+
+
 def test_load_rejects_rows_of_a_typed_file_whose_time_is_missing(store, load):
     moments = [datetime(2024, 1, 1), None, datetime(1969, 1, 1)]
     frame = pl.DataFrame({"user_id": ["u"] * 3, "item_id": ["i"] * 3, "ts": moments, "weight": [None, 1.0, 2.0]})
