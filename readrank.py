@@ -377,22 +377,31 @@ def recommend(
     """Recommend for a file of queries, each with the user's history strictly before its as_of.
 
     The model is frozen at its cutoff, the history is live: what the store holds until as_of counts. A query without
-    as_of is asked at the bundle's cutoff. Files are Parquet, CSV or JSON lines, as their names say.
+    as_of is asked at the bundle's cutoff. Files are Parquet, CSV or JSON lines, as their names say; other columns are
+    not read, and told.
     """
     from ranker.batch import recommend_file
 
     with _progress_bars() as progress:
-        n_queries, n_rows = recommend_file(_workspace(), queries, out, k, progress=progress)
+        answered = recommend_file(_workspace(), queries, out, k, progress=progress)
+    _tell_not_read(answered.columns_not_read)
     _print_result(
-        {"queries": n_queries, "rows": n_rows, "out": str(out)},
-        f"wrote {n_rows:,} rows for {n_queries:,} queries to {out}",
+        {
+            "queries": answered.questions,
+            "rows": answered.rows,
+            "out": str(out),
+            "columns_not_read": answered.columns_not_read,
+        },
+        f"wrote {answered.rows:,} rows for {answered.questions:,} queries to {out}",
     )
 
 
 @app.command()
 def rank(
     requests: Annotated[Path, typer.Option(metavar="FILE", help="request_id, user_id, item_id, occurred_at.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the same rows with their score.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to write request_id, user_id, item_id, score: a row for each.")
+    ],
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -400,8 +409,12 @@ def rank(
     from ranker.batch import rank_file
 
     with _progress_bars() as progress:
-        n_rows = rank_file(_workspace(), requests, out, progress=progress)
-    _print_result({"rows": n_rows, "out": str(out)}, f"wrote {n_rows:,} scores to {out}")
+        answered = rank_file(_workspace(), requests, out, progress=progress)
+    _tell_not_read(answered.columns_not_read)
+    _print_result(
+        {"rows": answered.rows, "out": str(out), "columns_not_read": answered.columns_not_read},
+        f"wrote {answered.rows:,} scores to {out}",
+    )
 
 
 @app.command()
@@ -643,6 +656,11 @@ def _config_class(section: str) -> type:
 
 def _print_result(machines: Any, people: str) -> None:
     print(json.dumps(machines, ensure_ascii=False, default=str) if _options.as_json else people)
+
+
+def _tell_not_read(columns: list[str]) -> None:
+    if columns:
+        print(f"readrank: columns not read: {', '.join(columns)}", file=sys.stderr)
 
 
 def _usage(mistake: typer.TyperException) -> str:

@@ -1,6 +1,7 @@
 """How does a file of questions become a file of answers? The live bundle, with history as of each question."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -15,14 +16,32 @@ from ingest.workspace import Workspace
 from ranker.bundle import live_folder
 from ranker.history import History
 from ranker.many import rank_many, recommend_many
-from ranker.query_files import check_answers, read_queries, read_requests, write_answers
+from ranker.query_files import (
+    QUERY,
+    REQUEST,
+    check_answers,
+    columns_not_read,
+    read_queries,
+    read_requests,
+    write_answers,
+)
 from ranker.rank import Ranker
 
 
-def recommend_file(
-    workspace: Workspace, queries: Path, out: Path, k: int, progress: Progress = silent
-) -> tuple[int, int]:
-    """Answer a file of queries; returns the number of queries and of rows written."""
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What became of a file of questions."""
+
+    questions: int
+    """Queries, or items of requests."""
+    rows: int
+    """Rows written."""
+    columns_not_read: list[str]
+    """Columns of the file that nothing reads."""
+
+
+def recommend_file(workspace: Workspace, queries: Path, out: Path, k: int, progress: Progress = silent) -> Answered:
+    """Answer a file of queries."""
     check_answers(out, queries)
     asked = read_queries(queries)
     users = _users(workspace)
@@ -31,11 +50,11 @@ def recommend_file(
         named = asked.with_columns(users(asked[c.USER_ID]))
         answers = recommend_many(ranker.model, named, k, history_of(workspace, ranker), progress)
     write_answers(answers, out)
-    return len(asked), len(answers)
+    return Answered(questions=len(asked), rows=len(answers), columns_not_read=columns_not_read(queries, QUERY))
 
 
-def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progress = silent) -> int:
-    """Score a file of requests; returns the number of rows written."""
+def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progress = silent) -> Answered:
+    """Score a file of requests."""
     check_answers(out, requests)
     asked = read_requests(requests)
     users = _users(workspace)
@@ -44,7 +63,7 @@ def rank_file(workspace: Workspace, requests: Path, out: Path, progress: Progres
         named = asked.with_columns(users(asked[c.USER_ID]))
         scored = rank_many(ranker.model, named, history_of(workspace, ranker), progress)
     write_answers(scored.with_columns(asked[c.USER_ID]), out)  # rows and order are those asked
-    return len(scored)
+    return Answered(questions=len(asked), rows=len(scored), columns_not_read=columns_not_read(requests, REQUEST))
 
 
 def _users(workspace: Workspace) -> Callable[[pl.Series], pl.Series]:

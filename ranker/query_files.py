@@ -1,8 +1,12 @@
 """What is asked in a file, and where does the answer go? Queries and requests in; Parquet, CSV or JSON lines out."""
 
+import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
 import polars as pl
 
@@ -14,14 +18,21 @@ from ingest.values import as_id, as_text, is_absent
 from ingest.whole_file import written_whole
 from ranker.errors import QueryFileError
 
+QUERY: Final = (c.QUERY_ID, c.USER_ID, c.AS_OF)
+"""Columns of a query; `as_of` may be left out."""
+REQUEST: Final = (c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
+"""Columns of an item of a request."""
 _STORED = (c.USER_ID, c.ITEM_ID)
-"""Ids that must read as `ingest` has stored them; others come back with the answer as they were."""
+"""Ids that must read as `ingest` has stored them; others come back with the answer as they were, of the type that they
+have in Parquet, as text from the other formats."""
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
+_FIRST_LINES: Final = 100
+"""So many JSON lines are asked which columns they have."""
 
 
 def read_queries(path: Path) -> pl.DataFrame:
     """Read query_id, user_id and, if there, as_of (naive UTC); null there stands for the bundle's cutoff."""
-    frame = _read(path, [c.QUERY_ID, c.USER_ID])
+    frame = _read(path, QUERY[:2])
     if c.AS_OF not in frame.columns:
         return frame.select(c.QUERY_ID, c.USER_ID)
     return frame.select(c.QUERY_ID, c.USER_ID, _moments(path, frame, c.AS_OF))
@@ -29,12 +40,23 @@ def read_queries(path: Path) -> pl.DataFrame:
 
 def read_requests(path: Path) -> pl.DataFrame:
     """Read request_id, user_id, item_id and occurred_at (naive UTC): one row for each item of a request."""
-    frame = _read(path, [c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT])
+    frame = _read(path, REQUEST)
     moments = _moments(path, frame, c.OCCURRED_AT)
     missing = moments.is_null().sum()
     if missing:
         raise QueryFileError(f"{path}: wanted '{c.OCCURRED_AT}' in every row, got {missing} rows without; fill them in")
     return frame.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(moments)
+
+
+def columns_not_read(path: Path, read: Sequence[str]) -> list[str]:
+    """Return the other columns of a file that has been read: one of them may be a name that was mistyped."""
+    if path.suffix == ".parquet":
+        names = list(pl.read_parquet_schema(path))
+    elif path.suffix == ".csv":
+        names = pl.read_csv(path, n_rows=0, infer_schema=False).columns
+    else:
+        names = list(dict.fromkeys(name for line in _first_lines(path) for name in line))
+    return [name for name in names if name not in read]
 
 
 def check_answers(path: Path, questions: Path) -> None:
@@ -88,21 +110,46 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
             f"rename or add {', '.join(missing)}"
         )
     ids = [name for name in wanted if name != c.OCCURRED_AT]
-    frame = frame.with_columns((as_id if name in _STORED else as_text)(frame[name]) for name in ids)
+    for name in ids:
+        if frame[name].dtype.is_nested():
+            raise QueryFileError(f"{path}: wanted one '{name}' in every row, got {frame[name].dtype}; write a row each")
+    frame = frame.with_columns(_ids(frame[name]) for name in ids)
     empty = [name for name in ids if frame[name].null_count()]
     if empty:
         raise QueryFileError(f"{path}: wanted '{empty[0]}' in every row, got rows without; fill them in")
     return frame
 
 
+def _ids(asked: pl.Series) -> pl.Series:
+    if asked.name in _STORED:
+        return as_id(asked)
+    return asked if asked.dtype.is_integer() else as_text(asked)
+
+
 def _read_lines(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     """Read the columns, each value as it is written: numbers may stand beside texts. Without one of those wanted, what
     the first lines hold is returned, to be told."""
     frame = pl.read_ndjson(path, schema=dict.fromkeys(columns, pl.String))
+    for line in _first_lines(path):
+        for name in columns:
+            if isinstance(line.get(name), list | dict):
+                raise QueryFileError(
+                    f"{path}: wanted one '{name}' in every line, got {line[name]!r:.60}; write a line each"
+                )
     missing = [name for name in columns if frame[name].null_count() == len(frame)]
     if any(name != c.AS_OF for name in missing):
         return pl.read_ndjson(path)
     return frame.drop(missing)
+
+
+def _first_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects among the first lines; what else there is the reader of the whole file tells."""
+    found = []
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        for line in islice(lines, _FIRST_LINES):
+            with suppress(ValueError, RecursionError):
+                found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict)]
 
 
 def _moments(path: Path, frame: pl.DataFrame, column: str) -> pl.Series:

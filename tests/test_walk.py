@@ -70,9 +70,18 @@ def test_recommend_writes_ranks_for_each_query(walked, tmp_path, capsys):
         capsys, "recommend", "--queries", str(tmp_path / "q.csv"), "-k", "7", "--out", str(out), "-w", str(shop)
     )
     frame = pl.read_parquet(out)
-    assert told == {"queries": 2, "rows": 14, "out": str(out)}
+    assert told == {"queries": 2, "rows": 14, "out": str(out), "columns_not_read": []}
     assert frame.columns == ["query_id", "item_id", "rank", "score"]
     assert frame.group_by("query_id").agg(pl.col("rank").sort())["rank"].to_list() == [list(range(1, 8))] * 2
+
+
+def test_columns_of_questions_that_nothing_reads_are_told(walked, tmp_path, capsys):
+    questions, out = tmp_path / "q.csv", str(tmp_path / "recs.csv")
+    questions.write_text("query_id,user_id,exclude,as_off\nq1,u1,i1,2024-12-01\n")
+    asked = ["recommend", "--queries", str(questions), "--out", out, "-w", str(walked[0])]
+    assert run_json(capsys, *asked)["columns_not_read"] == ["exclude", "as_off"]
+    assert readrank.run(asked) == 0
+    assert capsys.readouterr().err == "readrank: columns not read: exclude, as_off\n"
 
 
 def test_rank_scores_every_row(walked, tmp_path, capsys):

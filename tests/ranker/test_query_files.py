@@ -5,7 +5,15 @@ import polars as pl
 import pytest
 
 from ranker.errors import QueryFileError
-from ranker.query_files import check_answers, read_queries, read_requests, write_answers
+from ranker.query_files import (
+    QUERY,
+    REQUEST,
+    check_answers,
+    columns_not_read,
+    read_queries,
+    read_requests,
+    write_answers,
+)
 
 NOON = datetime(2024, 5, 1, 12)
 
@@ -19,7 +27,7 @@ def test_queries_read_times_as_people_write_them(tmp_path, as_of):
 
 def test_queries_need_no_as_of(tmp_path):
     pl.DataFrame({"query_id": [1], "user_id": [7]}).write_parquet(tmp_path / "q.parquet")
-    assert read_queries(tmp_path / "q.parquet").row(0) == ("1", "7")
+    assert read_queries(tmp_path / "q.parquet").row(0) == (1, "7"), "answers join with what was asked"
 
 
 def test_ids_read_as_ingest_has_stored_them(tmp_path):
@@ -129,3 +137,22 @@ def test_other_columns_of_lines_may_hold_anything(tmp_path):
 def test_lines_without_a_column_are_told_with_those_they_have(tmp_path):
     with pytest.raises(QueryFileError, match="query_id, user_id, found qid, user_id; rename or add query"):
         read_queries(lines(tmp_path / "q.jsonl", '{"qid": 1, "user_id": 2}'))
+
+
+def test_columns_that_nothing_reads_are_told(tmp_path):
+    asked = pl.DataFrame({"query_id": ["q"], "user_id": ["u"], "as_off": ["2024-05-01"], "exclude": ["i1"]})
+    asked.write_parquet(tmp_path / "q.parquet")
+    asked.write_csv(tmp_path / "q.csv")
+    asked.write_ndjson(tmp_path / "q.jsonl")
+    for name in ("q.parquet", "q.csv", "q.jsonl"):
+        assert columns_not_read(tmp_path / name, QUERY) == ["as_off", "exclude"]
+    (tmp_path / "r.csv").write_text("request_id,user_id,item_id,occurred_at\nr1,u1,i1,2024-05-01\n")
+    assert columns_not_read(tmp_path / "r.csv", REQUEST) == []
+
+
+@pytest.mark.parametrize("name", ["q.parquet", "q.jsonl"])
+def test_a_list_is_no_id(tmp_path, name):
+    asked = pl.DataFrame({"query_id": ["q"], "user_id": [["u1", "u2"]]})
+    (asked.write_parquet if name == "q.parquet" else asked.write_ndjson)(tmp_path / name)
+    with pytest.raises(QueryFileError, match="wanted one 'user_id' in every"):
+        read_queries(tmp_path / name)
