@@ -26,6 +26,7 @@ WANTED = {
     "less_than_equal": "at most {le:g}",
 }
 NO_BODY = "wanted a JSON object, got nothing; send one with the header Content-Type: application/json"
+NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")
 WHOLE_SENTENCES = {"unknown_field", "not_a_time", "price_range", "same_item", "not_given"}
 """Our own validators, whose messages say it all."""
 
@@ -58,9 +59,10 @@ def path(parts: Sequence[str | int]) -> str:
 
 def _told(problem: Mapping[str, Any]) -> str:
     kind, context = problem["type"], problem.get("ctx") or {}
+    is_body = problem["loc"] == ("body",)
     if kind == "missing":
-        return "wanted a value, got nothing; add the field" if problem["loc"] != ("body",) else NO_BODY
-    if kind in ("model_attributes_type", "model_type", "dict_type") and isinstance(problem.get("input"), bytes | str):
+        return NO_BODY if is_body else "wanted a value, got nothing; add the field"
+    if is_body and kind in NO_OBJECT and isinstance(problem.get("input"), bytes | str):
         return "wanted a JSON object, got text; send it with the header Content-Type: application/json"
     if kind == "string_too_long":
         return f"wanted at most {context['max_length']:,} characters, got {len(problem['input']):,}; shorten it"

@@ -160,6 +160,10 @@ def test_requests_that_do_not_fit_get_one_sentence(client):
         ({"compare": ["a", "a"]}, "compare: wanted two different items, got one twice; correct it"),
     ):
         assert detail("/v1/recommendations", json={"user_id": "u", **ask}) == (422, said)
+    assert detail("/v1/rankings", json={"user_id": "u", "items": ["i1"]}) == (
+        422,
+        "items[0]: wanted an object, got 'i1'; correct it",
+    )
     given = {"user_id": "u", "items": [{"item_id": "a"}], "compare": ["a", "b"]}
     assert detail("/v1/rankings", json=given) == (
         422,

@@ -105,6 +105,11 @@ def test_desk_rejects_one_event_and_keeps_the_others(desk, event, code):
     assert rejected[0].detail.encode()
 
 
+def test_an_event_that_is_no_object_says_nothing_of_headers(desk):
+    _, (rejected,) = desk.sort_out(["x"], ARRIVED)
+    assert rejected.detail == "event: wanted an object, got 'x'; correct it"
+
+
 def test_blanks_around_ids_are_no_part_of_them(desk):
     ids = ("user_id", "item_id", "event_id", "request_id", "session_id")
     event = accept(desk, **{name: f" {name} 1\u00a0" for name in ids})
