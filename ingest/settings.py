@@ -19,9 +19,9 @@ GATHERS_REST = {"gathers_rest": True}
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; SettingsError says where it stops being TOML."""
+    """Read a TOML file, with or without a byte order mark; SettingsError says where it stops being TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: wanted TOML, got a syntax error: {error}; mend that line") from error
     except UnicodeDecodeError as error:

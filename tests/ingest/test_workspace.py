@@ -81,6 +81,11 @@ def test_settings_that_are_no_toml_are_one_sentence(tmp_path):
         Workspace.open(made.root)
 
 
+def test_settings_may_begin_with_a_byte_order_mark(tmp_path):
+    made = workspace(tmp_path, "\ufeff[kinds]\nwave = 3\n")
+    assert Workspace.open(made.root).section("kinds", KindsConfig).weights["wave"] == 3
+
+
 def test_check_sections_refuses_a_mistyped_heading(tmp_path):
     made = workspace(tmp_path, "[kindz]\nview = 3\n")
     with pytest.raises(SettingsError, match=r"nothing reads \[kindz\]; the sections are kinds"):
