@@ -72,8 +72,10 @@ def _source(name: str, meaning: str, unit: str) -> Feature:
     return Feature(name=name, family="sources", meaning=meaning, unit=unit, as_of=BOTH)
 
 
-def _popularity(name: str, meaning: str, unit: str = "log count", *, speaks_for: bool = False) -> Feature:
-    return Feature(name=name, family="popularity", meaning=meaning, unit=unit, as_of=LOG, speaks_for=speaks_for)
+def _popularity(
+    name: str, meaning: str, unit: str = "log count", *, speaks_for: bool = False, as_of: str = LOG
+) -> Feature:
+    return Feature(name=name, family="popularity", meaning=meaning, unit=unit, as_of=as_of, speaks_for=speaks_for)
 
 
 def _recency(name: str, meaning: str, unit: str = "log seconds", as_of: str = LOG) -> Feature:
@@ -108,10 +110,20 @@ FEATURES: Final = (
     _collaborative("following_last", "weight of what follows the user's last item"),
     _collaborative("factors", "dot product of collaborative factors"),
     _affinity(
-        "category", "the user's share in the item's categories x logs of popularity and trend", "none", as_of=MARKET
+        "category",
+        "category_share x sum of the log counts in the latest 5 % and 1 % of the log, at the last full hour",
+        "none",
+        as_of=MARKET,
     ),
-    _affinity("category_share", "the user's decayed share in the item's categories", speaks_for=True),
-    _affinity("facet_share", "the user's decayed share in the item's attribute values, such as its brand or author"),
+    _affinity(
+        "category_share",
+        "sum of the user's decayed shares in the item's categories, by the root of their number",
+        "none",
+        speaks_for=True,
+    ),
+    _affinity(
+        "facet_share", "mean of the user's decayed shares in the item's attribute values, such as its brand or author"
+    ),
     *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),
     _source("rank_best", "best rank in any source", "log rank"),
     _source("fused", f"sum of 1 / ({FUSION_OFFSET} + rank) over the sources", "none"),
@@ -122,42 +134,60 @@ FEATURES: Final = (
         for s in SHARES
     ),
     _popularity("count_all", "all interactions"),
-    _popularity("trend", "share in the latest 1 % by that in the latest 25 %", "log ratio"),
+    _popularity("trend", "share in the latest 1 % by that in the latest 25 %, 1 added to both", "log ratio"),
     _popularity("season", "interactions in the 30 days after this day a year ago"),
     _popularity("click_rate", "clicks per impression, smoothed to the average", "share", speaks_for=True),
     _popularity("shown", "impressions"),
-    _popularity("alike_popular", "mean over the 20 items with the most similar texts, in the latest 5 % of the log"),
+    _popularity(
+        "alike_popular",
+        "mean over the 20 touched items of the most similar texts, in the latest 5 % of the log at the last full hour",
+        as_of=BOTH,
+    ),
     _recency("age_first", "since the item's first interaction"),
     _recency("age_last", "since the item's last interaction"),
     _recency("age_published", "since publication; negative when it lies ahead", as_of=CATALOGUE),
-    _recency("life_rate", "interactions a day since the first", "log rate"),
+    _recency("life_rate", "interactions a day since the first, 1 added to both", "log rate"),
     _recency("item_pace", "mean time between the item's interactions"),
     _habit("taken_before", "interactions of the user with this item, of whatever kind", "count"),
     _habit("taken_last", "since the user's latest interaction with this item, of whatever kind", "log seconds"),
     _habit(
-        "activation", "log2(1 + weight) by the root of hours since, over the user's interactions with this item", "log"
+        "activation",
+        "sum of log2(1 + weight) by the root of hours since, over the user's interactions with this item",
+        "log",
     ),
-    _habit("user_count", "the user's interactions", "log count"),
+    _habit("user_count", "the user's interactions, of whatever kind", "log count"),
     _habit("user_idle", "since the latest positive of the user's last 50 interactions", "log seconds"),
     _habit("user_span", "from the first positive of the user's last 50 interactions to the latest", "log seconds"),
     _habit("user_pace", "mean time between the positive of the user's last 50 interactions", "log seconds"),
     _habit("user_repeats", "the user's interactions with an item not new to them, of whatever kind", "share"),
-    _habit("user_popular", "mean log count of the user's recent items", "log count", LOG),
+    _habit(
+        "user_popular",
+        "mean log count of the items of the user's positive interactions among the last 50",
+        "log count",
+        LOG,
+    ),
     _habit("popular_gap", "log count of the item minus user_popular", "log ratio", LOG),
-    _habit("user_newness", "mean log age of the user's recent items when the user took them", "log seconds", LOG),
+    _habit("user_newness", "mean log age of the same items when the user took them", "log seconds", LOG),
     _habit("newness_gap", "age_first minus user_newness", "log ratio", LOG),
-    _habit("user_diversity", "1 - length of the mean text vector of the last 10 items", "none"),
-    _habit("user_weight", "mean weight of the positive of the user's last 50 interactions", "log weight"),
-    _habit("user_price", "mean log price of the user's last 50 items", "log price", OWN),
+    _habit("user_diversity", "1 - length of the mean text vector of the user's last 10 items", "none", FITTED),
+    _habit("user_weight", "mean log weight of the positive of the user's last 50 interactions", "log weight"),
+    _habit(
+        "user_price",
+        "mean log price of the items of the user's positive interactions among the last 50",
+        "log price",
+        OWN,
+    ),
     _habit("price_gap", "log price of the item minus user_price", "log ratio", OWN),
     _habit("user_hour", "from the hour of day at which the user is usually there", "hours"),
     _item("price", "price of the item", "log price"),
     _item("n_categories", "categories of the item", "count"),
-    _item("n_words", "different words of the item's text", "log count"),
+    _item(
+        "n_words", "different words of the item's text, and runs of two words that another item has, too", "log count"
+    ),
     _context("given", "1 when the caller gave the items, 0 when sources proposed them", "flag"),
     _context("hour", "hour of the day, UTC", "hours"),
     _context("weekday", "day of the week, Monday = 0", "days"),
-    _context("session_length", "items of the present session", "count", PAST),
+    _context("session_length", "positive interactions of the present session", "count", PAST),
     _context("session_age", "since the present session began", "log seconds", PAST),
 )
 FEATURE_NAMES: Final = tuple(feature.name for feature in FEATURES)
