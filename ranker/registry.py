@@ -167,7 +167,12 @@ FEATURES: Final = (
         LOG,
     ),
     _habit("popular_gap", "log count of the item minus user_popular", "log ratio", LOG),
-    _habit("user_newness", "mean log age of the same items when the user took them", "log seconds", LOG),
+    _habit(
+        "user_newness",
+        "mean log age of the same items when the user took them, since anyone first met them in whatever way",
+        "log seconds",
+        LOG,
+    ),
     _habit("newness_gap", "age_first minus user_newness", "log ratio", LOG),
     _habit("user_diversity", "1 - length of the mean text vector of the user's last 10 items", "none", FITTED),
     _habit("user_weight", "mean log weight of the positive of the user's last 50 interactions", "log weight"),

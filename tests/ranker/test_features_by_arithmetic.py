@@ -56,7 +56,7 @@ TEXTS = {"tea": "green leaf tin", "pot": "green leaf", "mug": "stone tin", "cup"
 TEA, POT, MUG, CUP = np.array([[4, 0, 0, 0, 0], [2, 3, 1, 1, 1], [3, 2, 1, 1, 1], [1, 1, 3, 2, 1]]) / 4
 VECTORS = {"tea": TEA, "pot": POT, "mug": MUG, "cup": CUP, "salt": 0 * TEA}
 
-# What was done: a thousand interactions of positive weight before the question, two that say no, two too late to count.
+# What was done: a thousand interactions of positive weight before the question, three refusals, two too late to count.
 LOG = [
     *[("crowd", "salt", ago(days=380), 1, None)] * 747,
     ("dora", "tea", ago(days=365, microseconds=1), 1, None),
@@ -66,6 +66,7 @@ LOG = [
     *[("crowd", "salt", ago(days=100), 1, None)] * 199,
     ("ann", "tea", ago(days=20), 3, None),  # the latest 5 % begin
     ("ann", "salt", ago(days=15), -1, None),
+    ("bob", "pot", ago(days=12), -1, None),
     ("ann", "pot", ago(days=10), 1, None),
     *[("crowd", "salt", ago(days=5), 1, None)] * 36,
     *[("crowd", "pot", ago(days=5), 1, None)] * 2,
@@ -111,7 +112,7 @@ AT_SIX = {"popular": 4, "trending": 3}
 """Tea among 49 and 9 interactions, the latest 5 % and 1 % of 999, as it was at the last full hour."""
 FIRST, LAST = 365 * DAY, 5 * 60
 USER_POPULAR = (np.log1p(9) + np.log1p(3) + np.log1p(9) + np.log1p(1)) / 4
-USER_NEWNESS = (np.log1p(345 * DAY) + 0 + np.log1p(365 * DAY - 2 * HOUR) + 0) / 4
+USER_NEWNESS = (np.log1p(345 * DAY) + np.log1p(2 * DAY) + np.log1p(365 * DAY - 2 * HOUR) + 0) / 4
 USER_PRICE = (np.log1p(4.5) + np.log1p(20) + np.log1p(4.5) + np.log1p(8)) / 4
 CLOCK = 2 * np.pi / 24
 
