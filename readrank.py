@@ -539,6 +539,7 @@ def export_training(
     from ingest.store import END_OF_TIME, Store
 
     space = _workspace()
+    space.check_elsewhere(folder)
     before = typed_moment("--until", until) or END_OF_TIME
     with Store.open(space.store_path, read_only=True) as store:
         written = export(store, folder, before=before, text=space.section("text", TextConfig))

@@ -130,9 +130,17 @@ class Workspace:
                 f"{self.settings_path}: nothing reads [{unknown[0]}]; the sections are {', '.join(sorted(known))}"
             )
 
+    def check_elsewhere(self, place: Path) -> None:
+        """Raise WorkspaceError where a result would lie among the workspace's own files; a folder beside them may."""
+        asked, own = place.resolve(), {folder.resolve() for folder in self._folders()}
+        if asked == self.root.resolve() or not own.isdisjoint((asked, *asked.parents)):
+            raise WorkspaceError(f"{place}: wanted a folder of its own, got the workspace's; name another")
+
+    def _folders(self) -> tuple[Path, ...]:
+        return self.bundles_path, self.reports_path, self.training_path, self.tuning_path, self.parquet_path
+
     def _check_places(self) -> None:
-        folders = (self.bundles_path, self.reports_path, self.training_path, self.tuning_path, self.parquet_path)
-        for folder in folders:
+        for folder in self._folders():
             if os.path.lexists(folder) and not folder.is_dir():
                 raise WorkspaceError(f"{folder}: wanted a folder, got something else; move it away")
         for pointer in (self.bundles_path / LIVE, self.bundles_path / PREVIOUS):

@@ -220,6 +220,15 @@ def test_exported_training_data_has_the_promised_files(walked, tmp_path, capsys)
     run_json(capsys, "export-training", str(tmp_path / "data"), "-w", str(shop))
 
 
+@pytest.mark.parametrize("place", [".", "bundles", "bundles/data", "bundles/../reports"])
+def test_an_export_does_not_go_among_the_workspace_s_own_files(walked, capsys, place):
+    shop, _ = walked
+    before = sorted(shop.rglob("*"))
+    said = complaint(capsys, "export-training", str(shop / place), "-w", str(shop))
+    assert "wanted a folder of its own, got the workspace's; name another" in said
+    assert sorted(shop.rglob("*")) == before
+
+
 def test_an_export_leaves_files_of_the_same_names_alone(walked, tmp_path, capsys):
     shop, _ = walked
     (tmp_path / "mine").mkdir()
