@@ -76,14 +76,14 @@ class BaselineData:
 class Baseline:
     """One score for each item, the hard rules, and the popular list for what is left."""
 
-    def __init__(self, ground: BaselineData, popular: Scores, personal: Scores | None = None) -> None:
-        self.ground = ground
+    def __init__(self, data: BaselineData, popular: Scores, personal: Scores | None = None) -> None:
+        self.data = data
         self.popular = popular
         self._personal = personal
 
     def recommend(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
         """Answer queries (query_id, user_id, as_of) with query_id, item_id, rank (from 1), score."""
-        n_items = len(self.ground.catalogue)
+        n_items = len(self.data.catalogue)
         asked = blocks(queries.height if n_items else 0, n_items, _CELLS)
         return pl.concat([_NO_ANSWERS, *(self._answer(queries[block], min(k, n_items)) for block in asked)])
 
@@ -95,11 +95,9 @@ class Baseline:
         asked = requests.select(c.REQUEST_ID, c.USER_ID, pl.col(c.OCCURRED_AT).alias(c.AS_OF)).unique(
             c.REQUEST_ID, keep="first", maintain_order=True
         )
-        items = requests.select(
-            c.REQUEST_ID, c.ITEM_ID, item=pl.Series(self.ground.catalogue.rows(requests[c.ITEM_ID]))
-        )
+        items = requests.select(c.REQUEST_ID, c.ITEM_ID, item=pl.Series(self.data.catalogue.rows(requests[c.ITEM_ID])))
         parts = [pl.DataFrame(schema={c.REQUEST_ID: pl.String, c.ITEM_ID: pl.String, c.SCORE: pl.Float64})]
-        for block in blocks(asked.height, len(self.ground.catalogue), _CELLS):
+        for block in blocks(asked.height, len(self.data.catalogue), _CELLS):
             some = asked[block].with_row_index("row")
             scores = self._scores(*self._situation(some))
             given = items.filter(pl.col("item") >= 0).join(some.select(c.REQUEST_ID, "row"), on=c.REQUEST_ID)
@@ -108,10 +106,10 @@ class Baseline:
         return pl.concat(parts)
 
     def _answer(self, queries: pl.DataFrame, k: int) -> pl.DataFrame:
-        history, catalogue = self.ground.history, self.ground.catalogue
+        history, catalogue = self.data.history, self.data.catalogue
         moments, recent = self._situation(queries)
         scores = self._scores(moments, recent)
-        scores = np.where(allowed_items(history, moments, catalogue, self.ground.rules), scores, -np.inf)
+        scores = np.where(allowed_items(history, moments, catalogue, self.data.rules), scores, -np.inf)
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k] if k < scores.shape[1] else np.argsort(-scores, axis=1)
         order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
         best = np.take_along_axis(best, order, axis=1)
@@ -127,12 +125,12 @@ class Baseline:
         )
 
     def _situation(self, queries: pl.DataFrame) -> tuple[Moments, Recent]:
-        history = self.ground.history
+        history = self.data.history
         moments = Moments(
             users=history.user_rows(queries[c.USER_ID].to_list()),
             as_of=queries[c.AS_OF].dt.epoch("us").to_numpy().astype(np.int64),
         )
-        return moments, history.recent(moments, self.ground.config.history_length)
+        return moments, history.recent(moments, self.data.config.history_length)
 
     def _scores(self, moments: Moments, recent: Recent) -> Floats:
         # Popularity is pressed below every personal score, so that it orders only what the system is silent about.
@@ -167,31 +165,31 @@ def make_baselines(
     """
     config, rules = config or BaselinesConfig(), rules or RulesConfig()
     history = History.from_frames(catalogue, interactions)
-    ground = BaselineData(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
+    data = BaselineData(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
     known = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff)
     share = choose_share(catalogue, known, config, rules)
     log.info("chose popularity window share=%s", share)
-    popular = _popular(ground, share)
+    popular = _popular(data, share)
     makers = {"item-item": _item_item, "text-only": _text_only(texts), "behaviour-only": _behaviour_only}
     if rules.repeats:
         makers["own items"] = _own_items
-    baselines = {"popular": Baseline(ground, popular)}
+    baselines = {"popular": Baseline(data, popular)}
     for name, make in makers.items():
         progress("baselines", len(baselines), len(makers) + 1, name)
-        baselines[name] = Baseline(ground, popular, make(ground))
+        baselines[name] = Baseline(data, popular, make(data))
     progress("baselines", len(baselines), len(makers) + 1)
     return baselines
 
 
 def text_interest(popular: Baseline, bundle: Path) -> Baseline:
-    """Let a bundle's tuned text encoder recommend by itself, on the same ground as the baseline `popular`."""
-    ground = popular.ground
-    sources = Sources.load(bundle, ground.catalogue)
+    """Let a bundle's tuned text encoder recommend by itself, on the same data as the baseline `popular`."""
+    data = popular.data
+    sources = Sources.load(bundle, data.catalogue)
 
     def scores(moments: Moments, recent: Recent) -> Floats:
-        return interest_in_all(sources, sources.situation(ground.history, moments))
+        return interest_in_all(sources, sources.situation(data.history, moments))
 
-    return Baseline(ground, popular.popular, scores)
+    return Baseline(data, popular.popular, scores)
 
 
 def choose_share(
@@ -205,25 +203,25 @@ def choose_share(
     if window.queries.is_empty():
         return 1.0
     history = History.from_frames(catalogue, known)
-    ground = BaselineData(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config, rules=rules)
+    data = BaselineData(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config, rules=rules)
     values = {}
     for share in config.shares:
-        recommended = Baseline(ground, _popular(ground, share)).recommend(window.queries, 10)
+        recommended = Baseline(data, _popular(data, share)).recommend(window.queries, 10)
         values[share] = float(metrics.ndcg(recommended, window.truth, 10)["ndcg"].to_numpy().mean())
     return max(values, key=lambda share: (values[share], share))
 
 
-def _popular(ground: BaselineData, share: float) -> Scores:
+def _popular(data: BaselineData, share: float) -> Scores:
     """Count interactions in the latest share of the log, anew each day after the cutoff."""
-    rows = np.arange(len(ground.catalogue))
-    first = to_microseconds(ground.cutoff)
+    rows = np.arange(len(data.catalogue))
+    first = to_microseconds(data.cutoff)
     counted: dict[int, Floats] = {}
 
     def count(moment: int) -> Floats:
         if moment not in counted:
             before = np.asarray([moment])
-            since = ground.history.since_share(share, before)
-            counted[moment] = ground.history.item_counts(rows, before=before, since=since).astype(np.float32)
+            since = data.history.since_share(share, before)
+            counted[moment] = data.history.item_counts(rows, before=before, since=since).astype(np.float32)
         return counted[moment]
 
     def scores(moments: Moments, recent: Recent) -> Floats:
@@ -234,10 +232,10 @@ def _popular(ground: BaselineData, share: float) -> Scores:
     return scores
 
 
-def _item_item(ground: BaselineData) -> Scores:
+def _item_item(data: BaselineData) -> Scores:
     """Cosine of co-occurrence, old interactions counting less; see `ranker.neighbours`."""
-    users, items, times = _liked(ground)
-    n_items, config = len(ground.catalogue), ground.config
+    users, items, times = _liked(data)
+    n_items, config = len(data.catalogue), data.config
     together = fit_together(users, items, times, n_items, NeighboursConfig(size=config.neighbours))
 
     def scores(moments: Moments, recent: Recent) -> Floats:
@@ -249,14 +247,14 @@ def _item_item(ground: BaselineData) -> Scores:
 def _text_only(texts: Sequence[str]) -> Callable[[BaselineData], Scores]:
     """Cosine to the TF-IDF profile of the recent items; knows nothing of other users."""
 
-    def make(ground: BaselineData) -> Scores:
+    def make(data: BaselineData) -> Scores:
         from encoders.lexical import Words
 
         matrix = Words.fit(texts).matrix(texts)
         turned = matrix.T.tocsr()
 
         def scores(moments: Moments, recent: Recent) -> Floats:
-            profile = history_weights(recent, len(ground.catalogue), ground.config.decay) @ matrix
+            profile = history_weights(recent, len(data.catalogue), data.config.decay) @ matrix
             return _silent_at_zero((profile @ turned).toarray())
 
         return scores
@@ -264,10 +262,10 @@ def _text_only(texts: Sequence[str]) -> Callable[[BaselineData], Scores]:
     return make
 
 
-def _behaviour_only(ground: BaselineData) -> Scores:
+def _behaviour_only(data: BaselineData) -> Scores:
     """Implicit ALS, the user folded in from the recent history."""
-    users, items, _ = _liked(ground)
-    factors = Factors.fit(users, items, len(ground.catalogue), FactorsConfig(size=ground.config.factors))
+    users, items, _ = _liked(data)
+    factors = Factors.fit(users, items, len(data.catalogue), FactorsConfig(size=data.config.factors))
     touched = factors.items.any(axis=1)
 
     def scores(moments: Moments, recent: Recent) -> Floats:
@@ -277,12 +275,12 @@ def _behaviour_only(ground: BaselineData) -> Scores:
     return scores
 
 
-def _own_items(ground: BaselineData) -> Scores:
+def _own_items(data: BaselineData) -> Scores:
     """What the user took most often, of equals what they took last: P-TopFreq of Li et al., TOIS 2023."""
-    n_items = len(ground.catalogue)
+    n_items = len(data.catalogue)
 
     def scores(moments: Moments, recent: Recent) -> Floats:
-        past = ground.history.taken(moments)
+        past = data.history.taken(moments)
         liked = past.weight > 0
         pair, place, often = np.unique(
             past.query[liked] * n_items + past.item[liked], return_inverse=True, return_counts=True
@@ -297,8 +295,8 @@ def _own_items(ground: BaselineData) -> Scores:
     return scores
 
 
-def _liked(ground: BaselineData) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    users, items, weights, times = ground.history.events(before=to_microseconds(ground.cutoff))
+def _liked(data: BaselineData) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+    users, items, weights, times = data.history.events(before=to_microseconds(data.cutoff))
     liked = weights > 0
     return users[liked], items[liked], times[liked]
 

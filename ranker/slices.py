@@ -51,14 +51,14 @@ def examples_begin(history: History, cutoff: int, share: float, *, repeats: bool
     times = np.sort(moments)
     if not len(times):
         return None
-    t1, widest = (int(times[min(int(len(times) * (1 - part)), len(times) - 1)]) for part in (share, WIDEST))
+    begin, widest = (int(times[min(int(len(times) * (1 - part)), len(times) - 1)]) for part in (share, WIDEST))
     taken = np.sort(moments[(weights > 0) & (repeats | first_time(users, items, moments))])
     if len(taken):
-        t1 = min(t1, max(int(taken[-FEWEST_TAKINGS:][0]), widest))
-    if t1 == times[0]:
-        later = times[times > t1]
+        begin = min(begin, max(int(taken[-FEWEST_TAKINGS:][0]), widest))
+    if begin == times[0]:
+        later = times[times > begin]
         return int(later[0]) if len(later) else None
-    return t1
+    return begin
 
 
 def window_bounds(history: History, since: int, until: int, shares: Sequence[float]) -> list[int]:

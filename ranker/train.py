@@ -1,6 +1,6 @@
 """How does a bundle come to be? Encoder, sources, examples, blend: each from its own slice of time, then the whole log.
 
-             t1 = where examples begin            until
+         since = where examples begin             until
 ------------------|----------------------|----------|
 encoder and sources learn here   | the blend learns | the blend chooses its size
 then encoder and sources learn from all of it, and the bundle is written.
@@ -28,12 +28,12 @@ from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
 from ranker.blend import Trees
 from ranker.compiled import compile_trees
-from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import learn, learn_given
 from ranker.registry import FEATURE_NAMES
 from ranker.resumable_folder import keep_logs, resumable_folder
 from ranker.sources import Behaviour, Sources
 from ranker.train_config import TrainConfig
+from ranker.training_data import Frames, TrainingData, scratch_folder
 from ranker.tuned import Tuned
 from ranker.tuned_encoder import TwoEncoders, ready_encoders
 
@@ -89,7 +89,7 @@ def train(
     changed_later, cutoff = frames.changed_later, frames.cutoff
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"), ExitStack() as kept:
-        ground = Ground.of(
+        data = TrainingData.of(
             frames,
             config.text,
             scratch / "data",
@@ -98,25 +98,25 @@ def train(
             repeats=config.rules.repeats,
         )
         del frames  # a long log is most of what is held in memory
-        history = ground.history
-        learned = scratch if encoders else kept.enter_context(resumable_folder(workspace, ground.data, scratch))
-        both = TwoEncoders(ground, config.encoder, learned, progress, ready=encoders)
+        history = data.history
+        learned = scratch if encoders else kept.enter_context(resumable_folder(workspace, data.folder, scratch))
+        both = TwoEncoders(data, config.encoder, learned, progress, ready=encoders)
         with both.early() as early_model:
             progress("fit sources", 0, 2)
-            words = Words.fit_rows(ground.texts)
-            before = fit_behaviour(ground, ground.until if ground.t1 is None else ground.t1, config)
+            words = Words.fit_rows(data.texts)
+            before = fit_behaviour(data, data.until if data.examples_since is None else data.examples_since, config)
             progress("fit sources", 1, 2)
-            whole = fit_behaviour(ground, ground.until, config)
+            whole = fit_behaviour(data, data.until, config)
             progress("fit sources", 2, 2)
             early = early_model()
         with both.final() as final_model:
-            sources = fit_sources(ground, words, early, before, config)
-            recommended = learn(sources, history, ground.t1, ground.until, config, progress)
-            given = learn_given(sources, history, ground.t1, ground.impressions, config)
+            sources = fit_sources(data, words, early, before, config)
+            recommended = learn(sources, history, data.examples_since, data.until, config, progress)
+            given = learn_given(sources, history, data.examples_since, data.impressions, config)
             final = final_model()
-        sources = fit_sources(ground, words, final, whole, config)
+        sources = fit_sources(data, words, final, whole, config)
         measured = {
-            "catalogue": {"items": len(ground.catalogue), "changed_later": changed_later},
+            "catalogue": {"items": len(data.catalogue), "changed_later": changed_later},
             "without_text": without_text,
             "encoder": both.measured,
             "blend": recommended.measured,
@@ -128,7 +128,7 @@ def train(
         }
 
         def fill(folder: Path) -> None:
-            ground.catalogue.save(folder)
+            data.catalogue.save(folder)
             history.save(folder / "history")
             sources.save(folder)
             shutil.copytree(final.folder, folder / "encoder", ignore=shutil.ignore_patterns(ITEM_VECTORS))
@@ -147,7 +147,7 @@ def train(
             feature_names=list(FEATURE_NAMES),
             settings=asdict(config),
             measured=measured,
-            text_attributes=ground.attributes,
+            text_attributes=data.attributes,
             tuned=asdict(used) if used else None,
         )
         keep_logs(learned, workspace.reports_path / "tensorboard" / folder.name)
@@ -155,13 +155,13 @@ def train(
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
 
 
-def fit_behaviour(ground: Ground, before: int, config: TrainConfig) -> Behaviour:
+def fit_behaviour(data: TrainingData, before: int, config: TrainConfig) -> Behaviour:
     """Fit what behaviour alone says of items on what lies before a moment (microseconds)."""
-    return Behaviour.fit(ground.history, before, len(ground.catalogue), config.neighbours, config.factors)
+    return Behaviour.fit(data.history, before, len(data.catalogue), config.neighbours, config.factors)
 
 
 def fit_sources(
-    ground: Ground,
+    data: TrainingData,
     words: tuple[Words, csr_matrix],
     interest: InterestModel,
     behaviour: Behaviour,
@@ -169,8 +169,8 @@ def fit_sources(
 ) -> Sources:
     """Put together what behaviour says and what a trained encoder makes of the texts."""
     return Sources.fit(
-        ground.catalogue,
-        ground.texts,
+        data.catalogue,
+        data.texts,
         interest,
         behaviour,
         vectors=config.encoder.vectors,

@@ -1,6 +1,6 @@
 """Which settings of the blend suit this log? A search by trials, and a verdict by a window that no trial has seen.
 
-t1            trials learn           stop and value           judge          until
+since         trials learn           stop and value           judge          until
 ---|----------------------------------|--------------------------|--------------|
 """
 

@@ -18,7 +18,7 @@ from encoders.pair import EARLY, FINAL
 from encoders.train import EncoderConfig
 from ingest.moments import to_microseconds, to_moment
 from ingest.progress import Progress
-from ranker.ground import Ground
+from ranker.training_data import TrainingData
 
 BESIDE_FROM: Final = 50_000
 """With fewer interactions than this a training is over before a process of its own would have begun."""
@@ -50,19 +50,19 @@ class TwoEncoders:
     """
 
     def __init__(
-        self, ground: Ground, config: EncoderConfig, folder: Path, progress: Progress, *, ready: Path | None = None
+        self, data: TrainingData, config: EncoderConfig, folder: Path, progress: Progress, *, ready: Path | None = None
     ) -> None:
-        self.ground = ground
+        self.data = data
         self.config = config
         self.progress = progress
         self._ready = ready
-        if ready is not None and ground.t1 is not None and ground.t1 >= ground.until:
+        if ready is not None and data.examples_since is not None and data.examples_since >= data.until:
             raise EncoderError(
                 f"--encoders {ready}: wanted an early encoder that leaves the latest part of the log to learn from, "
                 "got one that knows all of it; export again and tune with --pair"
             )
         self._early, self._final = ((ready or folder) / name for name in (EARLY, FINAL))
-        n_events = ground.history.log_counts(np.array([ground.until]))[0]
+        n_events = data.history.log_counts(np.array([data.until]))[0]
         self._beside = bool(n_events >= BESIDE_FROM) and (os.cpu_count() or 1) > 1
 
     @contextmanager
@@ -71,15 +71,14 @@ class TwoEncoders:
         if self._ready is not None:
             yield lambda: InterestModel.load(self._early)
             return
-        t1 = self.ground.t1
-        out = self._final if t1 is None else self._early
-        since = None if t1 is None else to_moment(t1)
+        since = self.data.examples_since
+        out = self._final if since is None else self._early
         with training(
-            self.ground.data,
+            self.data.folder,
             out,
             self.config,
             beside=self._beside,
-            validate_from=since,
+            validate_from=None if since is None else to_moment(since),
             leave_mark=True,
             progress=self.progress,
         ) as begun:
@@ -88,11 +87,11 @@ class TwoEncoders:
     @contextmanager
     def final(self) -> Iterator[Callable[[], InterestModel]]:
         """Tune the encoder that serves; yields what waits for it. `early` must be over."""
-        if self.ground.t1 is None or self._ready is not None:
+        if self.data.examples_since is None or self._ready is not None:
             yield lambda: InterestModel.load(self._final)
             return
         with training(
-            self.ground.data,
+            self.data.folder,
             self._final,
             self.config,
             beside=self._beside,
@@ -105,7 +104,7 @@ class TwoEncoders:
     @property
     def measured(self) -> dict[str, Any]:
         """What the held-out part of the log said of the encoder, base -> tuned."""
-        folder: Path = self._final if self.ground.t1 is None and self._ready is None else self._early
+        folder: Path = self._final if self.data.examples_since is None and self._ready is None else self._early
         report = read_report(folder)
         figures = {
             f"{state}_{short}": found and round(getattr(found, name), 4)

@@ -25,12 +25,12 @@ from ingest.workspace import Workspace
 from ranker.errors import NothingToLearnError
 from ranker.examples import Examples
 from ranker.given import impression_examples
-from ranker.ground import Frames, Ground, scratch_folder
 from ranker.learn import MIN_POSITIVES
 from ranker.registry import FEATURE_NAMES
 from ranker.slices import Slice, make_slices, window_bounds
 from ranker.train import fit_behaviour, fit_sources
 from ranker.train_config import TrainConfig
+from ranker.training_data import Frames, TrainingData, scratch_folder
 from ranker.tuned_encoder import TwoEncoders
 
 log = logging.getLogger(__name__)
@@ -96,25 +96,25 @@ def tuning_examples(
 
 def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: Progress) -> dict[str, Windows]:
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"):
-        ground = Ground.of(
+        data = TrainingData.of(
             frames,
             config.text,
             scratch / "data",
             examples_share=config.examples.share,
             repeats=config.rules.repeats,
         )
-        history, t1, cutoff = ground.history, ground.t1, ground.until
-        if t1 is None:
+        history, since, cutoff = data.history, data.examples_since, data.until
+        if since is None:
             raise NothingToLearnError(
                 "tune wants interactions at different moments before the cutoff, got none; ingest a log first, "
                 "or move --until"
             )
-        with TwoEncoders(ground, config.encoder, scratch, progress).early() as early_model:
+        with TwoEncoders(data, config.encoder, scratch, progress).early() as early_model:
             progress("fit sources", 0, 1)
-            words, behaviour = Words.fit_rows(ground.texts), fit_behaviour(ground, t1, config)
+            words, behaviour = Words.fit_rows(data.texts), fit_behaviour(data, since, config)
             progress("fit sources", 1, 1)
-            sources = fit_sources(ground, words, early_model(), behaviour, config)
-        between = window_bounds(history, t1, cutoff, SHARES)
+            sources = fit_sources(data, words, early_model(), behaviour, config)
+        between = window_bounds(history, since, cutoff, SHARES)
         made = make_slices(
             sources, history, between, SHARES, config.candidates, config.examples, config.rules, progress
         )
@@ -125,7 +125,7 @@ def _make(workspace: Workspace, config: TrainConfig, frames: Frames, progress: P
                 sources,
                 history,
                 frames.impressions,
-                since=t1,
+                since=since,
                 max_requests=config.examples.max_requests,
                 seed=config.examples.seed,
             )

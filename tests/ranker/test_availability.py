@@ -19,7 +19,6 @@ from ranker.availability import SCHEMA
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
 from ranker.examples import EVERY_ITEM, ExamplesConfig, next_items
-from ranker.ground import Frames
 from ranker.history import History
 from ranker.many import recommend_many
 from ranker.moments import Moments
@@ -31,6 +30,7 @@ from ranker.slices import make_slices
 from ranker.source_recall import recall_of_sources
 from ranker.train import train
 from ranker.train_config import TrainConfig
+from ranker.training_data import Frames
 from ranker.tuning_examples import _fingerprint
 from ranker.untouched import with_waiting
 from tests.ranker.conftest import DAY, catalogue, changed, hand_made_sources, log

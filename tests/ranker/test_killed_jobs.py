@@ -12,7 +12,7 @@ from ingest.workspace import Workspace
 ROOT = Path(__file__).parents[2]
 STOPPED = {
     "training": """
-from ranker.ground import scratch_folder
+from ranker.training_data import scratch_folder
 with scratch_folder(space) as folder:
     stop(folder)
 """,

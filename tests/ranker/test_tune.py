@@ -17,9 +17,9 @@ from ranker import tuned, tuning_examples
 from ranker.boost import BlendConfig, fit
 from ranker.errors import NothingToLearnError, TuningError
 from ranker.gain import Gain
-from ranker.ground import Frames
 from ranker.studies import study
 from ranker.train_config import TrainConfig
+from ranker.training_data import Frames
 from ranker.tune import Best, TuneConfig, tune
 from ranker.tuning_examples import Windows
 from tests.ranker.test_gain import some_examples

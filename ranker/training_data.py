@@ -59,7 +59,7 @@ class Frames:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ground:
+class TrainingData:
     """What is made of the frames before anything is learned; the log itself then need not be held any more."""
 
     catalogue: Catalogue
@@ -70,9 +70,9 @@ class Ground:
     history: History
     impressions: pl.DataFrame
     cutoff: datetime
-    t1: int | None
+    examples_since: int | None
     """Where examples begin, in microseconds; None when all interactions lie at one moment."""
-    data: Path
+    folder: Path
     """The training folder of the whole log, for encoders."""
 
     @property
@@ -85,13 +85,13 @@ class Ground:
         cls,
         frames: Frames,
         text: TextConfig,
-        data: Path,
+        folder: Path,
         *,
         examples_share: float,
         examples_from: int = 0,
         repeats: bool = False,
-    ) -> "Ground":
-        """Read the texts, sort the history and write the training folder `data`.
+    ) -> "TrainingData":
+        """Read the texts, sort the history and write the training folder.
 
         Examples begin with the latest `examples_share` of the log, earlier where that holds few takings
         (`examples_begin`), but not before `examples_from` (microseconds).
@@ -101,9 +101,9 @@ class Ground:
         attributes = attributes_read(items, text)
         texts = item_texts(items, text, attributes)
         export_frames(
-            items, frames.interactions, data, before=frames.cutoff, impressions=frames.impressions, texts=texts
+            items, frames.interactions, folder, before=frames.cutoff, impressions=frames.impressions, texts=texts
         )
-        t1 = examples_begin(history, to_microseconds(frames.cutoff), examples_share, repeats=repeats)
+        since = examples_begin(history, to_microseconds(frames.cutoff), examples_share, repeats=repeats)
         return cls(
             catalogue=frames.catalogue,
             texts=texts,
@@ -111,8 +111,8 @@ class Ground:
             history=history,
             impressions=frames.impressions,
             cutoff=frames.cutoff,
-            t1=None if t1 is None else max(t1, examples_from),
-            data=data,
+            examples_since=None if since is None else max(since, examples_from),
+            folder=folder,
         )
 
 
