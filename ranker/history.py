@@ -22,6 +22,7 @@ from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter
+from ranker.earlier_events import EarlierEvents
 from ranker.last_events import LastEvents
 from ranker.layer import Layer
 from ranker.live_events import LiveEvents
@@ -106,11 +107,16 @@ class History:
         )
         return History(live, self._shown, self._clicked, kinds=kinds, under=self)
 
-    def and_also(self, events: LiveEvents, shown: AsOfCounter, clicked: AsOfCounter) -> "History":
-        """Return one log, as a bundle holds it, of this one without live events, and of what it does not know yet."""
-        bundle = History(self._layers[0], self._shown.joined(shown), self._clicked.joined(clicked), kinds=self.kinds)
+    def and_also(self, earlier: EarlierEvents) -> "History":
+        """Return one log, as a bundle holds it, of this one without live events, and of what it did not know."""
+        events = earlier.events
+        bundle = History(
+            self._layers[0], self._shown.joined(earlier.shown), self._clicked.joined(earlier.clicked), kinds=self.kinds
+        )
         told = bundle.and_then(events)
-        return History(bundle._layers[0].joined(told._layers[-1]), told._shown, told._clicked, kinds=told.kinds)
+        by_user = np.lexsort((events.times, told.user_rows(events.user_ids)))
+        whole = self._layers[0].joined(told._layers[-1], earlier.ahead[by_user])
+        return History(whole, told._shown, told._clicked, kinds=told.kinds)
 
     @property
     def user_ids(self) -> list[str]:

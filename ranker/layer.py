@@ -74,10 +74,10 @@ class Layer:
             timeline=_by_time(by_item),
         )
 
-    def joined(self, later: Self) -> Self:
+    def joined(self, later: Self, ahead: npt.NDArray[np.integer]) -> Self:
         """Return one layer of the events of both; the later one was laid on this one.
 
-        Of one user and one instant the later events come last, as they do while they are a layer of their own.
+        Of one user and one instant, each of the later events comes after the first `ahead` of those that are here.
         """
         mine, theirs = self.by_user, later.by_user
         users, items, times, weights, kinds = (
@@ -85,11 +85,17 @@ class Layer:
             for name in ("users", "items", "times", "weights", "kinds")
         )
         sessions = np.concatenate([_sessions(mine), _sessions(theirs)])
+        order = np.argsort(np.concatenate([_places(mine), ahead - 0.5]), kind="stable")
         by_item = self.by_item.joined(later.by_item)
         return type(self)(
             users={**self.users, **later.users},
             by_user=UserEvents.from_events(
-                users, items, times, weights, kinds=kinds, sessions=sessions if sessions.any() else None
+                users[order],
+                items[order],
+                times[order],
+                weights[order],
+                kinds=kinds[order],
+                sessions=sessions[order] if sessions.any() else None,
             ),
             by_item=by_item,
             timeline=_by_time(by_item),
@@ -117,6 +123,12 @@ class Layer:
             if log_items.is_file()
             else _by_time(by_item),
         )
+
+
+def _places(events: UserEvents) -> npt.NDArray[np.integer]:
+    """Return how many of its user's events of the same instant come before each."""
+    log = pl.DataFrame({"user": events.users, "time": events.times})
+    return log.select(pl.int_range(pl.len()).over("user", "time")).to_series().to_numpy()
 
 
 def _sessions(events: UserEvents) -> Rows:

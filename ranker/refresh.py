@@ -95,7 +95,7 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     )
     if not changes:
         return folder, changes
-    past = history.moved(catalogue.rows(old.ids), stays).and_also(*earlier)
+    past = history.moved(catalogue.rows(old.ids), stays).and_also(earlier)
     moved = _moved(sources, catalogue, texts, vectors, past)
 
     def fill(fresh: Path) -> None:

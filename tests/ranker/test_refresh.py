@@ -16,6 +16,7 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.catalogue import Catalogue
+from ranker.earlier_events import read_earlier
 from ranker.errors import BundleError
 from ranker.history import History
 from ranker.moments import Moments
@@ -248,6 +249,28 @@ def same_past(one: Ranker, other: Ranker) -> None:
         np.testing.assert_array_equal(left.item_counts(rows, before=before), right.item_counts(rows, before=before))
         np.testing.assert_array_equal(left.log_counts(before), right.log_counts(before))
         np.testing.assert_array_equal(left.exposure(rows, before=before), right.exposure(rows, before=before))
+
+
+def test_events_of_one_instant_keep_the_order_of_the_log(tmp_path):
+    """Logs with days for times tell in which order things were done by their lines alone."""
+    space = Workspace.create(tmp_path / "space", "")
+    lines = [("ann", "n"), ("ann", "a"), ("ann", "n"), ("bob", "n"), ("ann", "b"), ("ann", "m"), ("ann", "z")]
+    pl.DataFrame(lines, schema=["user_id", "item_id"], orient="row").with_columns(
+        occurred_at=pl.lit("2024-01-01"), event_id=pl.int_range(pl.len())
+    ).write_csv(tmp_path / "log.csv")
+    known, now = catalogue("a", "b", "z"), catalogue("a", "b", "m", "n", "z")
+    with Store.open(space.store_path) as store:
+        load_files(store, [tmp_path / "log.csv"])
+        told = store.interactions(before=END_OF_TIME)
+        earlier = read_earlier(space, store, now, known, before=END_OF_TIME, seq=0)
+    wanted = History.from_frames(now, told)
+    moved = History.from_frames(known, told).moved(now.rows(known.ids), np.array([True, True]))
+    got = moved.and_also(earlier)
+    for history in (got, wanted):
+        moments = Moments(users=history.user_rows(["ann", "bob"]), as_of=np.array([99_999 * DAY] * 2))
+        items = history.recent(moments, 8).items
+        assert [now.ids[row] for row in items[0] if row >= 0] == [item for user, item in lines if user == "ann"]
+        assert [now.ids[row] for row in items[1] if row >= 0] == ["n"]
 
 
 def test_what_was_done_with_a_new_item_before_the_catalogue_had_it_counts(late_items):
