@@ -259,17 +259,19 @@ def train(
                 progress=progress,
             )
             live, retained = bundle.settle(space, trained.folder.name, retention, serve=promote, progress=progress)
+        idle = list(idle_rules(trained.folder, config.rules))
         _print_result(
             {
                 "bundle": trained.folder.name,
                 "live": live,
+                "idle_rules": idle,
                 "measured": trained.measured,
                 "tuned": trained.tuned and asdict(trained.tuned),
                 "retention": asdict(retained),
             },
             "\n".join(
                 [
-                    *idle_rules(trained.folder, config.rules),
+                    *idle,
                     *training_lines(trained, live),
                     *retention_lines(retained),
                 ]
@@ -348,17 +350,19 @@ def refresh(
         with _progress_bars() as progress:
             folder, changes = refresh_bundle(space, version=version, progress=progress)
             live, retained = bundle.settle(space, folder.name, retention, serve=promote, progress=progress)
+        idle = list(idle_rules(folder, space.section("rules", RulesConfig)))
         _print_result(
             {
                 "bundle": folder.name,
                 "written": bool(changes),
                 "live": live,
+                "idle_rules": idle,
                 "changes": asdict(changes),
                 "retention": asdict(retained),
             },
             "\n".join(
                 [
-                    *idle_rules(folder, space.section("rules", RulesConfig)),
+                    *idle,
                     *refresh_lines(folder, changes, live),
                     *retention_lines(retained),
                 ]

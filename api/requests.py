@@ -116,7 +116,7 @@ class RecommendationsIn(Request):
     explain: StrictBool = False
     """Whether items come with their reasons: those of the first 50 places."""
     compare: Two | None = None
-    """Two items of which the answer says why the first stands above the second; they need not be shown."""
+    """Two items of which the answer says why the first scores higher than the second; they need not be shown."""
 
     @validates(mode="after")
     def _prices_in_order(self) -> Self:
@@ -144,7 +144,7 @@ class RecommendationsIn(Request):
             },
         },
         "varied, in a price range": {
-            "summary": "Ten items that differ from each other, between 5 and 20, and why one stands above another",
+            "summary": "Ten items that differ, priced between 5 and 20, and why one scores higher than another",
             "value": {
                 "user_id": "u1",
                 "k": 10,
@@ -177,7 +177,7 @@ class RankingsIn(Request):
     explain: StrictBool = False
     """Whether items come with their reasons: those of the first 50 places."""
     compare: Two | None = None
-    """Two of the items, of which the answer says why the first stands above the second."""
+    """Two of the items, of which the answer says why the first scores higher than the second."""
 
     @validates(mode="after")
     def _compares_given_items(self) -> Self:

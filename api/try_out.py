@@ -82,9 +82,9 @@ def answers(workspace: Path) -> list[dict[str, Any]]:
 
 def answer_lines(found: list[dict[str, Any]]) -> Iterator[str]:
     """Put what `answers` returns into lines for a person."""
-    known, stranger = found
+    known, cold = found
     yield f"\n{known['user_id']} took last: " + "; ".join(known["took"])
-    for title, answer in ((known["user_id"], known), ("somebody brand-new", stranger)):
+    for title, answer in ((known["user_id"], known), ("somebody brand-new", cold)):
         yield f"\nrecommended to {title}:"
         for item in answer["items"]:
             yield f"  {item['rank']}. {item['title']}"

@@ -1,6 +1,7 @@
 """What do the catalogue's other columns say of its items? Numbers, such as a price, and values, such as brands."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ def values(catalogue: Catalogue, name: str) -> list[list[str]]:
 
     They are folded: "Acme" and "acme " are one brand, as they are one facet.
     """
-    return [_listed(text) if text else [] for text in _attribute(catalogue, name).to_list()]
+    return [_listed(text or "") for text in _attribute(catalogue, name).to_list()]
 
 
 def _attribute(catalogue: Catalogue, name: str) -> pl.Series:
@@ -33,11 +34,9 @@ def _attribute(catalogue: Catalogue, name: str) -> pl.Series:
 
 
 def _listed(text: str) -> list[str]:
-    if not text.startswith("["):
-        return [folded(text)]
-    try:
-        members = json.loads(text)
-    except ValueError:  # a text that only looks like an array
-        return [folded(text)]
-    named = (folded(str(member)) for member in members if member not in (None, ""))
-    return list(dict.fromkeys(named))
+    members: list[object] = [text]
+    if text.startswith("["):
+        with suppress(ValueError):  # a text that only looks like an array
+            members = json.loads(text)
+    named = (folded(str(member)) for member in members if member is not None)
+    return [value for value in dict.fromkeys(named) if value]

@@ -31,10 +31,9 @@ class Caps:
         for name, limit in limits.items():
             if not limit:
                 continue
-            told = catalogue.items[c.CATEGORIES].to_list() if name == CATEGORY else values(catalogue, name)
             columns: dict[str, int] = {}
-            for row, found in enumerate(told):
-                for value in dict.fromkeys(found or ()):
+            for row, found in enumerate(capped_values(catalogue, name)):
+                for value in dict.fromkeys(found):
                     pairs.append((row, columns.setdefault(value, len(self._names) + len(columns))))
             self._names += [(name, value) for value in columns]
             per_value += [limit] * len(columns)
@@ -54,6 +53,13 @@ class Caps:
         if wanted:
             left[[column for column, name in enumerate(self._names) if name in wanted]] = _UNLIMITED
         return Tally(self, left)
+
+
+def capped_values(catalogue: Catalogue, name: str) -> list[list[str]]:
+    """Return what each item has of that which a cap counts: its categories, or its values of an attribute."""
+    if name != CATEGORY:
+        return values(catalogue, name)
+    return [told or [] for told in catalogue.items[c.CATEGORIES].to_list()]
 
 
 class Tally:

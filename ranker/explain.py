@@ -1,5 +1,7 @@
 """Why does an item stand where it does? What each feature adds, by family, and the past item behind it."""
 
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 
@@ -47,8 +49,8 @@ def reasons(
     out = []
     for row, past in enumerate(because):
         order = [family for family in np.argsort(-families[row]).tolist() if families[row, family] > 0]
-        strongest = [(family, _strongest(family, features[row], weights[row])) for family in order]
-        told = [(family, most) for family, most in strongest if any(np.isfinite(feature.value) for feature in most)]
+        strongest = ((family, _strongest(family, features[row], weights[row])) for family in order)
+        told = ((family, most) for family, most in strongest if any(np.isfinite(feature.value) for feature in most))
         out.append(
             tuple(
                 Reason(
@@ -57,7 +59,7 @@ def reasons(
                     because=past if _is_personal(family, most[0]) else None,
                     features=most,
                 )
-                for family, most in told[:REASONS]
+                for family, most in islice(told, REASONS)
             )
         )
     return out

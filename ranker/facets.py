@@ -66,7 +66,7 @@ def _values(text: str | None) -> list[Value]:
 
 
 def _plain(value: Any) -> bool:
-    return isinstance(value, str | int | float) and value != ""
+    return isinstance(value, int | float) or (isinstance(value, str) and bool(value.strip()))
 
 
 def _written(value: str | float) -> str:

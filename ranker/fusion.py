@@ -72,18 +72,24 @@ class Fusion:
 def fuse_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
     """Fuse the ranks of given items within each `request` [n], for no source has proposed them: by interest, words,
     what was taken with the user's past, and popularity. Equal values share a rank."""
-    return np.asarray(weights_of_given(features, request)[:, _OF_GIVEN].sum(axis=1), np.float64)
+    return np.asarray(_parts_of_given(features, request).sum(axis=1), np.float64)
 
 
-def weights_of_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
-    """Return what each feature adds to the fused score of given items [n, n_features]."""
-    weights = np.zeros((len(features), len(FEATURE_NAMES)))
-    for column in _OF_GIVEN:
+def weights_of_given(features: Floats, chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return what each feature adds to the fused scores of some of one request's items [n_chosen, n_features]."""
+    weights = np.zeros((len(chosen), len(FEATURE_NAMES)))
+    weights[:, _OF_GIVEN] = _parts_of_given(features, np.zeros(len(features), np.int32))[chosen]
+    return weights
+
+
+def _parts_of_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:
+    parts = np.empty((len(features), len(_OF_GIVEN)))
+    for part, column in enumerate(_OF_GIVEN):
         value = features[:, column]
         order = np.lexsort((-value, request))
         starts = np.diff(request[order], prepend=-1) != 0
         falls = starts | (np.diff(value[order], prepend=np.float32(np.inf)) != 0)
         place = np.arange(len(order))
         first, best = (np.maximum.accumulate(np.where(marked, place, 0)) for marked in (starts, falls))
-        weights[order, column] = 1 / (FUSION_OFFSET + 1 + best - first)
-    return weights
+        parts[order, part] = 1 / (FUSION_OFFSET + 1 + best - first)
+    return parts

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest import columns as c
-from ranker.attributes import numbers, values
-from ranker.caps import CATEGORY
+from ranker.attributes import numbers
+from ranker.caps import CATEGORY, capped_values
 from ranker.catalogue import Catalogue
 from ranker.rules import RulesConfig
 
@@ -20,8 +19,7 @@ def idle_rules(folder: Path, rules: RulesConfig) -> Iterator[str]:
         return
     catalogue = Catalogue.load(folder)
     for name in capped:
-        told = catalogue.items[c.CATEGORIES].to_list() if name == CATEGORY else values(catalogue, name)
-        if not any(told):
+        if not any(capped_values(catalogue, name)):
             what = "a category" if name == CATEGORY else f"an attribute {name!r}"
             yield f"caps under [rules]: no item has {what}, so {name} = {rules.caps[name]} caps nothing"
     if named_price and np.isnan(numbers(catalogue, rules.price_attribute)).all():

@@ -133,7 +133,7 @@ class Model:
         """Return what each feature adds to the scores of some of one request's items [n, n_features]."""
         if isinstance(self.blend_given, Trees):
             return self.blend_given.contributions(features[chosen])[:, :-1]
-        return weights_of_given(features, np.zeros(len(features), np.int32))[chosen]
+        return weights_of_given(features, chosen)
 
 
 def _trees(path: Path, manifest: Manifest, name: str) -> Trees | None:

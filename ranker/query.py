@@ -34,7 +34,7 @@ class Query:
     explain: bool = False
     """Whether items come with their reasons: those of the first places, `EXPLAINED` in `ranker.explain`."""
     compare: tuple[str, str] | None = None
-    """Two items of which it shall be said why the first stands above the second, or below."""
+    """Two items of which it shall be said why the first scores higher than the second, or lower."""
     request_id: str | None = None
     """What the answer will be called; seeds exploration. None: nothing is explored, as nobody would log it."""
 

@@ -183,8 +183,8 @@ class Ranker:
         recently = history.item_counts(rows, before=moments.as_of, since=history.since_share(0.05, moments.as_of))
         order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
         best = order[allowed[order]]
-        best = best[self._caps.tally(query.categories).fill(best, query.k)]
-        held_back_by_caps = recently[best] > np.minimum.accumulate(recently[best])
+        place = self._caps.tally(query.categories).fill(best, query.k)
+        held_back_by_caps, best = place < np.maximum.accumulate(place), best[place]
         answer = [
             RankedItem(
                 item_id=self.catalogue.ids[row],

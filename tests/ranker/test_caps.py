@@ -41,6 +41,13 @@ def test_a_value_spelled_in_other_capitals_is_the_same():
     assert Caps(shelf, {"brand": 1}).tally().pick(np.arange(3), 3).tolist() == [0, 2]
 
 
+def test_a_blank_is_no_value():
+    brands = [json.dumps({"brand": brand}) for brand in (" ", "", "  ", "Acme")]
+    shelf = Catalogue.from_store(pl.DataFrame({c.ITEM_ID: list("abcd"), c.ATTRIBUTES: brands}), pl.DataFrame())
+    assert Caps(shelf, {"brand": 1}).tally().pick(np.arange(4), 4).tolist() == [0, 1, 2, 3]
+    assert shelf.facet_values == []
+
+
 def test_items_without_a_value_are_not_capped():
     assert Caps(SHELF, {"brand": 1}).tally().pick(np.array([E, F, A, C]), 4).tolist() == [0, 1, 2]
 

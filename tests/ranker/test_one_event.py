@@ -17,7 +17,7 @@ from ranker.rank import Ranker
 from ranker.sources import NEEDS_HISTORY, PERSONAL
 from ranker.timeline import POPULAR_SHARES
 
-USER, STRANGER = "came once", "came never"
+USER, COLD_USER = "came once", "came never"
 INSTANT = timedelta(microseconds=1)
 AT_ONCE = set(PERSONAL) - {"repeats"}
 """Sources for which one event must do; the shop repeats nothing."""
@@ -77,7 +77,7 @@ def test_one_event_is_answered_at_once_by_every_personal_source(ranker, history,
 
 
 def test_who_came_once_is_answered_otherwise_than_who_never_came(ranker, history):
-    once, never = asked(ranker, USER, history), asked(ranker, STRANGER, history)
+    once, never = asked(ranker, USER, history), asked(ranker, COLD_USER, history)
     assert not sources(never) & NEEDS_HISTORY
     assert set(ids(once)[:10]) != set(ids(never)[:10])
 

@@ -14,7 +14,7 @@ from ingest import columns as c
 from ingest.moments import to_microseconds
 from ranker.many import recommend_many
 from ranker.moments import Moments
-from ranker.query import Query
+from ranker.query import PlacedBy, Query
 from ranker.rank import Ranker
 from ranker.rules import RulesConfig, without
 from tests.ranker.conftest import catalogue, live_events, with_rules
@@ -119,6 +119,22 @@ def test_no_answer_breaks_a_rule_whatever_is_asked(ranker, shelves, data):
         assert all(0 < item.propensity <= 1 for item in answer.items)
         assert all(item.propensity == 1 for item in answer.items[:3])
         assert_caps_hold(shelves, shown, allowed, {n: cap for n, cap in rules.caps.items() if cap}, query.categories)
+
+
+def test_a_degraded_answer_tells_which_items_a_cap_held_back(ranker, shelves):
+    """Most counts are alike: what a cap held back is told by its place in the list without caps, not by its count."""
+    query = Query(user_id="never-seen", as_of=ranker.cutoff, k=300)
+    free, capped = (
+        with_rules(ranker, RulesConfig(caps=caps), shelves).popular(query).items for caps in ({}, {"category": 1})
+    )
+    place = {item.item_id: item.rank for item in free}
+    assert {item.placed_by for item in free} == {PlacedBy.SCORE}
+    furthest, held_back = 0, set()
+    for item in capped:
+        held_back |= {item.item_id} if place[item.item_id] < furthest else set()
+        furthest = max(furthest, place[item.item_id])
+    assert held_back
+    assert {item.item_id for item in capped if item.placed_by == PlacedBy.CAP} == held_back
 
 
 @BROAD
