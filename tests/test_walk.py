@@ -194,7 +194,8 @@ def test_refresh_takes_new_items_in_and_serves_only_when_told(walked, tmp_path, 
     assert CAPS_NOTHING not in said
     with cap_of_nothing(shop):
         assert readrank.run(["refresh", "-w", str(shop)]) == 0
-    assert CAPS_NOTHING in capsys.readouterr().out
+        assert CAPS_NOTHING in capsys.readouterr().out
+        assert run_json(capsys, "refresh", "-w", str(shop))["idle_rules"] == [CAPS_NOTHING]
     run_json(capsys, "promote", first, "-w", str(shop))
 
 
