@@ -492,7 +492,7 @@ def test_a_line_of_many_rejected_rows_is_written_once(monkeypatch):
     assert sorted(written) == [0, 2]
 
 
-@pytest.mark.parametrize("weight", [0.1, 1e22, float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("weight", [0.1, 1e-22, float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("dtype", [pl.Float32, pl.Float64])
 def test_numbers_of_parquet_come_back_as_the_file_has_them(store, tmp_path, weight, dtype):
     """As many rows and the same event ids, so that the file is known again; what is no number is none later either."""
