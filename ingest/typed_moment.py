@@ -10,10 +10,14 @@ _ONE_DIGIT = re.compile(r"(?<![\d.,])\d(?!\d)")
 _NUMBER = re.compile(r"-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?")
 _MICROSECONDS_BELOW = {1e11: 1e6, 1e14: 1e3, 1e17: 1, 1e20: 1e-3}
 """Size of a Unix time -> how many microseconds one of its units is, as `ingest.times` tells them apart."""
+_FIRST_DAY, _LAST_DAY = 19_000_000, 20_999_999
+"""Numbers between these are dates, there as well."""
 
 
 def typed_moment(option: str, text: str | None) -> datetime | None:
     """Return what an option names, as naive UTC: ISO 8601 or a Unix time; None where it is not given.
+
+    A number is a Unix time, but eight digits are a date, as `ingest.times` has it.
 
     >>> typed_moment("--until", "2024-05-01 12:00:00+02:00"), typed_moment("--until", "1714557600")
     (datetime.datetime(2024, 5, 1, 10, 0), datetime.datetime(2024, 5, 1, 10, 0))
@@ -21,7 +25,8 @@ def typed_moment(option: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     said = " ".join(text.split()).removesuffix(" UTC")
-    for read in (datetime.fromisoformat, _with_all_digits, _from_unix):
+    # First the number: of some Unix times `fromisoformat` makes dates of centuries ago.
+    for read in (_from_number, datetime.fromisoformat, _with_all_digits):
         try:
             return naive_utc(read(said))
         except (ValueError, OverflowError):
@@ -29,13 +34,15 @@ def typed_moment(option: str, text: str | None) -> datetime | None:
     raise ReadrankError(f"{option}: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got {text!r}")
 
 
-def _with_all_digits(said: str) -> datetime:
-    return datetime.fromisoformat(_ONE_DIGIT.sub(r"0\g<0>", said))
-
-
-def _from_unix(said: str) -> datetime:
+def _from_number(said: str) -> datetime:
     if not _NUMBER.fullmatch(said):
         raise ValueError(said)
     number = float(said)
+    if _FIRST_DAY <= number <= _LAST_DAY:
+        return datetime.strptime(f"{number:.0f}", "%Y%m%d")
     scale = next((scale for below, scale in _MICROSECONDS_BELOW.items() if abs(number) < below), 1e-3)
     return to_moment(round(number * scale))
+
+
+def _with_all_digits(said: str) -> datetime:
+    return datetime.fromisoformat(_ONE_DIGIT.sub(r"0\g<0>", said))

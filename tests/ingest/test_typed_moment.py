@@ -29,8 +29,12 @@ from ingest.typed_moment import typed_moment
         "1714521600.5",
         "1.7e9",
         "1714521600000",
+        "1712110512000",
+        "1720090270316",
         "1714521600000000",
         "1714521600000000000",
+        "17121105",
+        "12345678",
         "-5",
     ],
 )
@@ -38,7 +42,7 @@ def test_a_moment_is_read_as_in_files(text):
     assert typed_moment("--until", text) == parse_times(pl.Series([text])).item() is not None
 
 
-@pytest.mark.parametrize("text", ["soon", "", "2024-13-01", "nan", "inf", "1e300", "2024-05-01T24:00"])
+@pytest.mark.parametrize("text", ["soon", "", "2024-13-01", "20241301", "nan", "inf", "1e300", "2024-05-01T24:00"])
 def test_what_is_no_moment_is_told_with_the_option(text):
     assert parse_times(pl.Series([text])).item() is None
     with pytest.raises(ReadrankError, match="--until: wanted a time such as 2024-05-01 or '2024-05-01 12:00:00', got"):
