@@ -156,7 +156,7 @@ def ingest(
         raise typer.BadParameter("--preset says how to read files; rejected rows are read by their own: leave it away")
     space = _workspace()
     loaded: list[LoadReport] = []
-    with publishing(space):
+    with publishing(space, _progress_bars):
         try:
             with _progress_bars() as progress:
                 taken = take_in(
@@ -248,7 +248,7 @@ def train(
         config = replace(config, encoder=replace(config.encoder, kind=encoder))
     if encoders and (encoder or without_text):
         raise typer.BadParameter("wanted alone, got --encoder or --without-text beside it", param_hint="--encoders")
-    with publishing(space):
+    with publishing(space, _progress_bars):
         with _progress_bars() as progress:
             trained = train_bundle(
                 space,
@@ -308,7 +308,7 @@ def tune(
     search = space.section("tune", TuneConfig)
     if trials is not None:
         search = replace(search, trials=trials)
-    with publishing(space), _progress_bars() as progress:
+    with publishing(space, _progress_bars), _progress_bars() as progress:
         tuning = tune_blend(
             space,
             TrainConfig.of(space),
@@ -346,7 +346,7 @@ def refresh(
 
     space = _workspace()
     retention = space.section("retention", RetentionConfig)
-    with publishing(space):
+    with publishing(space, _progress_bars):
         with _progress_bars() as progress:
             folder, changes = refresh_bundle(space, version=version, progress=progress)
             live, retained = bundle.settle(space, folder.name, retention, serve=promote, progress=progress)
@@ -451,7 +451,7 @@ def evaluate(
     space = _workspace(whole=True)
     if bundle is not None and (cutoff or not bundle):
         raise typer.BadParameter("wanted a version, and its own cutoff: no --cutoff beside it", param_hint="--bundle")
-    with publishing(space):
+    with publishing(space, _progress_bars):
         with _progress_bars() as progress:
             evaluation = run_evaluation(
                 space,

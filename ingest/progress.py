@@ -19,6 +19,12 @@ def silent(step: str, done: int, total: int | None = None, note: str = "") -> No
     """Show nothing: for tests and for callers without a terminal."""
 
 
+@contextmanager
+def unseen() -> Iterator[Progress]:
+    """Open what `bars` opens, where nobody watches."""
+    yield silent
+
+
 _SPEED_OVER_S: Final = 3600.0
 """From how long a past the time that remains is told: one unit, such as an epoch, may take minutes."""
 

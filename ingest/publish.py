@@ -4,12 +4,13 @@ import errno
 import logging
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from ingest.copy_apart import copy_apart
 from ingest.errors import StoreError, first_line
+from ingest.progress import Progress, silent, unseen
 from ingest.store import Store
 from ingest.tell_bundles import tell_bundles
 from ingest.whole_file import make_durable
@@ -18,12 +19,12 @@ from ingest.workspace import Workspace
 log = logging.getLogger(__name__)
 
 
-def publish(workspace: Workspace, *, patient: bool = False) -> Path:
+def publish(workspace: Workspace, *, patient: bool = False, progress: Progress = silent) -> Path:
     """Replace `analytics.duckdb` by a copy of the store as it is now; readers of the old copy keep it until they close.
 
     Which bundle serves is written into the store first: promoting one does not.
     StoreError: there is no store yet, a job is writing it, or the disk is full; the old copy stays in each case. A job
-    that has the store is waited for where `patient`.
+    that has the store is waited for where `patient`; `progress` is told of it.
     """
     import duckdb
 
@@ -32,7 +33,8 @@ def publish(workspace: Workspace, *, patient: bool = False) -> Path:
     if not workspace.store_path.exists():
         raise StoreError(f"{workspace.store_path}: no store here yet; load data first with `readrank ingest FILE...`")
     # Holding it shows that no job is writing and that nobody else publishes, and keeps both out meanwhile.
-    with (Store.open_when_free if patient else Store.open)(workspace.store_path) as store:
+    path = workspace.store_path
+    with Store.open_when_free(path, progress) if patient else Store.open(path) as store:
         for unfinished in target.parent.glob(f".{target.name}.*.new"):
             unfinished.unlink()
         try:
@@ -54,10 +56,12 @@ def publish(workspace: Workspace, *, patient: bool = False) -> Path:
 
 
 @contextmanager
-def publishing(workspace: Workspace) -> Iterator[None]:
+def publishing(
+    workspace: Workspace, watched: Callable[[], AbstractContextManager[Progress]] = unseen
+) -> Iterator[None]:
     """Publish what the block has written, also when it fails half-way: what it committed until then is in the store.
 
-    After a block that succeeds, another job that has the store is waited for.
+    After a block that succeeds, another job that has the store is waited for; `watched` opens what shows the wait.
     """
     try:
         yield
@@ -68,7 +72,8 @@ def publishing(workspace: Workspace) -> Iterator[None]:
         except StoreError as error:  # the block's own error matters more
             log.info("not published: %s", error)
         raise
-    publish(workspace, patient=True)
+    with watched() as progress:
+        publish(workspace, patient=True, progress=progress)
 
 
 _WRITTEN = """

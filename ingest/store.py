@@ -82,17 +82,22 @@ class Store:
 
         HeldStoreError after `PATIENCE_S`.
         """
-        began = time.monotonic()
+        step, began, told = "wait for another job", time.monotonic(), False
         while True:
             try:
-                return cls.open(path)
+                store = cls.open(path)
             except HeldStoreError as error:
                 waited = time.monotonic() - began
                 if waited >= PATIENCE_S:
                     raise
                 log.info("waits seconds=%.0f of=%d problem=%s", waited, PATIENCE_S, error)
-                progress("wait for another job", int(waited), PATIENCE_S, note=str(error).partition(": ")[2])
+                progress(step, int(waited), PATIENCE_S, note=str(error).partition(": ")[2])
+                told = True
                 time.sleep(LOOK_AGAIN_S)
+            else:
+                if told:
+                    progress(step, PATIENCE_S, PATIENCE_S)
+                return store
 
     def __enter__(self) -> "Store":
         return self

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, nullcontext
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ingest.errors import StoreError
 from ingest.load import load_files
 from ingest.store import Store
 from ingest.workspace import Workspace
+from tests.conftest import held_store
 
 ROOT = Path(__file__).parents[2]
 READERS = 100
@@ -186,6 +188,26 @@ def test_the_block_s_own_error_matters_more_than_that_of_publishing(workspace, t
 
     with pytest.raises(ZeroDivisionError):
         load_and_fail()
+
+
+def test_a_command_whose_result_is_told_shows_that_it_waits_for_another_job(workspace, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("ingest.store.LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr("ingest.store.PATIENCE_S", 5)
+    with ExitStack() as job:
+
+        def progress(step, done, total=None, note=""):
+            if step == "wait for another job":
+                seen.append((done, total))
+                job.close()
+
+        monkeypatch.setattr(readrank, "_progress_bars", lambda: nullcontext(progress))
+        monkeypatch.setattr(
+            readrank, "_print_result", lambda *result: job.enter_context(held_store(workspace.store_path))
+        )
+        assert readrank.run(["ingest", str(log_of(tmp_path / "one.csv", 10)), "-w", str(workspace.root)]) == 0
+    assert seen == [(0, 5), (5, 5)]
+    assert n_published(workspace) == 10
 
 
 @pytest.mark.parametrize("way", ["copy_file_range", "read and write", "no such call"])

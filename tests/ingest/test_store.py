@@ -161,11 +161,16 @@ def test_open_when_free_waits_for_the_other_job_and_tells_it(tmp_path, monkeypat
         holder = job.enter_context(held_store(path))
 
         def progress(step, done, total=None, note=""):
-            told.append((step, total, f"process {holder} has the store open" in note))
+            told.append((step, done, total, f"process {holder} has the store open" in note))
             job.close()
 
         Store.open_when_free(path, progress).close()
-    assert told == [("wait for another job", 600, True)]
+    step = "wait for another job"
+    assert told == [(step, 0, 600, True), (step, 600, 600, False)]
+
+
+def test_open_when_free_says_nothing_of_a_store_that_is_free(tmp_path):
+    Store.open_when_free(tmp_path / "store.duckdb", lambda *told, **more: pytest.fail("it waited")).close()
 
 
 def test_open_when_free_ends_when_the_other_job_does_not(tmp_path, monkeypatch):
