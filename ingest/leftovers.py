@@ -10,6 +10,7 @@ from typing import Final
 from ingest.bundle_folders import REMOVED
 from ingest.held import LOCK, held
 from ingest.search_tables import SEARCHING
+from ingest.whole_file import WRITING
 from ingest.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def clear_leftovers(workspace: Workspace, *, now: datetime | None = None) -> tup
     """
     patterns = [(workspace.root, f"{prefix}*") for prefix in (TRAINING, EVALUATION, SEARCHING)]
     patterns += [(workspace.bundles_path, ".*.tmp"), (workspace.bundles_path, f"{REMOVED}*")]
+    patterns += [(place, f"{WRITING}*") for place in (workspace.root, workspace.bundles_path, workspace.tuning_path)]
     folders = [folder for where in patterns for folder in _folders(*where)]
     before = None if now is None else now - RESUMED_WITHIN
     return _clear(workspace, folders) + _clear(workspace, _folders(workspace.training_path, "*"), before=before)

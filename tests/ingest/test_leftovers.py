@@ -1,6 +1,7 @@
 """Folders of killed jobs go, those of living ones stay: the lock tells which is which."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import readrank
 from ingest.held import held, is_held, lock_of, scratch
 from ingest.leftovers import EVALUATION, TRAINING, clear_leftovers
 from ingest.search_tables import SEARCHING
+from ingest.whole_file import WRITING, written_whole
 
 ROOT = Path(__file__).parents[2]
 OWNER = """
@@ -41,7 +43,7 @@ def owner(space, prefix):
         process.stdin.close()
 
 
-@pytest.mark.parametrize("prefix", [TRAINING, EVALUATION, SEARCHING])
+@pytest.mark.parametrize("prefix", [TRAINING, EVALUATION, SEARCHING, WRITING])
 def test_a_living_process_keeps_its_folder_and_that_of_a_killed_one_goes(space, prefix):
     with owner(space, prefix) as (process, folder):
         os.utime(folder, (0, 0))
@@ -74,6 +76,18 @@ def test_a_lock_alone_goes_and_nothing_else(space):
         space.root / f"{TRAINING}notes.txt",
         space.bundles_path / ".live.tmp",
     ]
+
+
+@pytest.mark.parametrize("place", [".", "bundles", "tuning"])
+def test_an_unfinished_file_goes_once_nobody_writes_it_any_more(space, place):
+    path = space.root / place / "file"
+    path.parent.mkdir(exist_ok=True)
+    with written_whole(path) as unfinished:
+        unfinished.write_text("half")
+        assert clear_leftovers(space) == ()
+        shutil.copytree(unfinished.parent, path.with_name(f"{WRITING}killed"))
+    assert clear_leftovers(space) == (str(Path(place, f"{WRITING}killed")),)
+    assert path.read_text() == "half"
 
 
 def test_a_link_is_not_followed(space, tmp_path):
