@@ -177,13 +177,15 @@ def settle(
 ) -> "tuple[bool, Retained]":
     """Let a new bundle serve if it shall, then remove what retention lets go; gives whether it serves, and what went.
 
-    In this order, so that retention knows which bundle serves and which is the way back.
+    In this order, so that retention knows which bundle serves and which is the way back. Another job that has the store
+    is waited for; where that takes too long, HeldStoreError says whether the bundle serves.
     """
     from ingest.retention import retain
 
     if serve:
         promote(workspace.bundles_path, version_name)
-    with _all_but_the_store(version_name):
+    waiting = "what retention removes had to wait for the next job that writes"
+    with _all_but_the_store(workspace.bundles_path / version_name, waiting):
         retained = retain(workspace, retention, utc_now(), progress=progress)
     return version_named_by(workspace.bundles_path, LIVE) == version_name, retained
 
@@ -223,7 +225,8 @@ def record(workspace: Workspace, folder: Path, progress: Progress = silent) -> N
 
     Another job that has the store is waited for; HeldStoreError tells of the bundle where that takes too long.
     """
-    with _all_but_the_store(folder.name), Store.open_when_free(workspace.store_path, progress) as store:
+    waiting = "the store could not be told"
+    with _all_but_the_store(folder, waiting), Store.open_when_free(workspace.store_path, progress) as store:
         tell_new_bundles(store, workspace.bundles_path)
 
 
@@ -239,15 +242,14 @@ def library_versions(names: Sequence[str] = _LIBRARIES) -> dict[str, str]:
 
 
 @contextmanager
-def _all_but_the_store(version_name: str) -> Iterator[None]:
+def _all_but_the_store(folder: Path, waiting: str) -> Iterator[None]:
     """Tell of a finished bundle where the store alone cannot be written: hours of work may lie in it."""
     try:
         yield
     except HeldStoreError as error:
-        raise HeldStoreError(
-            f"the new bundle {version_name} is whole, and `readrank promote {version_name}` lets it serve; "
-            f"only the store could not be told: {error}"
-        ) from error
+        serves = version_named_by(folder.parent, LIVE) == folder.name
+        state = "and serves" if serves else f"and `readrank promote {folder.name}` lets it serve"
+        raise HeldStoreError(f"the bundle {folder.name} is whole {state}; only {waiting}: {error}") from error
 
 
 def _point(bundles: Path, pointer: str, version_name: str) -> None:

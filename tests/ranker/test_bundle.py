@@ -183,12 +183,18 @@ def test_a_finished_bundle_is_told_of_when_another_job_keeps_the_store(copied, t
     workspace = Workspace.create(tmp_path / "shop", "")
     shutil.copytree(copied, workspace.bundles_path, dirs_exist_ok=True)
     folder = bundle.live_folder(workspace.bundles_path)
-    way_out = rf"{folder.name} is whole, and `readrank promote {folder.name}` lets it serve.*process \d+ has the store"
+    (workspace.bundles_path / bundle.LIVE).unlink()
+    aside = rf"{folder.name} is whole and `readrank promote {folder.name}` lets it serve; only "
+    serving = rf"{folder.name} is whole and serves; only "
+    untold, held = "the store could not be told: ", r".*process \d+ has the store"
+    not_removed = "what retention removes had to wait for the next job that writes: "
     monkeypatch.setattr("ingest.store.PATIENCE_S", 0)
     with held_store(workspace.store_path):
-        with pytest.raises(HeldStoreError, match=way_out):
+        with pytest.raises(HeldStoreError, match=aside + untold + held):
             bundle.record(workspace, folder)
-        with pytest.raises(HeldStoreError, match=way_out):
+        with pytest.raises(HeldStoreError, match=aside + not_removed + held):
+            bundle.settle(workspace, folder.name, RetentionConfig(), serve=False)
+        with pytest.raises(HeldStoreError, match=serving + not_removed + held):
             bundle.settle(workspace, folder.name, RetentionConfig(), serve=True)
 
 
