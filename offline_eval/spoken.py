@@ -46,14 +46,17 @@ def evaluation_lines(evaluation: "Evaluation", width: int | None) -> Iterator[st
 def _segment_table(
     headings: Sequence[str], lines: Sequence[Sequence[str]], ours: str, room: int
 ) -> tuple[Table, Sequence[str]]:
-    """Return a segment's systems with as many of its metrics, from the first on, as there is room for, and the rest."""
+    """Return a segment's systems with as many of its metrics, from the first on, as there is room for, and the rest.
+
+    The first one stays in any room; where nobody has a value, the systems stand alone.
+    """
     system = headings.index("system")
     told = [number for number in range(system + 1, len(headings)) if any(line[number] for line in lines)]
-    for n in range(len(told), 0, -1):
+    for n in range(len(told), -1, -1):
         columns = [system, *told[:n]]
         kept = [[line[number] for number in columns] for line in lines]
         table = _table([headings[number] for number in columns], [kept], ours)
-        if _width(table) <= room:
+        if n <= 1 or _width(table) <= room:
             break
     return table, [headings[number] for number in told[n:]]
 

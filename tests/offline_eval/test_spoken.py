@@ -59,6 +59,17 @@ def test_a_terminal_of_80_columns_gets_a_table_a_segment_and_is_told_what_is_lef
     assert {"all, n = 1,234", "cold items, n = 1,234", "left out for want of room: coverage@10"} <= set(lines)
 
 
+def test_a_segment_without_any_value_names_its_systems_alone(evaluation) -> None:
+    empty = pl.DataFrame(
+        [row("cold users", system, "ndcg", 0.0) | {"value": None, "low": None, "high": None} for system in SYSTEMS],
+        schema=SCHEMA,
+    )
+    evaluation.metrics = pl.concat([evaluation.metrics, empty])
+    lines = drawn(evaluation, 80)
+    start = lines.index("cold users, n = 1,234")
+    assert [line.strip() for line in lines[start + 1 : start + 6] if line.strip("─ ")] == ["system", *SYSTEMS]
+
+
 def test_a_wide_terminal_gets_one_table_of_all(evaluation) -> None:
     lines = drawn(evaluation, 150)
     assert sum("system" in line for line in lines) == 1
