@@ -15,7 +15,8 @@ from ingest.errors import StoreError
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
 from ingest.sql_text import identifier, literal
-from ingest.store import MEMORY_LIMIT, Store, translated
+from ingest.store import MEMORY_LIMIT, Store
+from ingest.store_errors import translated
 from ingest.whole_file import make_durable
 
 if TYPE_CHECKING:
