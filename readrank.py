@@ -42,7 +42,7 @@ SECTIONS = {
     "tune": "ranker.tune:TuneConfig",
     "rules": "ranker.rules:RulesConfig",
     "evaluation": "offline_eval.evaluate:EvaluationConfig",
-    "baselines": "offline_eval.baselines:BaselinesConfig",
+    "baselines": "offline_eval.systems:BaselinesConfig",
 }
 """Sections of readrank.toml and the config classes that read them; imported only when a command needs them."""
 

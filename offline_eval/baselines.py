@@ -6,71 +6,29 @@ without history gets the popular list, and so do the places that a system has no
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from ingest import columns as c
-from ingest.bounds import Amount, Positive, Share, Size, check_bounds
-from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
-from offline_eval import metrics
+from offline_eval import metrics, systems
+from offline_eval.systems import BaselineData, BaselinesConfig, Floats, Scores
 from offline_eval.windows import choose_cutoff, cutoff_window
 from ranker.candidates import blocks
 from ranker.catalogue import Catalogue
-from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
 from ranker.moments import Moments, Recent
-from ranker.neighbours import NeighboursConfig, fit_together, history_weights
 from ranker.rules import RulesConfig, allowed_items
 from ranker.scores import interest_in_all
 from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
-Floats = NDArray[np.float32]
-Scores = Callable[[Moments, Recent], Floats]
-
-_DAY = 86_400_000_000
 _CELLS = 12_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselinesConfig:
-    """How the baselines are fitted."""
-
-    factors: Positive = 64
-    """Factors of implicit ALS."""
-    neighbours: Positive = 100
-    """Neighbours of each item."""
-    history_length: Size = 50
-    """How many of a user's last interactions count."""
-    decay: Amount = 0.8
-    """Each older item of a user's history counts this much of the next newer one."""
-    shares: tuple[Share, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
-    """Windows tried for popularity: the latest share of the log; the best one inside the training time is taken."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
-        if not self.shares:
-            raise ValueError("shares: wanted one share or more, got none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaselineData:
-    """What all baselines stand on."""
-
-    catalogue: Catalogue
-    history: History
-    """The whole log; it is only ever asked about moments."""
-    cutoff: datetime
-    config: BaselinesConfig
-    rules: RulesConfig
 
 
 class Baseline:
@@ -169,10 +127,14 @@ def make_baselines(
     known = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff)
     share = choose_share(catalogue, known, config, rules)
     log.info("chose popularity window share=%s", share)
-    popular = _popular(data, share)
-    makers = {"item-item": _item_item, "text-only": _text_only(texts), "behaviour-only": _behaviour_only}
+    popular = systems.popular(data, share)
+    makers = {
+        "item-item": systems.item_item,
+        "text-only": systems.text_only(texts),
+        "behaviour-only": systems.behaviour_only,
+    }
     if rules.repeats:
-        makers["own items"] = _own_items
+        makers["own items"] = systems.own_items
     baselines = {"popular": Baseline(data, popular)}
     for name, make in makers.items():
         progress("baselines", len(baselines), len(makers) + 1, name)
@@ -206,103 +168,9 @@ def choose_share(
     data = BaselineData(catalogue=catalogue, history=history, cutoff=window.cutoff, config=config, rules=rules)
     values = {}
     for share in config.shares:
-        recommended = Baseline(data, _popular(data, share)).recommend(window.queries, 10)
+        recommended = Baseline(data, systems.popular(data, share)).recommend(window.queries, 10)
         values[share] = float(metrics.ndcg(recommended, window.truth, 10)["ndcg"].to_numpy().mean())
     return max(values, key=lambda share: (values[share], share))
-
-
-def _popular(data: BaselineData, share: float) -> Scores:
-    """Count interactions in the latest share of the log, anew each day after the cutoff."""
-    rows = np.arange(len(data.catalogue))
-    first = to_microseconds(data.cutoff)
-    counted: dict[int, Floats] = {}
-
-    def count(moment: int) -> Floats:
-        if moment not in counted:
-            before = np.asarray([moment])
-            since = data.history.since_share(share, before)
-            counted[moment] = data.history.item_counts(rows, before=before, since=since).astype(np.float32)
-        return counted[moment]
-
-    def scores(moments: Moments, recent: Recent) -> Floats:
-        day = np.maximum(moments.as_of // _DAY * _DAY, first)
-        days, place = np.unique(np.minimum(day, moments.as_of), return_inverse=True)
-        return np.stack([count(int(day)) for day in days])[place]
-
-    return scores
-
-
-def _item_item(data: BaselineData) -> Scores:
-    """Cosine of co-occurrence, old interactions counting less; see `ranker.neighbours`."""
-    users, items, times = _liked(data)
-    n_items, config = len(data.catalogue), data.config
-    together = fit_together(users, items, times, n_items, NeighboursConfig(size=config.neighbours))
-
-    def scores(moments: Moments, recent: Recent) -> Floats:
-        return _silent_at_zero((history_weights(recent, n_items, config.decay) @ together).toarray())
-
-    return scores
-
-
-def _text_only(texts: Sequence[str]) -> Callable[[BaselineData], Scores]:
-    """Cosine to the TF-IDF profile of the recent items; knows nothing of other users."""
-
-    def make(data: BaselineData) -> Scores:
-        from encoders.lexical import Words
-
-        matrix = Words.fit(texts).matrix(texts)
-        turned = matrix.T.tocsr()
-
-        def scores(moments: Moments, recent: Recent) -> Floats:
-            profile = history_weights(recent, len(data.catalogue), data.config.decay) @ matrix
-            return _silent_at_zero((profile @ turned).toarray())
-
-        return scores
-
-    return make
-
-
-def _behaviour_only(data: BaselineData) -> Scores:
-    """Implicit ALS, the user folded in from the recent history."""
-    users, items, _ = _liked(data)
-    factors = Factors.fit(users, items, len(data.catalogue), FactorsConfig(size=data.config.factors))
-    touched = factors.items.any(axis=1)
-
-    def scores(moments: Moments, recent: Recent) -> Floats:
-        product = factors.user_vectors(recent) @ factors.items.T
-        return np.where(touched, product, np.float32(np.nan))
-
-    return scores
-
-
-def _own_items(data: BaselineData) -> Scores:
-    """What the user took most often, of equals what they took last: P-TopFreq of Li et al., TOIS 2023."""
-    n_items = len(data.catalogue)
-
-    def scores(moments: Moments, recent: Recent) -> Floats:
-        past = data.history.taken(moments)
-        liked = past.weight > 0
-        pair, place, often = np.unique(
-            past.query[liked] * n_items + past.item[liked], return_inverse=True, return_counts=True
-        )
-        last = np.zeros(len(pair), np.int64)
-        np.maximum.at(last, place, past.time[liked])
-        order = np.lexsort((last, often))
-        found = np.full((len(moments), n_items), np.nan, np.float32)
-        found.flat[pair[order]] = np.arange(1, len(pair) + 1)
-        return found
-
-    return scores
-
-
-def _liked(data: BaselineData) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
-    users, items, weights, times = data.history.events(before=to_microseconds(data.cutoff))
-    liked = weights > 0
-    return users[liked], items[liked], times[liked]
-
-
-def _silent_at_zero(scores: Floats) -> Floats:
-    return np.where(scores > 0, scores, np.float32(np.nan))
 
 
 _NO_ANSWERS = pl.DataFrame(schema={c.QUERY_ID: pl.String, c.ITEM_ID: pl.String, c.RANK: pl.Int64, c.SCORE: pl.Float64})

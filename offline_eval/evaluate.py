@@ -19,12 +19,13 @@ from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
-from offline_eval.baselines import Baseline, BaselinesConfig, make_baselines, text_interest
+from offline_eval.baselines import Baseline, make_baselines, text_interest
 from offline_eval.compare import compare_lists, compare_scores
 from offline_eval.errors import EvaluationError
 from offline_eval.metrics import without_truth
 from offline_eval.record import record
 from offline_eval.report import ReportFacts, write_report
+from offline_eval.systems import BaselinesConfig
 from offline_eval.windows import Protocol, Window, choose_cutoff, cutoff_window, replay_window
 from ranker.asked import asked_at
 from ranker.bundle import read_manifest

@@ -6,7 +6,8 @@ import pytest
 from encoders.text import item_texts
 from ingest import columns as c
 from offline_eval import metrics
-from offline_eval.baselines import Baseline, BaselinesConfig, choose_share, make_baselines
+from offline_eval.baselines import Baseline, choose_share, make_baselines
+from offline_eval.systems import BaselinesConfig
 from offline_eval.windows import choose_cutoff, cutoff_window, replay_window
 from ranker.catalogue import Catalogue
 from ranker.rules import RulesConfig

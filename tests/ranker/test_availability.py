@@ -14,7 +14,8 @@ from ingest.load import load_files
 from ingest.moments import EPOCH, to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
-from offline_eval.baselines import BaselinesConfig, make_baselines
+from offline_eval.baselines import make_baselines
+from offline_eval.systems import BaselinesConfig
 from ranker.availability import SCHEMA
 from ranker.candidates import CandidatesConfig
 from ranker.catalogue import Catalogue
