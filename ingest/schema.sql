@@ -100,7 +100,7 @@ COMMENT ON COLUMN requests.bundle_version IS 'The model that answered: bundles.v
 COMMENT ON COLUMN requests.variant IS 'Arm of an experiment, if one runs.';
 COMMENT ON COLUMN requests.degraded IS 'Whether a part of the model could not be used.';
 COMMENT ON COLUMN requests.latency_ms IS 'Time to answer in milliseconds.';
-COMMENT ON COLUMN requests.comparison IS 'Why one item stood above another, as told: {first, second, difference, families}; NULL when nothing was.';
+COMMENT ON COLUMN requests.comparison IS 'Why one item scored higher than another, as told: {first, second, difference, families}; NULL when nothing was.';
 
 CREATE TABLE IF NOT EXISTS impressions (
     request_id VARCHAR NOT NULL,

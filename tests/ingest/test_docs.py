@@ -48,7 +48,7 @@ ANSWERS = {
         (2, "interest", 2.5),
         (2, "count_all", 2.0),
     ],
-    "Why did one item stand above another, as people were told?": [
+    "Why did one item score higher than another, as people were told?": [
         ("r1", "a", "b", "collaborative", -0.3),
         ("r1", "a", "b", "popularity", 0.1),
     ],
