@@ -17,6 +17,7 @@ from ranker.blend import Blend
 from ranker.candidates import Candidates, CandidatesConfig, propose
 from ranker.examples import known_items, labels_of
 from ranker.features import compute
+from ranker.gain import dcg_of_queries
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.registry import FEATURE_NAMES
@@ -57,7 +58,7 @@ class ColdUsers:
 
     def ndcg(self, score: npt.NDArray[np.float64]) -> float:
         """Return the mean NDCG@10 of the candidates in the order of a score [n_pairs], over all users and moments."""
-        best = _dcg(self.label, np.lexsort((-self.label, self.user)), self.user, len(self.n_moments))
+        best = dcg_of_queries(self.label, self.user, np.lexsort((-self.label, self.user)), len(self.n_moments), _PLACES)
         order = np.lexsort((-score, self.pairs.query))
         query, item = self.pairs.query[order], self.pairs.item[order]
         place = np.arange(len(order)) - np.searchsorted(query, query)
@@ -171,14 +172,3 @@ def _listed_first(
     out = np.empty_like(score)
     out[by_list] = falling
     return out
-
-
-def _dcg(
-    label: npt.NDArray[np.int32], order: npt.NDArray[np.int64], user: Rows, n_users: int
-) -> npt.NDArray[np.float64]:
-    """Return the DCG@10 of each user's takings in an order that goes by user [n_users]."""
-    of = user[order]
-    place = np.arange(len(order)) - np.searchsorted(of, of)
-    return np.bincount(of, np.where(place < _PLACES, label[order] / np.log2(place + 2), 0.0), n_users).astype(
-        np.float64
-    )

@@ -48,9 +48,27 @@ def ndcg_of_queries(
     array([ True])
     """
     query = rows_by_query(groups)
-    gained = _dcg(labels, query, np.lexsort((-scores, query)), groups, k)
-    best = _dcg(labels, query, np.lexsort((-labels, query)), groups, k)
+    gained = dcg_of_queries(labels, query, np.lexsort((-scores, query)), len(groups), k)
+    best = dcg_of_queries(labels, query, np.lexsort((-labels, query)), len(groups), k)
     return np.where(best > 0, gained / np.where(best > 0, best, 1), 1.0)
+
+
+def dcg_of_queries(
+    labels: npt.NDArray[np.integer],
+    query: npt.NDArray[np.integer],
+    order: npt.NDArray[np.integer],
+    n_queries: int,
+    k: int = 10,
+) -> npt.NDArray[np.float64]:
+    """Return the DCG@k of each query's rows in an order that goes query by query [n_queries]; gains are labels.
+
+    >>> dcg_of_queries(np.array([0, 2, 1]), np.array([0, 0, 1]), np.array([0, 1, 2]), 2).tolist() == [2 / np.log2(3), 1]
+    True
+    """
+    of = query[order]
+    place = np.arange(len(order)) - np.searchsorted(of, of)
+    gains = np.where(place < k, labels[order] / np.log2(place + 2), 0.0)
+    return np.asarray(np.bincount(of, gains, n_queries), np.float64)
 
 
 def compare(judge: Examples, ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], seed: int) -> Gain:
@@ -72,15 +90,3 @@ def compare(judge: Examples, ours: npt.NDArray[np.float64], theirs: npt.NDArray[
         ).confidence_interval
         low, high = float(interval.low), float(interval.high)
     return Gain(value=float(mine.mean()), baseline=float(others.mean()), low=low, high=high, queries=len(difference))
-
-
-def _dcg(
-    labels: npt.NDArray[np.integer],
-    query: npt.NDArray[np.integer],
-    order: npt.NDArray[np.integer],
-    groups: npt.NDArray[np.integer],
-    k: int,
-) -> npt.NDArray[np.float64]:
-    place = np.arange(len(order)) - np.repeat(np.cumsum(groups) - groups, groups)
-    gains = np.where(place < k, labels[order] / np.log2(place + 2), 0.0)
-    return np.asarray(np.bincount(query[order], gains, len(groups)), np.float64)
