@@ -5,22 +5,20 @@ import math
 import queue
 import threading
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from ingest import columns as c
-from ranker.query import Answer, Comparison, Reason
+from ranker.query import Answer, Comparison, Query, Reason
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One answer as it was given."""
+    """One answer as it was given, and what was asked."""
 
-    request_id: str
-    user_id: str
-    occurred_at: datetime
+    query: Query
+    """Its `request_id` is the id that the answer carried."""
     endpoint: str
     k: int
     bundle_version: str
@@ -31,9 +29,9 @@ class Decision:
     def request_row(self) -> dict[str, Any]:
         """Return the row of `requests`."""
         return {
-            c.REQUEST_ID: self.request_id,
-            c.USER_ID: self.user_id,
-            c.OCCURRED_AT: self.occurred_at,
+            c.REQUEST_ID: self.query.request_id,
+            c.USER_ID: self.query.user_id,
+            c.OCCURRED_AT: self.query.as_of,
             c.ENDPOINT: self.endpoint,
             c.K: self.k,
             c.BUNDLE_VERSION: self.bundle_version,
@@ -41,26 +39,40 @@ class Decision:
             c.DEGRADED: self.degraded,
             c.LATENCY_MS: self.latency_ms,
             c.COMPARISON: _comparison(self.answer.comparison),
+            c.ASKED: _asked(self.query),
         }
 
     def impression_rows(self) -> list[dict[str, Any]]:
         """Return the rows of `impressions`, best first."""
         return [
             {
-                c.REQUEST_ID: self.request_id,
-                c.USER_ID: self.user_id,
+                c.REQUEST_ID: self.query.request_id,
+                c.USER_ID: self.query.user_id,
                 c.ITEM_ID: item.item_id,
                 c.POSITION: item.rank,
                 c.SCORE: item.score,
                 c.PROPENSITY: item.propensity,
                 c.SOURCES: list(item.sources),
                 c.FEATURES: item.features.tolist(),
-                c.OCCURRED_AT: self.occurred_at,
+                c.OCCURRED_AT: self.query.as_of,
                 c.REASONS: [_reason(reason) for reason in item.reasons] or None,
                 c.PLACED_BY: item.placed_by,
             }
             for item in self.answer.items
         ]
+
+
+def _asked(query: Query) -> dict[str, Any] | None:
+    """Return what narrows a query beside user, moment and k, as JSON; None when nothing does."""
+    said: dict[str, Any] = {
+        "session": list(query.session),
+        "exclude": sorted(query.exclude),
+        "categories": sorted(query.categories),
+    }
+    said = {name: values for name, values in said.items() if values}
+    dials = {"min_price": query.min_price, "max_price": query.max_price, "diversity": query.diversity}
+    said |= {name: value for name, value in dials.items() if value is not None}
+    return said or None
 
 
 def _reason(reason: Reason) -> dict[str, Any]:

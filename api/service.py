@@ -160,9 +160,7 @@ def _in_order(items: Sequence[GivenItem]) -> Answer:
 
 def _decision(served: Served, query: Query, endpoint: str, k: int, started: float) -> Decision:
     return Decision(
-        request_id=served.request_id,
-        user_id=query.user_id,
-        occurred_at=query.as_of,
+        query=query,
         endpoint=endpoint,
         k=k,
         bundle_version=served.model,

@@ -42,6 +42,6 @@ def _stored(name: str, value: Any) -> Any:
         return array("f", value).tobytes()
     if name in {c.SOURCES, c.REASONS}:
         return json.dumps(list(value))
-    if name == c.COMPARISON:
+    if name in {c.COMPARISON, c.ASKED}:
         return json.dumps(value)
     return value

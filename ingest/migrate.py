@@ -36,6 +36,7 @@ _STEPS = (
     ("impressions", "reasons", "ALTER TABLE impressions ADD COLUMN reasons JSON"),
     ("impressions", "placed_by", "ALTER TABLE impressions ADD COLUMN placed_by VARCHAR"),
     ("requests", "comparison", "ALTER TABLE requests ADD COLUMN comparison JSON"),
+    ("requests", "asked", "ALTER TABLE requests ADD COLUMN asked JSON"),
     # No earlier version wrote a receipt.
     ("erasures", "receipt_id", "DROP TABLE erasures"),
 )

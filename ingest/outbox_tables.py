@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS requests (
     variant TEXT,
     degraded INTEGER,
     latency_ms REAL,
-    comparison TEXT
+    comparison TEXT,
+    asked TEXT
 );
 CREATE TABLE IF NOT EXISTS impressions (
     request_id TEXT NOT NULL,
@@ -65,6 +66,7 @@ LOGGED_REQUEST = (
     c.DEGRADED,
     c.LATENCY_MS,
     c.COMPARISON,
+    c.ASKED,
 )
 """What is told of an answer."""
 LOGGED_IMPRESSION = (
@@ -83,6 +85,15 @@ LOGGED_IMPRESSION = (
 """What is told of an item in an answer."""
 
 
+_LATER = (
+    ("impressions", c.REASONS),
+    ("impressions", c.PLACED_BY),
+    ("requests", c.COMPARISON),
+    ("requests", c.ASKED),
+)
+"""Columns of text that earlier versions had not, each with its table."""
+
+
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
     """Add what a file of an earlier version lacks; several processes may open it at once."""
     if _lacking(connection):
@@ -96,6 +107,6 @@ def _lacking(connection: sqlite3.Connection) -> list[tuple[str, str]]:
     """Return the columns, with their tables, that a file of an earlier version has not."""
     return [
         (table, column)
-        for table, column in (("impressions", c.REASONS), ("impressions", c.PLACED_BY), ("requests", c.COMPARISON))
+        for table, column in _LATER
         if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
     ]

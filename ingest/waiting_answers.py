@@ -24,6 +24,7 @@ _TYPES: dict[str, Any] = {
     c.DEGRADED: pl.Boolean,
     c.LATENCY_MS: pl.Float64,
     c.COMPARISON: pl.String,
+    c.ASKED: pl.String,
     c.POSITION: pl.Int32,
     c.SCORE: pl.Float64,
     c.PROPENSITY: pl.Float64,

@@ -1,9 +1,11 @@
 """What was served can be worked out again from the store: every value that the ranker saw, as of its request."""
 
+import json
 from datetime import timedelta
 from itertools import count
 
 import numpy as np
+import polars as pl
 import pytest
 
 from ingest import columns as c
@@ -13,6 +15,7 @@ from ranker.candidates import Candidates, propose
 from ranker.features import compute
 from ranker.history import History
 from ranker.moments import Moments
+from ranker.query import Query
 from ranker.registry import FEATURE_NAMES
 from ranker.rules import allowed_items
 from ranker.sources import SOURCES
@@ -26,6 +29,9 @@ SERVED = """
     ORDER BY as_of, position
 """
 
+KEPT_AS = {"session": tuple, "exclude": frozenset, "categories": frozenset}
+"""How a query holds what JSON lists; the others are numbers."""
+
 
 @pytest.fixture
 def client(make_client, ranker, monkeypatch):
@@ -36,8 +42,8 @@ def client(make_client, ranker, monkeypatch):
     return make_client()
 
 
-def recommend(client, user):
-    answer = client.post("/v1/recommendations", json={"user_id": user, "k": 20}).json()
+def recommend(client, user, **narrowed_by):
+    answer = client.post("/v1/recommendations", json={"user_id": user, "k": 20, **narrowed_by}).json()
     assert not answer["degraded"]
     return answer["request_id"], [item["item_id"] for item in answer["items"]]
 
@@ -83,7 +89,7 @@ def replay(ranker, history, served) -> np.ndarray:
 
 
 def test_what_was_served_is_worked_out_again_from_the_store(client, workspace, ranker, outbox, user):
-    """For users with and without a past; no request says what the store does not keep (docs/analysts.md)."""
+    """For users with and without a past."""
     users = [user, "newcomer", ranker.history.user_ids[7]]
     for each in users:
         visit(client, each, refused=ranker.catalogue.ids[0])
@@ -99,3 +105,32 @@ def test_what_was_served_is_worked_out_again_from_the_store(client, workspace, r
     by_name = dict(zip(FEATURE_NAMES, features.T, strict=True))
     assert by_name["taken_before"].max() == 2, "live events were known"
     assert by_name["n_sources"].min() == 0, "of given items, too"
+
+
+def test_narrowed_answers_are_given_again_from_the_store(client, workspace, ranker, outbox, user):
+    _, shown = recommend(client, user)
+    category = ranker.item(shown[0])["categories"][0]
+    tell(client, user, shown[3], "purchase")
+    recommend(client, user, session=[shown[4], shown[5]], exclude=shown[:2])
+    recommend(client, "newcomer", categories=[category], session=[shown[0]], diversity=0.5)
+    recommend(client, user, min_price=1, max_price=30, exclude=[shown[2]])
+    assert until(lambda: len(outbox.answers(10_000)[0]) == 4)
+    with Store.open(workspace.store_path) as store:
+        drain(outbox, store)
+        requests = store.connection.sql("SELECT * FROM requests ORDER BY occurred_at").pl()
+        served = store.connection.sql("SELECT * FROM impressions ORDER BY position").pl()
+        known = store.interactions(before=END_OF_TIME), store.impressions(before=ranker.cutoff)
+    assert requests["asked"].null_count() == 1, "the first asked for nothing beside its user and k"
+    history = History.from_frames(ranker.catalogue, *known)
+    for request in requests.iter_rows(named=True):
+        asked = Query(
+            user_id=request[c.USER_ID],
+            as_of=request[c.OCCURRED_AT],
+            k=request[c.K],
+            request_id=request[c.REQUEST_ID],
+            **{name: KEPT_AS.get(name, float)(value) for name, value in json.loads(request["asked"] or "{}").items()},
+        )
+        again = ranker.recommend(asked, history).items
+        then = served.filter(pl.col(c.REQUEST_ID) == request[c.REQUEST_ID])
+        assert then[c.ITEM_ID].to_list() == [item.item_id for item in again]
+        np.testing.assert_allclose(then[c.SCORE].to_numpy(), [item.score for item in again], rtol=1e-6, atol=1e-6)

@@ -31,6 +31,7 @@ ANSWERS = {
     ],
     "How fast do clicks fall with the place in the list?": [(1, 2, 2, 2 / 2), (2, 2, 1, 1 / 2)],
     "What came of each model's answers?": [("b1", 1, 1 / 2, 10.0 / 1)],
+    "How often are answers narrowed, and by what?": [("exclude", 1), ("max_price", 1)],
     "Which files brought bad rows, and why?": [("log.csv", 8, 2, {"bad_time": 1, "missing_item_id": 1})],
     "How much of the catalogue has nobody touched?": [(1, 3)],
     "Which loads were unlike those before them?": [
@@ -83,10 +84,10 @@ def filled(store, load):
     compared["families"] = [{"family": "popularity", "weight": 0.1}, {"family": "collaborative", "weight": -0.3}]
     store.connection.execute(
         """
-        INSERT INTO requests (request_id, user_id, occurred_at, bundle_version, comparison)
-        VALUES ('r1', 'u2', ?, 'b1', ?)
+        INSERT INTO requests (request_id, user_id, occurred_at, bundle_version, comparison, asked)
+        VALUES ('r1', 'u2', ?, 'b1', ?, ?)
         """,
-        [moment, json.dumps(compared)],
+        [moment, json.dumps(compared), json.dumps({"exclude": ["c"], "max_price": 5})],
     )
     interest, popularity = {"family": "text interest", "weight": 0.7}, {"family": "popularity", "weight": 0.5}
     for position, (item_id, sources, propensity, reasons, placed_by) in enumerate(

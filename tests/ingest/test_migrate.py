@@ -63,8 +63,8 @@ def test_a_store_of_an_earlier_version_opens_with_all_that_it_held(tmp_path):
                 "SELECT request_id, score, clicked, reasons, placed_by FROM decisions"
             ).fetchall()
             assert shown == [("r", 0.5, True, None, None)]
-            answered = store.connection.sql("SELECT request_id, latency_ms, comparison FROM requests").fetchall()
-            assert answered == [("r", 2.5, None)]
+            answered = store.connection.sql("SELECT request_id, latency_ms, comparison, asked FROM requests").fetchall()
+            assert answered == [("r", 2.5, None, None)]
 
 
 def test_keys_of_another_hash_are_made_anew(tmp_path):

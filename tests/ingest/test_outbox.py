@@ -36,6 +36,7 @@ def answer(request_id):
     request = {"request_id": request_id, "user_id": "u", "occurred_at": START, "k": 2, "degraded": False}
     request |= {"endpoint": "recommendations", "bundle_version": "b1", "variant": None, "latency_ms": 2.5}
     request |= {"comparison": {"first": "a", "second": "b", "difference": 0.5, "families": []}}
+    request |= {"asked": {"exclude": ["c"], "max_price": 5.5}}
     row = {"request_id": request_id, "user_id": "u", "occurred_at": START, "score": 0.5, "propensity": None}
     return request, [
         {
@@ -103,6 +104,8 @@ def test_drain_moves_events_and_answers_once_and_keeps_events_until_purge(outbox
         "SELECT comparison ->> 'first', comparison -> 'difference' FROM requests"
     ).fetchall()
     assert compared == [("a", "0.5")]
+    asked = store.connection.sql("SELECT asked -> 'exclude', asked -> 'max_price' FROM requests").fetchall()
+    assert asked == [('["c"]', "5.5")]
     assert shown[0][2][0] == 1.0
     assert isnan(shown[0][2][1])
     outbox.append([event(3)])
@@ -119,6 +122,7 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
         earlier.execute("ALTER TABLE impressions DROP COLUMN reasons")
         earlier.execute("ALTER TABLE impressions DROP COLUMN placed_by")
         earlier.execute("ALTER TABLE requests DROP COLUMN comparison")
+        earlier.execute("ALTER TABLE requests DROP COLUMN asked")
         earlier.execute("INSERT INTO requests (request_id, user_id, occurred_at) VALUES ('r0', 'u', 0)")
         earlier.execute(
             "INSERT INTO impressions (request_id, user_id, item_id, occurred_at) VALUES ('r0', 'u', 'i', 0)"
@@ -131,8 +135,9 @@ def test_an_outbox_of_an_earlier_version_opens_with_what_it_held(tmp_path, store
         assert drain(outbox, store) == Drained(events=0, duplicates=0, requests=2, impressions=3)
     told = store.connection.sql("SELECT item_id, placed_by FROM impressions WHERE reasons IS NOT NULL").fetchall()
     assert told == [("a", "score")]
-    compared = store.connection.sql("SELECT request_id FROM requests WHERE comparison IS NOT NULL").fetchall()
-    assert compared == [("r1",)]
+    for name in ("comparison", "asked"):
+        told = store.connection.sql(f"SELECT request_id FROM requests WHERE {name} IS NOT NULL").fetchall()
+        assert told == [("r1",)]
 
 
 @pytest.mark.parametrize("dies_in", ["events_drained", "answers_drained"])
