@@ -55,6 +55,7 @@ class Catalogue:
         self.published_at: npt.NDArray[np.int64] = items[c.PUBLISHED_AT].dt.epoch("us").fill_null(UNDATED).to_numpy()
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
         self.facets, self.facet_values = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
+        self.facet_rarity = len(self) / np.maximum(np.bincount(self.facets.indices, minlength=self.facets.shape[1]), 1)
 
     @classmethod
     def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame, absences: pl.DataFrame | None = None) -> Self:

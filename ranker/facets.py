@@ -9,8 +9,8 @@ from scipy import sparse
 
 from ranker.multi_hot import multi_hot
 
-ITEMS_A_VALUE: Final = 3
-"""An attribute counts when its values are shared by this many items on average; ids and free text are not."""
+SHARED: Final = 0.5
+"""An attribute counts when another item has, too, this share of what its items hold; ids and free text have not."""
 VALUES_AN_ITEM: Final = 20
 """Of a list, such as tags, this many values count."""
 
@@ -43,12 +43,12 @@ def folded(value: str) -> str:
 
 def _shared(held: Sequence[Sequence[Value]]) -> list[Value]:
     counts = Counter(value for values in held for value in values)
-    items: Counter[str] = Counter()
-    values_of: Counter[str] = Counter(name for name, _ in counts)
-    for values in held:
-        items.update({name for name, _ in values})
-    shared = {name for name, n in items.items() if n >= ITEMS_A_VALUE * values_of[name]}
-    return sorted(value for value in counts if value[0] in shared and counts[value] > 1)
+    entries: Counter[str] = Counter()
+    shared: Counter[str] = Counter()
+    for (name, _), n in counts.items():
+        entries[name] += n
+        shared[name] += n if n > 1 else 0
+    return sorted(value for value, n in counts.items() if n > 1 and shared[value[0]] >= SHARED * entries[value[0]])
 
 
 def _values(text: str | None) -> list[Value]:

@@ -8,13 +8,14 @@ import numpy.typing as npt
 
 from ranker.arrays import Floats, Rows
 from ranker.candidates import Candidates
+from ranker.catalogue import Catalogue
 from ranker.habits import context, habits
 from ranker.likeness import likeness
 from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
-from ranker.sparse_rows import entries_at, row_lengths, row_products, sum_of_rows
+from ranker.sparse_rows import entries_at, row_lengths, row_maxima, row_products, sum_of_rows
 
 
 def compute(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> Floats:
@@ -47,7 +48,7 @@ def compute(situation: Situation, items: ItemSet, candidates: Candidates, source
 def _products(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> dict[str, Floats]:
     """Look at each query's own candidates alone, so that a pair's numbers do not depend on who else asks."""
     names = (
-        *("interest", "factors", "words", "category_share", "facet_share"),
+        *("interest", "factors", "words", "category_share", "facet_share", "facet_lift"),
         *("together", "following", "together_last", "following_last"),
     )
     out = {name: np.zeros(len(candidates), np.float32) for name in names}
@@ -60,7 +61,7 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
             "factors": situation.factors_in(query, rows),
             "words": situation.words_in(query, items, place),
             "category_share": situation.taste_in(query, items, place),
-            "facet_share": _facet_share(situation, sources, query, rows),
+            **_facets(situation, sources.catalogue, query, rows),
             "together": entries_at(situation.together, query, rows),
             "following": entries_at(situation.following, query, rows),
         }
@@ -72,16 +73,20 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
     return out
 
 
-def _facet_share(situation: Situation, sources: Sources, query: int, rows: Rows) -> npt.NDArray[np.floating[Any]]:
-    """Return which share of a user's decayed past has each item's attribute values, mean over its values."""
-    facets = sources.catalogue.facets
+def _facets(situation: Situation, catalogue: Catalogue, query: int, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    """Return which share of a user's decayed past has each item's attribute values: mean, and largest lift."""
+    facets = catalogue.facets
     past = slice(*situation.past.indptr[query : query + 2])
     if not facets.shape[1] or past.start == past.stop:
-        return np.full(len(rows), np.nan)
-    weight = sum_of_rows(facets, situation.past.indices[past], situation.past.data[past])
-    held = row_lengths(facets, rows)
-    shares = row_products(facets, np.maximum(rows, 0), weight)
-    return np.where((rows >= 0) & (held > 0), shares / np.maximum(held, 1), np.nan)
+        return {"facet_share": np.full(len(rows), np.nan), "facet_lift": np.full(len(rows), np.nan)}
+    share = sum_of_rows(facets, situation.past.indices[past], situation.past.data[past])
+    known = np.maximum(rows, 0)
+    held = np.where(rows >= 0, row_lengths(facets, known), 0)
+    lift = row_maxima(facets, known, share * catalogue.facet_rarity)
+    return {
+        "facet_share": np.where(held > 0, row_products(facets, known, share) / np.maximum(held, 1), np.nan),
+        "facet_lift": np.where(held > 0, np.log1p(lift), np.nan),
+    }
 
 
 def _in_vogue(situation: Situation, query: Rows, rows: Rows) -> Floats:

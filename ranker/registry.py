@@ -124,6 +124,12 @@ FEATURES: Final = (
     _affinity(
         "facet_share", "mean of the user's decayed shares in the item's attribute values, such as its brand or author"
     ),
+    _affinity(
+        "facet_lift",
+        "largest over the item's attribute values: 1 + the user's decayed share by the share of the catalogue",
+        "log ratio",
+        speaks_for=True,
+    ),
     *(_source(f"rank_{s}", f"rank among what `{s}` proposed", "log rank") for s in SOURCES),
     _source("rank_best", "best rank in any source", "log rank"),
     _source("fused", f"sum of 1 / ({FUSION_OFFSET} + rank) over the sources", "none"),

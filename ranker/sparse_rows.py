@@ -44,12 +44,24 @@ def row_products(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vecto
     >>> row_products(sparse.csr_matrix([[1, 2], [0, 0], [0, 4]]), np.array([2, 1, 0]), np.array([1, 10])).tolist()
     [40.0, 0.0, 21.0]
     """
-    start = matrix.indptr[rows]
-    lengths = matrix.indptr[rows + 1] - start
-    ends = np.cumsum(lengths)
-    place = np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - lengths), lengths)
+    place, lengths = _entries(matrix, rows)
     products = matrix.data[place] * vector[matrix.indices[place]]
     return np.bincount(np.repeat(np.arange(len(rows)), lengths), products, len(rows)).astype(np.float32)
+
+
+def row_maxima(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector: Floats) -> Floats:
+    """Return the largest value of a vector [n_columns] where some rows have entries [n_rows]; NaN for rows of none.
+
+    >>> row_maxima(sparse.csr_matrix([[1, 2], [0, 0], [0, 4]]), np.array([2, 1, 0]), np.array([11, 10])).tolist()
+    [10.0, nan, 11.0]
+    """
+    place, lengths = _entries(matrix, rows)
+    out = np.full(len(rows), np.nan, np.float32)
+    held = lengths > 0
+    if held.any():
+        starts = np.cumsum(lengths[held]) - lengths[held]
+        out[held] = np.maximum.reduceat(vector[matrix.indices[place]], starts)
+    return out
 
 
 def sum_of_rows(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weights: Floats) -> Floats:
@@ -64,3 +76,13 @@ def sum_of_rows(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weight
     columns = np.concatenate([matrix.indices[span] for span in spans])
     values = np.concatenate([matrix.data[span] * weight for span, weight in zip(spans, weights, strict=True)])
     return np.bincount(columns, values, matrix.shape[1]).astype(np.float32)
+
+
+def _entries(
+    matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer]
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:
+    """Return where the entries of some rows stand, row after row, and how many each row has."""
+    start = matrix.indptr[rows]
+    lengths = matrix.indptr[rows + 1] - start
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - lengths), lengths), lengths

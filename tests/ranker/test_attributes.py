@@ -43,3 +43,18 @@ def test_values_are_those_of_the_facets_however_they_are_spelled():
     items = told(*(json.dumps({"brand": brand}) for brand in ("Acme", "acme", " ACME ", ["Acme", "acme"])))
     assert values(items, "brand") == [["acme"]] * 4
     assert items.facet_values == [("brand", "acme")]
+
+
+@pytest.mark.parametrize(
+    ("authors", "counts"),
+    [
+        ("ABCADEFBC", True),  # of nine values six are shared: two books by an author are usual
+        ("AABCD", False),  # of five two
+        ("AABC", True),  # of four two: just half
+        ("ABCDE", False),  # an id
+    ],
+)
+def test_an_attribute_counts_when_half_of_what_its_items_hold_is_shared(authors, counts):
+    items = told(*(json.dumps({"by": author, "sku": place}) for place, author in enumerate(authors)))
+    shared = sorted({author.casefold() for author in authors if authors.count(author) > 1})
+    assert items.facet_values == ([("by", author) for author in shared] if counts else [])

@@ -141,6 +141,7 @@ EXPECTED = {
         "category": TASTE_OF_TEA * (np.log1p(AT_SIX["popular"]) + np.log1p(AT_SIX["trending"])),
         "category_share": TASTE_OF_TEA,
         "facet_share": ((FIRST_TEA + MORE_TEA + A_POT) + (FIRST_TEA + MORE_TEA + A_MUG)) / 2,
+        "facet_lift": np.log1p(max(FIRST_TEA + MORE_TEA + A_POT, FIRST_TEA + MORE_TEA + A_MUG) / (3 / 5)),
     },
     "sources": {
         **{f"rank_{name}": np.log(rank) for name, rank in RANKS["tea"].items()},
@@ -229,6 +230,7 @@ OF_THE_CUP = {
     "similar_last": (1 * 3 + 1 * 2 + 3 * 1 + 2 * 1 + 1 * 1) / (4 * 4),
     "category_share": A_POT + A_MUG,
     "facet_share": np.nan,
+    "facet_lift": np.nan,
     "rank_best": np.nan,
     "fused": 0,
     "n_sources": 0,
