@@ -38,6 +38,8 @@ class CandidatesConfig:
     """Nearest by collaborative factors."""
     category: Size = 50
     """Popular and trending in the user's categories."""
+    facets: Size = 50
+    """Of the same author, brand or other attribute values as the user's past, rare ones before common ones."""
     repeats: Size = 50
     """Of what the user took before, where the rules allow repeats: what was taken often and lately."""
     trending: Size = 60
@@ -138,7 +140,7 @@ class _Search:
         """Return the `size` best places of a source or some more, in no order, and their scores."""
         if name in POPULAR_SHARES:
             return self._by_popularity(name, size)
-        if name in {"together", "following", "repeats"}:
+        if name in self.scores.few:
             return self._by_few(name, size)
         ways: dict[str, Callable[[int], tuple[Places, npt.NDArray[np.floating[Any]]]]] = {
             "interest": self._by_interest,

@@ -11,7 +11,7 @@ import polars as pl
 from scipy import sparse
 
 from ingest import columns as c
-from ranker.arrays import Times
+from ranker.arrays import Floats, Times
 from ranker.availability import SCHEMA as ABSENCES
 from ranker.availability import Absences
 from ranker.facets import Value, facet_matrix
@@ -55,7 +55,8 @@ class Catalogue:
         self.published_at: npt.NDArray[np.int64] = items[c.PUBLISHED_AT].dt.epoch("us").fill_null(UNDATED).to_numpy()
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
         self.facets, self.facet_values = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
-        self.facet_rarity = len(self) / np.maximum(np.bincount(self.facets.indices, minlength=self.facets.shape[1]), 1)
+        held = np.bincount(self.facets.indices, minlength=self.facets.shape[1])
+        self.facet_rarity: Floats = (len(self) / np.maximum(held, 1)).astype(np.float32)
 
     @classmethod
     def from_store(cls, items: pl.DataFrame, interactions: pl.DataFrame, absences: pl.DataFrame | None = None) -> Self:

@@ -15,7 +15,7 @@ from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
-from ranker.sparse_rows import entries_at, row_lengths, row_maxima, row_products, sum_of_rows
+from ranker.sparse_rows import dense_row, entries_at, row_lengths, row_maxima, row_products
 
 
 def compute(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> Floats:
@@ -76,10 +76,9 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
 def _facets(situation: Situation, catalogue: Catalogue, query: int, rows: Rows) -> dict[str, npt.NDArray[Any]]:
     """Return which share of a user's decayed past has each item's attribute values: mean, and largest lift."""
     facets = catalogue.facets
-    past = slice(*situation.past.indptr[query : query + 2])
-    if not facets.shape[1] or past.start == past.stop:
+    if not facets.shape[1] or situation.last[query] < 0:
         return {"facet_share": np.full(len(rows), np.nan), "facet_lift": np.full(len(rows), np.nan)}
-    share = sum_of_rows(facets, situation.past.indices[past], situation.past.data[past])
+    share = dense_row(situation.facets, query)
     known = np.maximum(rows, 0)
     held = np.where(rows >= 0, row_lengths(facets, known), 0)
     lift = row_maxima(facets, known, share * catalogue.facet_rarity)

@@ -41,7 +41,7 @@ class Scores:
     words: Floats
     """Words of the past, those alone that weigh most [q, n_items]."""
     few: dict[str, sparse.csr_matrix]
-    """Sources that speak of few items: together, following and repeats."""
+    """Sources that speak of few items: together, following, facets and repeats."""
     hours: list[Hour]
     hour: npt.NDArray[np.int64]
     """Each query's place among the hours."""
@@ -93,6 +93,7 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         few={
             "together": situation.together,
             "following": situation.following,
+            "facets": _by_facets(sources, situation),
             "repeats": situation.own.by_activation(len(items)),
         },
         hours=hours,
@@ -101,6 +102,13 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         first=situation.history.first_events(len(items)),
         as_of=situation.moments.as_of,
     )
+
+
+def _by_facets(sources: Sources, situation: Situation) -> sparse.csr_matrix:
+    """Return how much items share of the attribute values of the past [q, n_items], the rarer the more."""
+    profile = situation.facets.copy()
+    profile.data *= np.log(sources.catalogue.facet_rarity)[profile.indices]
+    return weightiest(profile, sources.items_by_facet) @ sources.items_by_facet
 
 
 def _approximate_words(sources: Sources, situation: Situation) -> Floats:

@@ -48,7 +48,7 @@ def recall_of_sources(
 ) -> SourceRecall:
     """Ask as service does and look where what followed stands in each source, and in which proposals.
 
-    Where rules allow no repeats, that source is left out.
+    Where rules allow no repeats, or items share no attribute, that source is left out.
     """
     n_items = len(sources.catalogue)
     found = np.zeros(len(SOURCES))
@@ -76,16 +76,20 @@ def recall_of_sources(
     alone = by[by.sum(axis=1) == 1].sum(axis=0)
     total = max(len(truth.item), 1)
 
+    silent = {
+        name for name, speaks in (("repeats", rules.repeats), ("facets", sources.catalogue.facets.nnz)) if not speaks
+    }
+
     def told(figures: npt.NDArray[Any]) -> dict[str, float]:
         by_name = dict(zip(SOURCES, figures.tolist(), strict=True))
-        return {name: figure for name, figure in by_name.items() if rules.repeats or name != "repeats"}
+        return {name: figure for name, figure in by_name.items() if name not in silent}
 
     return SourceRecall(
         recall=told(found / total),
         alone=told(alone / total),
         proposed=len(by) / total,
         taken=len(truth.item),
-        idle=[name for name in idle_sources(by) if rules.repeats or name != "repeats"],
+        idle=[name for name in idle_sources(by) if name not in silent],
     )
 
 

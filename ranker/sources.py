@@ -27,7 +27,7 @@ from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
 from ranker.timeline import POPULAR_SHARES
 
-PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "repeats")
+PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "facets", "repeats")
 """Sources that look for what is like the user's past."""
 
 NEEDS_HISTORY: Final = frozenset({*PERSONAL, "fresh"})
@@ -119,6 +119,17 @@ class Sources:
         return words
 
     @cached_property
+    def items_by_facet(self) -> sparse.csr_matrix:
+        """Return which items hold each attribute value [n_values, n_items], one of many values each the less.
+
+        None are returned for values so common that they tell nothing.
+        """
+        facets = self.catalogue.facets
+        held = np.repeat(np.diff(facets.indptr), np.diff(facets.indptr))
+        weights = (1 / np.sqrt(held)).astype(np.float32)
+        return rare_words(sparse.csr_matrix((weights, facets.indices, facets.indptr), shape=facets.shape))
+
+    @cached_property
     def coarse_vectors(self) -> CoarseVectors:
         """Return the catalogue's text vectors in eight bits, for a first look over all of them."""
         return CoarseVectors.of(self.everything.vectors)
@@ -177,6 +188,7 @@ class Sources:
             last=last_items(recent),
             words=past @ self.everything.words,
             taste=past @ self.everything.categories,
+            facets=past @ self.catalogue.facets,
             together=past @ self.together,
             following=past @ self.following,
             vectors=self.everything.vectors,

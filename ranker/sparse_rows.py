@@ -64,20 +64,6 @@ def row_maxima(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector:
     return out
 
 
-def sum_of_rows(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weights: Floats) -> Floats:
-    """Add up some rows, each by its weight; returns [n_columns].
-
-    >>> sum_of_rows(sparse.csr_matrix([[1, 2], [5, 5], [0, 4]]), np.array([0, 2]), np.array([1, 0.5])).tolist()
-    [1.0, 4.0]
-    """
-    if not len(rows):
-        return np.zeros(matrix.shape[1], np.float32)
-    spans = [slice(start, end) for start, end in zip(matrix.indptr[rows], matrix.indptr[rows + 1], strict=True)]
-    columns = np.concatenate([matrix.indices[span] for span in spans])
-    values = np.concatenate([matrix.data[span] * weight for span, weight in zip(spans, weights, strict=True)])
-    return np.bincount(columns, values, matrix.shape[1]).astype(np.float32)
-
-
 def _entries(
     matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:

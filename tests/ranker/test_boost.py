@@ -60,7 +60,7 @@ def test_the_later_window_alone_decides_the_size():
 
 def test_final_model_has_the_chosen_size_and_learns_from_both_windows():
     train, later = some_examples(1), some_examples(2)
-    fitted = fit(train, later, CONFIG)
+    fitted = fit(train, later, replace(CONFIG, trees=500))
     assert fitted.trees.booster.num_trees() == fitted.measured["trees"]
     assert fitted.before.booster.num_trees() > fitted.measured["trees"]
     assert fitted.measured["rows"] == len(train.labels) + len(later.labels)

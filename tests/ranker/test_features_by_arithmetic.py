@@ -146,8 +146,8 @@ EXPECTED = {
     "sources": {
         **{f"rank_{name}": np.log(rank) for name, rank in RANKS["tea"].items()},
         "rank_best": np.log(3),
-        "fused": sum(1 / (60 + rank) for rank in range(3, 14)),
-        "n_sources": 11,
+        "fused": sum(1 / (60 + rank) for rank in range(3, 15)),
+        "n_sources": 12,
     },
     "popularity": {
         "count_1h": np.log1p(1),

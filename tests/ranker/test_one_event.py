@@ -19,8 +19,8 @@ from ranker.timeline import POPULAR_SHARES
 
 USER, COLD_USER = "came once", "came never"
 INSTANT = timedelta(microseconds=1)
-AT_ONCE = set(PERSONAL) - {"repeats"}
-"""Sources for which one event must do; the shop repeats nothing."""
+AT_ONCE = set(PERSONAL) - {"repeats", "facets"}
+"""Sources for which one event must do; the shop repeats nothing, and its items share no attribute."""
 
 
 @pytest.fixture(scope="module")

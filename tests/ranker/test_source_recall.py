@@ -23,7 +23,9 @@ def test_what_is_proposed_is_at_least_what_each_source_alone_found(ranker, rng):
     # the shop has fewer than 500 items: whatever is allowed stands among the first 500 of a source that speaks of it
     assert 0.8 < found.recall["interest"] <= 1
     assert sum(found.alone.values()) <= found.proposed <= 1
-    assert set(found.as_json()["recall@500"]) == set(SOURCES) - {"repeats"}
+    assert set(found.as_json()["recall@500"]) == set(SOURCES) - {"repeats", "facets"}, (
+        "here nothing is shared but texts"
+    )
 
 
 def test_source_that_may_propose_nothing_is_idle(ranker, rng):
@@ -39,7 +41,7 @@ def test_only_source_finds_alone_all_that_is_found(ranker, rng):
     only = CandidatesConfig(**{name: 0 for name in SOURCES if name != "evergreen"})
     found = recall_of_sources(ranker.model.sources, ranker.history, asked, only, RulesConfig())
     assert found.proposed == found.alone["evergreen"] > 0
-    assert set(found.idle) == set(SOURCES) - {"evergreen", "repeats"}
+    assert set(found.idle) == set(SOURCES) - {"evergreen", "repeats", "facets"}
 
 
 def by(*proposals: tuple[set[str], int]) -> np.ndarray:
