@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.errors import ModelFolderError
 from encoders.newcomer_gain import NewcomerGain
-from encoders.report import Figures
+from encoders.report import Figures, Lead, words_line
 from ingest.moments import to_moment, utc_now
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ _LIBRARIES = ("torch", "numpy", "tokenizers", "transformers", "sentence-transfor
 
 
 def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, window: tuple[int, int] | None) -> None:
-    """Write `card.json` and `README.md`: base, data window, counts, settings, base -> tuned figures, environment."""
+    """Write `card.json` and `README.md`: base, data window, counts, settings, figures beside those of words alone,
+    environment.
+    """
     card: dict[str, Any] = {
         "kind": report.kind,
         "base": report.base,
@@ -39,6 +41,8 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
         "settings": asdict(config),
         "untuned": asdict(report.untuned) if report.untuned else None,
         "tuned": asdict(report.tuned) if report.tuned else None,
+        "words": asdict(report.words) if report.words else None,
+        "over_words": asdict(report.over_words) if report.over_words else None,
         "best_epoch": report.best_epoch,
         "newcomers": asdict(report.newcomers),
         "epochs": [asdict(epoch) for epoch in report.epochs],
@@ -59,6 +63,8 @@ class Earlier:
     newcomers: NewcomerGain
     untuned: Figures | None
     tuned: Figures | None
+    words: Figures | None
+    over_words: Lead | None
 
 
 def read_card(folder: Path) -> Earlier:
@@ -72,6 +78,7 @@ def read_card(folder: Path) -> Earlier:
             newcomers=NewcomerGain.read(card["newcomers"]),
             untuned=_figures(card["untuned"]),
             tuned=_figures(card["tuned"]),
+            **_words(card),
         )
 
 
@@ -84,6 +91,7 @@ def read_report(folder: Path) -> TrainingReport:
             folder=folder,
             untuned=_figures(card["untuned"]),
             tuned=_figures(card["tuned"]),
+            **_words(card),
             newcomers=NewcomerGain.read(card["newcomers"]),
             base_sha256=card.get("base_sha256"),
             kinds=tuple(card.get("kinds", ())),
@@ -108,6 +116,12 @@ def _figures(told: dict[str, Any] | None) -> Figures | None:
     return Figures(**told) if told else None
 
 
+def _words(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what a card says of words alone; cards of before they were measured say nothing."""
+    found = card.get("over_words")
+    return {"words": _figures(card.get("words")), "over_words": Lead(**found) if found else None}
+
+
 def _readable(card: dict[str, Any], report: TrainingReport) -> str:
     window = f"{card['window'][0]} to {card['window'][1]}" if card["window"] else "no events"
     checked = f" (SHA-256 {report.base_sha256})" if report.base_sha256 else ""
@@ -121,13 +135,17 @@ def _readable(card: dict[str, Any], report: TrainingReport) -> str:
         f"Items that nobody has touched gain in interest: {report.newcomers}.",
         f"Kinds that count beside their weight: {', '.join(report.kinds) or 'none'}.",
         "",
-        "Held-out next items, text interest alone, items already taken removed:",
+        "Held-out next items, text interest alone, beside a TF-IDF profile; items already taken removed:",
         "",
-        "| | untuned | tuned |",
-        "| --- | --- | --- |",
+        "| | untuned | words alone | tuned |",
+        "| --- | --- | --- | --- |",
     ]
     for name in ("recall_at_10", "ndcg_at_10", "recall_at_50", "cold_recall_at_10"):
-        lines.append(f"| {name} | {_value(report.untuned, name)} | {_value(report.tuned, name)} |")
+        values = (_value(figures, name) for figures in (report.untuned, report.words, report.tuned))
+        lines.append(f"| {name} | {' | '.join(values)} |")
+    if report.over_words is not None:
+        said = words_line(report.over_words)
+        lines += ["", f"{said[0].upper()}{said[1:]}."]
     if report.note:
         lines += ["", f"Note: {report.note}."]
     lines += ["", "Settings: " + ", ".join(f"{name} = {value}" for name, value in card["settings"].items()) + "."]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from encoders.errors import EncoderError, OutOfMemoryError
-from encoders.report import TrainingReport
+from encoders.report import TrainingReport, report_lines
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
 from ingest.errors import ReadrankError
@@ -37,9 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
             sys.stderr.write(f"{error}\n")
         return 2
     if first:
-        sys.stdout.write(f"untuned {report.untuned}\n")
-        ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
-        sys.stdout.write(f"tuned   {report.tuned} {ended}\n")
+        sys.stdout.writelines(f"{line}\n" for line in report_lines(report))
     return 0
 
 

@@ -13,11 +13,12 @@ from encoders.encoder import all_vectors
 from encoders.errors import EncoderError
 from encoders.journal import Journal
 from encoders.lexical import Words
-from encoders.measure import HeldOut, measure
+from encoders.measure import HeldOut, figures_of, interest_ranks, measure
 from encoders.memory import advised, vectors_advice
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain
 from encoders.newcomers import fit_newcomers, may_gain
-from encoders.report import Epoch, Figures
+from encoders.profile import lead, profile_ranks
+from encoders.report import Epoch, Figures, Lead
 from encoders.sequences import Sequences
 from encoders.trainer import Trainer
 from ingest.progress import Progress
@@ -34,6 +35,10 @@ class Tuned:
     best_epoch: int
     newcomers: NewcomerGain
     epochs: tuple[Epoch, ...]
+    words: Figures | None = None
+    """Of a TF-IDF profile, asked the same."""
+    over_words: Lead | None = None
+    """By how much the best is above it."""
 
 
 def tune(
@@ -63,7 +68,16 @@ def tune(
     done: list[Epoch] = state["epochs"] if state else []
     best, best_epoch = state["best"] if state else (untuned.goal if untuned else -1.0, 0)
     if not total:
-        return Tuned(untuned=untuned, best=untuned, best_epoch=0, newcomers=newcomers, epochs=())
+        last = _at_last(data, asked, trainer, None)
+        return Tuned(
+            untuned=untuned,
+            best=untuned,
+            best_epoch=0,
+            newcomers=newcomers,
+            epochs=(),
+            words=last.words,
+            over_words=last.over_words,
+        )
     journal = Journal(progress, logs, done_steps=trainer.steps, world=ranks.world)
     if state is None and ranks.first:
         checkpoint.keep_best(trainer, 0)
@@ -87,10 +101,16 @@ def tune(
         progress("tune encoder", len(done), len(done), f"epoch {best_epoch} is the best")
     if ranks.first:
         checkpoint.take_best(trainer, best_epoch)
-    found = next((epoch.figures for epoch in done if epoch.number == best_epoch), untuned)
-    if found is not None and asked is not None:
-        newcomers, found = _with_newcomers(data, asked, trainer)
-    return Tuned(untuned=untuned, best=found, best_epoch=best_epoch, newcomers=newcomers, epochs=tuple(done))
+    last = _at_last(data, asked, trainer, None if asked is None else trainer.config.newcomer_cost)
+    return Tuned(
+        untuned=untuned,
+        best=last.figures,
+        best_epoch=best_epoch,
+        newcomers=newcomers if asked is None else last.newcomers,
+        epochs=tuple(done),
+        words=last.words,
+        over_words=last.over_words,
+    )
 
 
 def _epoch(
@@ -128,17 +148,38 @@ def _figures(data: Sequences, asked: HeldOut | None, trainer: Trainer) -> Figure
     return trainer.ranks.from_first(found)
 
 
-def _with_newcomers(data: Sequences, asked: HeldOut, trainer: Trainer) -> tuple[NewcomerGain, Figures | None]:
-    """Find what new items gain, with the best epoch's weights, and measure once more with it; on the first process."""
-    if not trainer.ranks.first:
-        return trainer.ranks.from_first((NO_GAIN, None))
-    vectors, tower, length = all_vectors(trainer.encoder, data.n_items), trainer.tower, trainer.config.history
-    gain, words, cost = NO_GAIN, None, trainer.config.newcomer_cost
-    if may_gain(asked, cost):
-        words = Words.fit_rows(data.texts)[1]
-        gain = fit_newcomers(data, asked, vectors, tower, length, words, cost=cost)
-    figures = measure(data, asked, vectors, tower, length, words=words, newcomers=gain)
-    return trainer.ranks.from_first((gain, figures))
+@dataclass(frozen=True, kw_only=True)
+class _Last:
+    """What the held-out questions say of the weights that are kept."""
+
+    newcomers: NewcomerGain = NO_GAIN
+    figures: Figures | None = None
+    words: Figures | None = None
+    over_words: Lead | None = None
+
+
+def _at_last(data: Sequences, asked: HeldOut | None, trainer: Trainer, cost: float | None) -> _Last:
+    """Find what new items gain, unless `cost` is None, and measure with it, beside words alone.
+
+    The first process does, for all.
+    """
+    if asked is None or not len(asked.users):
+        return _Last()
+    found = _Last()
+    if trainer.ranks.first:
+        vectors, tower, length = all_vectors(trainer.encoder, data.n_items), trainer.tower, trainer.config.history
+        words, gain = Words.fit_rows(data.texts)[1], NO_GAIN
+        if cost is not None and may_gain(asked, cost):
+            gain = fit_newcomers(data, asked, vectors, tower, length, words, cost=cost)
+        ours = interest_ranks(data, asked, vectors, tower, length, words=words, newcomers=gain)
+        by_words = profile_ranks(data, asked, words)
+        found = _Last(
+            newcomers=gain,
+            figures=figures_of(asked, ours),
+            words=figures_of(asked, by_words),
+            over_words=lead(ours, by_words, seed=trainer.config.seed),
+        )
+    return trainer.ranks.from_first(found)
 
 
 def _note(epoch: Epoch) -> str:

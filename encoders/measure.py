@@ -12,7 +12,7 @@ from torch import Tensor
 
 from encoders.batches import Histories, histories_at
 from encoders.newcomer_gain import NO_GAIN, NewcomerGain
-from encoders.past import past_shares
+from encoders.past import past_rows, past_shares
 from encoders.report import Figures
 from encoders.sequences import Sequences
 from encoders.tower import UserTower
@@ -20,6 +20,7 @@ from ingest.moments import NEVER, to_microseconds
 
 Ints = NDArray[np.int64]
 
+K = 10
 _AT_ONCE = 512
 
 
@@ -91,13 +92,25 @@ def measure(
     words: csr_matrix | None = None,
     newcomers: NewcomerGain = NO_GAIN,
 ) -> Figures | None:
-    """Rank the catalogue for each question with the history strictly before it; None without questions.
+    """Rank the catalogue for each question with the history strictly before it; None without questions."""
+    return figures_of(asked, interest_ranks(data, asked, vectors, tower, length, words=words, newcomers=newcomers))
+
+
+def interest_ranks(
+    data: Sequences,
+    asked: HeldOut,
+    vectors: Tensor,
+    tower: UserTower,
+    length: int,
+    *,
+    words: csr_matrix | None = None,
+    newcomers: NewcomerGain = NO_GAIN,
+) -> Ints:
+    """Return the 1-based rank of each question's target by interest.
 
     `newcomers` is added to the interest in items that nobody had touched before the window began, for which it reads
     the catalogue's `words` [n_items, n_words], where given.
     """
-    if not len(asked.users):
-        return None
     ranks = np.zeros(len(asked.users), dtype=np.int64)
     new = np.flatnonzero(data.first_touch() >= asked.since)
     for part, users, interest in asked_interest(data, asked, vectors, tower, length):
@@ -105,15 +118,31 @@ def measure(
             shared = shared_words(data, asked, part, length, words, new)
             interest[:, torch.from_numpy(new)] += torch.from_numpy(newcomers.of(users, shared)).to(interest.device)
         ranks[part] = target_ranks(interest, asked.targets[part])
-    found = ranks <= 10
+    return ranks
+
+
+def figures_of(asked: HeldOut, ranks: Ints) -> Figures | None:
+    """Return the means over all questions, by their targets' ranks; None without questions."""
+    if not len(ranks):
+        return None
+    found = ranks <= K
     return Figures(
         recall_at_10=float(found.mean()),
-        ndcg_at_10=float(np.where(found, 1 / np.log2(ranks + 1), 0).mean()),
+        ndcg_at_10=float(gains(ranks).mean()),
         recall_at_50=float((ranks <= 50).mean()),
         cold_recall_at_10=float(found[asked.cold].mean()) if asked.cold.any() else None,
         queries=len(ranks),
         cold_queries=int(asked.cold.sum()),
     )
+
+
+def gains(ranks: Ints) -> NDArray[np.float64]:
+    """Return the NDCG@10 of each question by its only target's rank.
+
+    >>> gains(np.array([1, 3, 10, 11])).tolist() == [1, 1 / np.log2(4), 1 / np.log2(11), 0]
+    True
+    """
+    return np.where(ranks <= K, 1 / np.log2(ranks + 1), 0.0)
 
 
 def asked_interest(
@@ -123,8 +152,7 @@ def asked_interest(
 
     What is not ranked or was taken before has the interest -inf.
     """
-    device = vectors.device
-    left_out = torch.from_numpy(~data.has_text | asked.left_out).to(device)
+    left_out = torch.from_numpy(not_ranked(data, asked)).to(vectors.device)
     was_training = tower.training
     tower.eval()
     for start in range(0, len(asked.users), _AT_ONCE):
@@ -134,12 +162,22 @@ def asked_interest(
             states = user_states(tower, data, vectors, users, times, length)
             interest = states @ vectors.T
         interest.masked_fill_(left_out, -torch.inf)
-        for row, (user, time) in enumerate(zip(users, times, strict=True)):
-            begin = data.starts[user]
-            end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
-            interest[row, torch.from_numpy(data.items[begin:end]).to(device)] = -torch.inf
+        bar_taken(data, users, times, interest)
         yield part, states.cpu().numpy(), interest
     tower.train(was_training)
+
+
+def not_ranked(data: Sequences, asked: HeldOut) -> NDArray[np.bool_]:
+    """Return which items [n_items] stand in no question's ranking: those without text, and those left out."""
+    return ~data.has_text | asked.left_out
+
+
+def bar_taken(data: Sequences, users: Ints, times: Ints, scores: Tensor) -> None:
+    """Give -inf to what each user had taken strictly before the moment, in `scores` [n, n_items]."""
+    for row, (user, time) in enumerate(zip(users, times, strict=True)):
+        begin = data.starts[user]
+        end = begin + np.searchsorted(data.times[begin : data.starts[user + 1]], time)
+        scores[row, torch.from_numpy(data.items[begin:end]).to(scores.device)] = -torch.inf
 
 
 def shared_words(
@@ -155,8 +193,7 @@ def shared_words(
     found, _, _ = histories_at(data, users, times, length)
     liked = found.mask & (found.weights > 0)
     shares = past_shares(np.where(liked, found.weights, 0), liked)
-    ends = np.concatenate([[0], liked.sum(axis=1).cumsum()])
-    past = csr_matrix((shares[liked], found.items[liked], ends), shape=(len(users), data.n_items))
+    past = past_rows(found.items, shares, data.n_items)
     return np.asarray((past @ words @ words[items].T).toarray(), np.float32)
 
 

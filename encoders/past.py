@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 DECAY: Final = 0.8
 """Each older item of a user's past counts this much of the next newer one."""
@@ -21,3 +22,10 @@ def past_shares(weights: NDArray[np.floating], mask: NDArray[np.bool_], decay: f
     counted = np.where(mask, decay**back * np.log1p(weights), 0)
     total = counted.sum(axis=1, keepdims=True)
     return np.asarray(counted / np.where(total > 0, total, 1), np.float32)
+
+
+def past_rows(items: NDArray[np.integer], shares: NDArray[np.float32], n_items: int) -> csr_matrix:
+    """Return pasts as sparse rows [q, n_items] of what each item [q, L] counts; a share of 0 is no part of a past."""
+    counts = shares > 0
+    ends = np.concatenate([[0], counts.sum(axis=1).cumsum()])
+    return csr_matrix((shares[counts], items[counts], ends), shape=(len(items), n_items))

@@ -1,10 +1,16 @@
 """What came of a training? Each epoch's record and base -> tuned figures."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from encoders.newcomer_gain import NewcomerGain
+
+TO_DO: Final = (
+    "recommendations weigh both; interest may rise with a longer log, or with a transformer, tuned where a GPU is"
+)
+"""What a person is told to do where text interest is below words alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +25,29 @@ class Figures:
     queries: int
     cold_queries: int
 
+    def __str__(self) -> str:
+        cold = "" if self.cold_recall_at_10 is None else f", new items' recall@10 {self.cold_recall_at_10:.4f}"
+        return (
+            f"NDCG@10 {self.ndcg_at_10:.4f}, recall@10 {self.recall_at_10:.4f}, recall@50 {self.recall_at_50:.4f}{cold}"
+        )
+
     @property
     def goal(self) -> float:
         """What the best epoch has most of: recall at 10, and at 50, which varies less from draw to draw."""
         return self.recall_at_10 + self.recall_at_50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lead:
+    """By how much one order of the same questions has a higher NDCG@10 than another."""
+
+    value: float
+    low: float
+    high: float
+    """Bounds of the mean difference: a paired 95 % bootstrap interval."""
+
+    def __str__(self) -> str:
+        return f"{self.value:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +86,10 @@ class TrainingReport:
     untuned: Figures | None
     """Figures before any tuning; None when nothing was held out or nobody could be asked."""
     tuned: Figures | None
+    words: Figures | None = None
+    """Figures of a TF-IDF profile of the same users, asked the same."""
+    over_words: Lead | None = None
+    """By how much tuned is above the profile."""
     best_epoch: int
     """0 is the untuned model: when no epoch beat it, or nothing could be learned."""
     newcomers: NewcomerGain
@@ -73,3 +102,21 @@ class TrainingReport:
     """Checksum of the base's weights; None where there are none, or several files of them."""
     kinds: tuple[str, ...] = ()
     """Kinds of events of which more was learned than their weight says."""
+
+
+def report_lines(report: TrainingReport) -> Iterator[str]:
+    """Tell how good text interest is on held-out next items, untuned and tuned, and beside words alone."""
+    rows = {"untuned": report.untuned, "words alone": report.words, "tuned": report.tuned}
+    ended = f"after epoch {report.best_epoch} in {report.seconds:.0f} s {report.note}".rstrip()
+    for name, figures in rows.items():
+        yield f"{name:<12} {figures or 'not measured'} {ended if name == 'tuned' else ''}".rstrip()
+    if report.over_words is not None:
+        yield words_line(report.over_words)
+
+
+def words_line(over_words: Lead) -> str:
+    """Say whether text interest is above words alone; where it is below, by how much, and what to do."""
+    if over_words.value >= 0:
+        return f"text interest over words alone: NDCG@10 {over_words}"
+    sure = "" if over_words.high < 0 else ", which may be chance"
+    return f"text interest is BELOW words alone: NDCG@10 {over_words}{sure}; {TO_DO}"

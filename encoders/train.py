@@ -270,6 +270,8 @@ def _train(
         requests=len(fitted.shown.users),
         untuned=earlier.untuned if earlier else tuned.untuned,
         tuned=earlier.tuned if earlier else tuned.best,
+        words=earlier.words if earlier else tuned.words,
+        over_words=earlier.over_words if earlier else tuned.over_words,
         best_epoch=tuned.best_epoch,
         newcomers=tuned.newcomers,
         epochs=tuned.epochs,

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoders.report import Lead, words_line
+
 if TYPE_CHECKING:
     from ranker.refresh import Changes
     from ranker.train import Trained
@@ -17,14 +19,7 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
     encoder, blend = measured["encoder"], measured["blend"]
     if n_changed := measured["catalogue"]["changed_later"]:
         yield f"{n_changed:,} items have changed at or after the cutoff: trained on what the catalogue said before it"
-    if encoder["tuned_recall@10"] is not None:
-        yield (
-            f"encoder {encoder['kind']} from {encoder['base']}: recall@10 of held-out next items "
-            f"{encoder['untuned_recall@10']:.4f} untuned -> {encoder['tuned_recall@10']:.4f} tuned; "
-            f"NDCG@10 {encoder['untuned_ndcg@10']:.4f} -> {encoder['tuned_ndcg@10']:.4f}"
-        )
-    else:
-        yield f"encoder {encoder['kind']} from {encoder['base']}: not measured, the log is too short to hold a part out"
+    yield from _encoder_lines(encoder)
     if blend["learned"]:
         yield (
             f"blend of {blend['trees']} trees: NDCG@10 {blend['valid_ndcg@10']:.4f} on later queries, over candidates "
@@ -42,6 +37,22 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
     for title, part in (("taken next", blend), ("clicked when shown", measured["given"])):
         yield from _reliability_lines(title, part.get("calibration"))
     yield _serves(trained.folder, promoted)
+
+
+def _encoder_lines(encoder: dict[str, Any]) -> Iterator[str]:
+    """Tell untuned -> tuned beside words alone; encoders of before words were measured tell nothing of these."""
+    named = f"encoder {encoder['kind']} from {encoder['base']}"
+    if encoder["tuned_recall@10"] is None:
+        yield f"{named}: not measured, the log is too short to hold a part out"
+        return
+    told = {
+        name: f"{encoder[f'untuned_{name}']:.4f} untuned -> {encoder[f'tuned_{name}']:.4f} tuned"
+        + ("" if encoder[f"words_{name}"] is None else f", {encoder[f'words_{name}']:.4f} by words alone (TF-IDF)")
+        for name in ("recall@10", "ndcg@10")
+    }
+    yield f"{named}: recall@10 of held-out next items {told['recall@10']}; NDCG@10 {told['ndcg@10']}"
+    if lead := encoder["over_words_ndcg@10"]:
+        yield words_line(Lead(**lead))
 
 
 def _given_line(given: dict[str, Any], blend: dict[str, Any]) -> str:

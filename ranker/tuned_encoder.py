@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -103,12 +103,13 @@ class TwoEncoders:
 
     @property
     def measured(self) -> dict[str, Any]:
-        """What the held-out part of the log said of the encoder, base -> tuned."""
+        """What the held-out part of the log said of the encoder, base -> tuned, and of words alone."""
         folder: Path = self._final if self.data.examples_since is None and self._ready is None else self._early
         report = read_report(folder)
         figures = {
             f"{state}_{short}": found and round(getattr(found, name), 4)
             for short, name in (("recall@10", "recall_at_10"), ("ndcg@10", "ndcg_at_10"))
-            for state, found in (("untuned", report.untuned), ("tuned", report.tuned))
+            for state, found in (("untuned", report.untuned), ("words", report.words), ("tuned", report.tuned))
         }
-        return {name: getattr(report, name) for name in ("base", "kind", "best_epoch", "seconds", "note")} | figures
+        told = {name: getattr(report, name) for name in ("base", "kind", "best_epoch", "seconds", "note")}
+        return told | figures | {"over_words_ndcg@10": asdict(report.over_words) if report.over_words else None}

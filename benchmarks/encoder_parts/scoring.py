@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,12 +14,11 @@ from encoders.interest import InterestModel
 from encoders.kinds import Codes, Kinds
 from encoders.lexical import Words
 from encoders.past import past_shares
+from encoders.profile import profiles, similarities
 from ingest import columns as c
 from ingest.moments import NEVER, to_microseconds
 
 Floats = NDArray[np.float32]
-_PROFILE_EVENTS = 20
-_PROFILE_DECAY = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,11 +98,16 @@ def interest_scorer(folder: Path, texts: Sequence[str]) -> Scorer:
 
 
 def profile_scorer(texts: Sequence[str]) -> Scorer:
-    """Return each item's product with the mean of the last 20 items' TF-IDF rows, decay 0.9."""
-    words = Words.fit(texts).matrix(texts)
+    """Return each item's product with the profile that trainings compare text interest with (`encoders.profile`)."""
+    words = Words.fit_rows(texts)[1]
 
     def score(histories: list[History], past: Past, moments: NDArray[np.int64]) -> Floats:
-        return _profile(words, histories)
+        length = max(1, *(len(history.items) for history in histories))
+        items, taken = np.zeros((len(histories), length), np.int64), np.zeros((len(histories), length), bool)
+        for row, history in enumerate(histories):
+            items[row, : len(history.items)] = history.items
+            taken[row, : len(history.items)] = history.weights > 0
+        return similarities(profiles(items, taken, words), words)
 
     return score
 
@@ -183,15 +186,6 @@ def _past(histories: list[History], n_items: int, length: int) -> csr_matrix:
         items.append(history.items[-length:][liked])
     ends = np.concatenate([[0], np.cumsum([len(some) for some in items])])
     return csr_matrix((np.concatenate(shares), np.concatenate(items), ends), shape=(len(histories), n_items))
-
-
-def _profile(words: Any, histories: list[History]) -> Floats:
-    last = [h.items[-_PROFILE_EVENTS:] for h in histories]
-    rows = np.repeat(np.arange(len(last)), [len(items) for items in last])
-    values = np.concatenate([_PROFILE_DECAY ** np.arange(len(items))[::-1] for items in last])
-    taken = csr_matrix((values, (rows, np.concatenate(last))), shape=(len(last), words.shape[0]))
-    out: Floats = ((taken @ words) @ words.T).toarray().astype(np.float32)
-    return out
 
 
 def _standard(scores: Floats) -> Floats:

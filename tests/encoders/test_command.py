@@ -44,8 +44,11 @@ def test_command_trains_with_its_options(shop, tmp_path, capsys):
     options = ["--fit-before", f"{later} UTC", "--validate-from", f"{middle.isoformat()}+00:00"]
     assert main([str(shop.folder), str(tmp_path / "m"), *options, "--epochs", "1", "--set", *SMALL]) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith("untuned Figures(")
-    assert "after epoch" in printed.out.splitlines()[1]
+    untuned, words, tuned, compared = printed.out.splitlines()
+    assert untuned.startswith("untuned      NDCG@10 0.")
+    assert words.startswith("words alone  NDCG@10 0.")
+    assert "after epoch" in tuned
+    assert "words alone: NDCG@10" in compared
     assert "tune encoder 1 of 1 loss" in printed.err  # no terminal: plain lines
     assert "\x1b" not in printed.err
     assert InterestModel.load(tmp_path / "m").dim == 16
