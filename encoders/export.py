@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from encoders.overwrite import check_export_place
-from encoders.sequences import IMPRESSIONS, ITEMS, SEQUENCES
 from encoders.text import TextConfig, item_texts
+from encoders.training_folder import IMPRESSIONS, ITEMS, KINDS, ROWS, SEQUENCES, TIME, TIMES, WEIGHTS
 from ingest import columns as c
 from ingest.moments import NEVER
 from ingest.whole_file import written_whole
@@ -75,7 +75,7 @@ def export_frames(
     written = texts if texts is not None else item_texts(items, text)
     catalogue = items.select(c.ITEM_ID).with_columns(pl.Series(c.TEXT, written, dtype=pl.String)).sort(c.ITEM_ID)
     _write(catalogue, folder / ITEMS)
-    rows = catalogue.select(c.ITEM_ID).with_row_index("items").with_columns(pl.col("items").cast(pl.Int32))
+    rows = catalogue.select(c.ITEM_ID).with_row_index(ROWS).with_columns(pl.col(ROWS).cast(pl.Int32))
 
     rows = rows.with_columns(pl.col(c.ITEM_ID).cast(pl.String))
     past = interactions.filter(pl.col(c.OCCURRED_AT) < before)
@@ -83,10 +83,10 @@ def export_frames(
     sequences = (
         known.group_by(c.USER_ID)
         .agg(
-            pl.col("items"),
-            kinds=pl.col(c.KIND),
-            weights=pl.col(c.WEIGHT).cast(pl.Float32).fill_null(1.0),
-            times=pl.col(c.OCCURRED_AT).dt.epoch("us"),
+            pl.col(ROWS),
+            pl.col(c.KIND).alias(KINDS),
+            pl.col(c.WEIGHT).cast(pl.Float32).fill_null(1.0).alias(WEIGHTS),
+            pl.col(c.OCCURRED_AT).dt.epoch("us").alias(TIMES),
         )
         .sort(c.USER_ID)
     )
@@ -102,11 +102,11 @@ def export_frames(
         grouped = (
             kept.group_by(c.REQUEST_ID, c.USER_ID, maintain_order=True)
             .agg(
-                pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias("time"),
-                pl.col("items"),
+                pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias(TIME),
+                pl.col(ROWS),
                 clicked_at.alias(c.CLICKED_AT),
             )
-            .sort("time", c.REQUEST_ID)
+            .sort(TIME, c.REQUEST_ID)
         )
         requests = grouped.height
         if requests:

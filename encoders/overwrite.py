@@ -15,19 +15,14 @@ from encoders.card import JSON_CARD, READABLE_CARD
 from encoders.checkpoint import checkpoint_folder
 from encoders.errors import EncoderError
 from encoders.interest import CONFIG, ITEM_VECTORS, STATIC_PARTS, TOKEN_VECTORS, TOKENIZER, TOWER, TRANSFORMER
-from encoders.sequences import IMPRESSIONS, ITEMS, SEQUENCES
-from ingest import columns as c
+from encoders.training_folder import COLUMNS, ITEMS, LATER
 
 MODEL_FILES: Final = frozenset(
     (CONFIG, TOWER, TOKENIZER, TOKEN_VECTORS, STATIC_PARTS, TRANSFORMER, ITEM_VECTORS, JSON_CARD, READABLE_CARD)
 )
 """All that lies in a model folder."""
 _CHECKPOINT_FILE: Final = re.compile(r"(state\.pt|best-\d+\.pt|finished\.json)(\.\d+)?")
-_EXPORTED: Final = {
-    ITEMS: {c.ITEM_ID, c.TEXT},
-    SEQUENCES: {c.USER_ID, "items", "weights", "times"},
-    IMPRESSIONS: {c.REQUEST_ID, c.USER_ID, "time", "items"},
-}
+_EXPORTED: Final = {name: set(columns) - LATER for name, columns in COLUMNS.items()}
 """Columns by which each file of an export is known, also one of an earlier version that had no others."""
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from encoders.buckets import weight_bucket
 from encoders.errors import TrainingDataError
 from encoders.kinds import Codes, Kinds
+from encoders.training_folder import COLUMNS, IMPRESSIONS, ITEMS, KINDS, ROWS, SEQUENCES, TIME, TIMES, WEIGHTS
 from ingest import columns as c
 from ingest.moments import NEVER
 
 log = logging.getLogger(__name__)
 
-ITEMS: Final = "items.parquet"
-SEQUENCES: Final = "sequences.parquet"
-IMPRESSIONS: Final = "impressions.parquet"
 _AT_ONCE = 1 << 18
 
 
@@ -151,13 +149,13 @@ class Sequences:
 
 def read_sequences(folder: Path) -> Sequences:
     """Read a training folder; `TrainingDataError` when a file or column is missing or rows point nowhere."""
-    items = _read(folder / ITEMS, (c.ITEM_ID, c.TEXT))
-    log_rows = _read(folder / SEQUENCES, (c.USER_ID, "items", "kinds", "weights", "times"))
+    items = _read(folder / ITEMS)
+    log_rows = _read(folder / SEQUENCES)
     texts = [text or "" for text in items.column(c.TEXT).to_pylist()]
-    starts, rows = _lists(log_rows, "items", np.int64)
+    starts, rows = _lists(log_rows, ROWS, np.int64)
     kinds, codes = _kinds(log_rows)
-    _, weights = _lists(log_rows, "weights", np.float32)
-    _, times = _lists(log_rows, "times", np.int64)
+    _, weights = _lists(log_rows, WEIGHTS, np.float32)
+    _, times = _lists(log_rows, TIMES, np.int64)
     user_ids = log_rows.column(c.USER_ID).to_pylist()
     if len(rows) and (rows.min() < 0 or rows.max() >= len(texts)):
         raise TrainingDataError(
@@ -179,23 +177,24 @@ def read_sequences(folder: Path) -> Sequences:
 
 def read_ids(folder: Path) -> list[str]:
     """Return the ids of a training folder's items, in the order of its rows."""
-    ids: list[str] = _read(folder / ITEMS, (c.ITEM_ID,)).column(c.ITEM_ID).to_pylist()
+    ids: list[str] = _read(folder / ITEMS).column(c.ITEM_ID).to_pylist()
     return ids
 
 
 def _read_shown(path: Path, user_ids: list[str]) -> Shown:
     if not path.is_file():
         return Shown.nothing()
-    table = _read(path, (c.REQUEST_ID, c.USER_ID, "time", "items", c.CLICKED_AT))
+    table = _read(path)
     place = {user: row for row, user in enumerate(user_ids)}
     users = np.array([place.get(user, -1) for user in table.column(c.USER_ID).to_pylist()], dtype=np.int64)
-    starts, rows = _lists(table, "items", np.int64)
+    starts, rows = _lists(table, ROWS, np.int64)
     _, clicked_at = _lists(table, c.CLICKED_AT, np.int64)
-    times = table.column("time").to_numpy().astype(np.int64)
+    times = table.column(TIME).to_numpy().astype(np.int64)
     return Shown(users=users, times=times, starts=starts, items=rows, clicked_at=clicked_at)
 
 
-def _read(path: Path, wanted: tuple[str, ...]) -> Any:
+def _read(path: Path) -> Any:
+    """Read one of the folder's files; each holds what `COLUMNS` says."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -207,6 +206,7 @@ def _read(path: Path, wanted: tuple[str, ...]) -> Any:
         table = parquet.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise TrainingDataError(f"{path}: wanted a Parquet file, got {error}; export it again") from error
+    wanted = COLUMNS[path.name]
     missing = [name for name in wanted if name not in table.column_names]
     if missing:
         raise TrainingDataError(
@@ -220,9 +220,9 @@ def _kinds(table: Any) -> tuple[Kinds, Codes]:
     import pyarrow as pa
     from pyarrow import compute
 
-    column = table.column("kinds")
+    column = table.column(KINDS)
     if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        raise TrainingDataError(f"{SEQUENCES}: wanted lists of names in kinds, got {column.type}; export it again")
+        raise TrainingDataError(f"{SEQUENCES}: wanted lists of names in {KINDS}, got {column.type}; export it again")
     flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
     counts = compute.value_counts(flat.drop_null()).to_pylist()
     kinds = Kinds.of_counts((str(one["values"]), one["counts"]) for one in counts)

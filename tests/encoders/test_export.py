@@ -6,6 +6,7 @@ import polars as pl
 
 from encoders.export import export_frames, export_training
 from encoders.sequences import read_sequences
+from encoders.training_folder import COLUMNS
 from ingest.load import load_files
 from ingest.moments import NEVER
 from ingest.store import Store
@@ -86,3 +87,7 @@ def test_exported_texts_are_those_strictly_before_the_moment(tmp_path):
         for before, title in ((AT, "elm"), (AT + instant, "yew"), (AT - timedelta(days=9), "oak")):
             export_training(store, tmp_path / "out", before=before)
             assert pl.read_parquet(tmp_path / "out" / "items.parquet")["text"].to_list() == [f"{title}."]
+
+
+def test_an_export_holds_the_columns_that_a_training_reads(shop):
+    assert {path.name: tuple(pl.read_parquet_schema(path)) for path in shop.folder.iterdir()} == COLUMNS
