@@ -232,6 +232,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Tune the encoder, train the ranker and write a new bundle under bundles/."""
+    from encoders.settings import with_settings
     from ingest.publish import publishing
     from ingest.retention import RetentionConfig
     from ingest.spoken import retention_lines
@@ -245,7 +246,7 @@ def train(
     promote = not without_text if promote is None else promote
     config, retention = TrainConfig.of(space), space.section("retention", RetentionConfig)
     if encoder:
-        config = replace(config, encoder=replace(config.encoder, kind=encoder))
+        config = replace(config, encoder=with_settings(config.encoder, [f"kind={encoder}"]))
     if encoders and (encoder or without_text):
         raise typer.BadParameter("wanted alone, got --encoder or --without-text beside it", param_hint="--encoders")
     with publishing(space, _progress_bars):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from encoders.vectors import CatalogueVectors
 
 Floats = NDArray[np.float32]
+EncoderKind = Literal["static", "transformer"]
 
 FORMAT: Final = 1
 CONFIG: Final = "config.json"
@@ -55,7 +56,7 @@ class InterestModel:
         self.folder = folder
         self.config = config
         self.dim: int = config["dim"]
-        self.kind: str = config["kind"]
+        self.kind: EncoderKind = config["kind"]
         self.history: int = config["history"]
         """How many of a user's latest events the tower was trained on; more than that is ignored."""
         self.newcomers = NewcomerGain.read(config.get("newcomers"))

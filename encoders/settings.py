@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from encoders.cuts import cut_dims
 from encoders.errors import EncoderError
@@ -35,15 +35,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 
 def check_settings(config: EncoderConfig) -> None:
     """Raise `EncoderError` for a value that there is no such thing as, with those that there are."""
-    allowed = {
-        "kind": ("static", "transformer"),
-        "tuning": ("full", "lora", "none"),
-        "precision": ("auto", "float32", "bfloat16"),
-        "vectors": ("float16", "int8"),
-    }
-    for name, values in allowed.items():
-        got = getattr(config, name)
-        if got not in values:
+    for name, hint in get_type_hints(type(config)).items():
+        got, values = getattr(config, name), get_args(hint)
+        if get_origin(hint) is Literal and got not in values:
             raise EncoderError(f"[encoder] {name}: wanted one of {', '.join(values)}, got {got!r}; change it")
     if config.kind == "static" and config.tuning == "lora":
         raise EncoderError("[encoder] tuning: lora is for kind = transformer, got kind = static; use full or none")

@@ -6,8 +6,9 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from encoders.interest import EncoderKind
 from encoders.newcomer_gain import NO_GAIN
 from encoders.overwrite import check_model_place
 from encoders.report import TrainingReport
@@ -27,21 +28,21 @@ _ONLY_HOW = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_di
 class EncoderConfig:
     """How the text encoder is tuned on behaviour; one setting for every catalogue."""
 
-    kind: str = "static"
+    kind: EncoderKind = "static"
     """`static` (token vectors, for CPUs) or `transformer` (for GPUs)."""
     base: str = "auto"
     """Base model: `auto`, `catalogue`, a folder, an installed model package or a Hub id."""
-    tuning: str = "full"
+    tuning: Literal["full", "lora", "none"] = "full"
     """What of the text is tuned: `full`, `none` (the user tower alone), or a transformer's `lora`."""
     lora_rank: int = 16
     """Rank of the adapters when tuning = lora."""
-    precision: str = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """How matrices are multiplied: `float32`, `bfloat16`, or `auto`, which is bfloat16 on a GPU that has it."""
     compile_layers: bool = False
     """Compile a transformer's layers when they first run: a minute or so, for faster steps on a GPU."""
     dim: int = 256
     """Length of static vectors; a transformer keeps its own."""
-    vectors: str = "float16"
+    vectors: Literal["float16", "int8"] = "float16"
     """Form in which a bundle keeps item vectors: `float16`, or `int8`, which takes half the disk."""
     max_tokens: int = 256
     """Longest text in tokens; the rest is not read."""

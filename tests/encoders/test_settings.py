@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from encoders.buckets import age_bucket, weight_bucket
 from encoders.errors import EncoderError
 from encoders.interest import InterestModel
+from encoders.settings import check_settings
 from encoders.tower import UserTower, tower_arrays
 from encoders.train import EncoderConfig, train
 
@@ -82,3 +84,14 @@ def test_a_model_knows_at_which_lengths_it_may_be_cut(shop, small, tmp_path):
 def test_adapters_are_for_transformers(shop, small, tmp_path):
     with pytest.raises(EncoderError, match="lora is for kind = transformer"):
         train(shop.folder, tmp_path / "m", replace(small, kind="static", tuning="lora"))
+
+
+def test_what_a_setting_may_be_is_what_its_type_says(shop, small, tmp_path):
+    choices = {
+        name: get_args(hint) for name, hint in get_type_hints(EncoderConfig).items() if get_origin(hint) is Literal
+    }
+    assert choices["kind"] == ("static", "transformer")
+    assert {"kind", "tuning", "precision", "vectors"} <= choices.keys()
+    for name, values in choices.items():
+        with pytest.raises(EncoderError, match=rf"\[encoder\] {name}: wanted one of {', '.join(values)}, got 'odd'"):
+            check_settings(replace(small, **{name: "odd"}))
