@@ -102,6 +102,8 @@ class TrainingReport:
     """Checksum of the base's weights; None where there are none, or several files of them."""
     kinds: tuple[str, ...] = ()
     """Kinds of events of which more was learned than their weight says."""
+    log: tuple[str, ...] = ()
+    """What is remembered of the log that was learned from, to tell another one (`encoders.origin`)."""
 
 
 def report_lines(report: TrainingReport) -> Iterator[str]:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from encoders.interest import EncoderKind
 from encoders.newcomer_gain import NO_GAIN
+from encoders.origin import remembered
 from encoders.overwrite import check_model_place
 from encoders.report import TrainingReport
-from encoders.sequences import read_sequences
+from encoders.sequences import read_ids, read_sequences
 from encoders.settings import check_settings
 from ingest.moments import to_microseconds
 from ingest.progress import Progress, silent
@@ -281,6 +282,7 @@ def _train(
         kinds=kinds.names,
     )
     if ranks.first:
+        log=tuple(remembered(read_ids(data), fitted.items, fitted.times)) if ranks.first else (),
         window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
         save_model(out, encoder, tower, config=config, report=report, window=window)
         if leave_mark:

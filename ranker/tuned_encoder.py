@@ -14,12 +14,15 @@ from encoders.beside import training
 from encoders.card import read_report
 from encoders.errors import EncoderError
 from encoders.interest import InterestModel
+from encoders.origin import share_found
 from encoders.pair import EARLY, FINAL
 from encoders.train import EncoderConfig
 from ingest.moments import to_microseconds, to_moment
 from ingest.progress import Progress
 from ranker.training_data import TrainingData
 
+KNOWN_AGAIN: Final = 0.5
+"""A store in which less than this of what encoders remember of their log is found is another one."""
 BESIDE_FROM: Final = 50_000
 """With fewer interactions than this a training is over before a process of its own would have begun."""
 
@@ -37,6 +40,19 @@ def ready_encoders(folder: Path, config: EncoderConfig, until: datetime | None) 
             "export with the same --until and tune again"
         )
     return replace(config, kind=final.kind, tuning="full"), int(early.config.get("trained_before") or 0)
+
+
+def _check_origin(ready: Path, data: TrainingData) -> None:
+    """Raise `EncoderError` where a pair was tuned on the log of another store; pairs that remember none pass."""
+    for name in (EARLY, FINAL):
+        _, items, _, times = data.history.events(before=data.until)
+        told = read_report(ready / name).log
+        found = share_found(told, data.catalogue.ids, items, times)
+        if found < KNOWN_AGAIN:
+            raise EncoderError(
+                f"--encoders {ready}: wanted encoders tuned on an export of this store, got {name}, of whose log "
+                f"{found:.0%} is found here; run `readrank export-training` here and tune on that"
+            )
 
 
 class TwoEncoders:
@@ -61,6 +77,8 @@ class TwoEncoders:
                 f"--encoders {ready}: wanted an early encoder that leaves the latest part of the log to learn from, "
                 "got one that knows all of it; export again and tune with --pair"
             )
+        if ready is not None:
+            _check_origin(ready, data)
         self._early, self._final = ((ready or folder) / name for name in (EARLY, FINAL))
         n_events = data.history.log_counts(np.array([data.until]))[0]
         self._beside = bool(n_events >= BESIDE_FROM) and (os.cpu_count() or 1) > 1

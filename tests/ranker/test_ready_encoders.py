@@ -1,14 +1,17 @@
 """Encoders that were tuned elsewhere serve as they are, and must know no more than they may."""
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 
 from encoders.errors import EncoderError
 from encoders.export import export_training
 from encoders.interest import InterestModel
+from encoders.origin import KEPT, remembered, share_found
 from encoders.pair import train_pair
 from ingest.moments import to_microseconds
 from ingest.store import END_OF_TIME, Store
@@ -83,3 +86,35 @@ def test_a_pair_with_half_a_card_says_so_before_anything_is_learned(fresh, pair,
     (tmp_path / "pair" / "early" / "card.json").write_text("{}")
     with pytest.raises(EncoderError, match="wanted 'untuned' in its card"):
         train(fresh, SHOP, encoders=tmp_path / "pair")
+
+
+def test_a_pair_of_another_store_is_refused(fresh, pair, tmp_path, monkeypatch):
+    monkeypatch.setattr("ranker.train.learn", None)  # whoever calls it fails
+    for name in ("early", "final"):
+        folder = shutil.copytree(pair / name, tmp_path / name)
+        card = json.loads((folder / "card.json").read_text())
+        assert 1 < len(card["log"]) <= KEPT
+        card["log"] = remembered(["x", "y"], np.array([0, 1, 0]), np.array([0, 1, 2]) * 86_400_000_000)
+        (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(EncoderError, match=r"tuned on an export of this store, got early, of whose log 0% is found"):
+        train(fresh, SHOP, encoders=tmp_path)
+
+
+def test_a_pair_of_before_logs_were_remembered_is_taken(fresh, pair, tmp_path):
+    for name in ("early", "final"):
+        folder = shutil.copytree(pair / name, tmp_path / name)
+        card = json.loads((folder / "card.json").read_text())
+        (folder / "card.json").write_text(json.dumps({key: told for key, told in card.items() if key != "log"}))
+    assert train(fresh, SHOP, encoders=tmp_path).folder.is_dir()
+
+
+def test_a_store_that_has_grown_is_known_again():
+    ids = [f"i{n}" for n in range(500)]
+    rng = np.random.default_rng(0)
+    items, times = rng.integers(0, 500, 2_000), rng.integers(0, 300, 2_000) * 86_400_000_000
+    told = remembered(ids, items, times)
+    assert len(told) == KEPT
+    more = ["new", *ids]
+    assert share_found(told, more, np.append(items + 1, 0), np.append(times + 5, 9)) == 1
+    assert share_found(told, [f"other {n}" for n in range(500)], items, times) == 0
+    assert remembered(ids, np.zeros(0, np.int64), np.zeros(0, np.int64)) == []
