@@ -13,6 +13,8 @@ from encoders.skips import Skips
 
 Ints = NDArray[np.int64]
 _MICRO = 1_000_000
+FEWEST_PAIRS = 32
+"""No step of a small log is smaller, so that an epoch of a very small one has fewer steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,10 +115,11 @@ class Batches:
         hard_negatives: int = 0,
         skipped_negatives: int = 0,
         recent_half: float = 0.0,
+        least_steps: int = 0,
     ) -> None:
         self.data = data
         self.length = length
-        self.pairs_at_once = pairs_at_once
+        self.pairs_at_once = _pairs_at_once(data, pairs_at_once, pairs_per_epoch, least_steps)
         self.pairs_per_epoch = pairs_per_epoch
         self.target = data.takes() & data.has_text[data.items] if len(data.items) else np.zeros(0, bool)
         self.negatives = Negatives(data, self.target, n=negatives, power=negatives_power, n_near=hard_negatives)
@@ -133,8 +136,7 @@ class Batches:
     @property
     def steps(self) -> int:
         """About how many batches an epoch has."""
-        pairs = max(len(self.data.items) - self.data.n_users, 0)
-        return max(round(min(pairs, self.pairs_per_epoch) / self.pairs_at_once), 1)
+        return max(round(_pairs(self.data, self.pairs_per_epoch) / self.pairs_at_once), 1)
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Yield the batches of one epoch, of windows alike in length so that little is padded."""
@@ -217,6 +219,18 @@ class Batches:
             columns = self._column[self.data.items[self.data.starts[user] : self.data.starts[user + 1]]]
             own[row, columns[columns >= 0]] = True
         return own
+
+
+def _pairs(data: Sequences, most: int) -> int:
+    """Return about how many pairs an epoch has."""
+    return min(max(len(data.items) - data.n_users, 0), most)
+
+
+def _pairs_at_once(data: Sequences, most: int, per_epoch: int, least_steps: int) -> int:
+    """Return how many pairs a step has: `most`, or as few as make `least_steps` of an epoch, but not too few."""
+    if not least_steps:
+        return most
+    return min(most, max(_pairs(data, per_epoch) // least_steps, FEWEST_PAIRS))
 
 
 def _importance(times: Ints, recent_half: float) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("texts_at_once", "warmup_steps", "continue_epochs", "negatives"), (0, math.inf)),
+    **dict.fromkeys(("texts_at_once", "warmup_steps", "continue_epochs", "negatives", "least_steps"), (0, math.inf)),
     **dict.fromkeys(("hard_negatives", "skipped_negatives", "validation_queries", "layers"), (0, math.inf)),
     **dict.fromkeys(("max_minutes", "recent_half"), (0, math.inf)),
     **dict.fromkeys(("lora_rank", "max_tokens", "pairs_at_once", "pairs_per_epoch", "history"), (1, math.inf)),

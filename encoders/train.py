@@ -70,7 +70,9 @@ class EncoderConfig:
     pairs_per_epoch: int = 200_000
     """Most (history, next item) pairs of one epoch; a longer log is sampled anew each epoch."""
     pairs_at_once: int = 2048
-    """Pairs in a step of each process; a transformer on a CPU takes an eighth."""
+    """Most pairs in a step of each process; a transformer on a CPU takes an eighth."""
+    least_steps: int = 16
+    """Fewest steps of an epoch: of a small log each is over fewer pairs, or there would be too few to learn by."""
     texts_at_once: int = 0
     """Most texts encoded with gradient at a time; 0 is all of a step. Lower it when memory is full."""
     negatives: int = 1024
@@ -280,9 +282,9 @@ def _train(
         seconds=time.monotonic() - started,
         note=note,
         kinds=kinds.names,
+        log=tuple(remembered(read_ids(data), fitted.items, fitted.times)) if ranks.first else (),
     )
     if ranks.first:
-        log=tuple(remembered(read_ids(data), fitted.items, fitted.times)) if ranks.first else (),
         window = (int(fitted.times.min()), int(fitted.times.max())) if len(fitted.times) else None
         save_model(out, encoder, tower, config=config, report=report, window=window)
         if leave_mark:

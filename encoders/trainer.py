@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -104,7 +105,7 @@ class Trainer:
         encoder.module.to(self.device)
         self.tower = tower.to(self.device)
         self._tower: Any = LowerTower(tower) if is_lower(config.precision, self.device) else tower
-        shrink = 8 if config.kind == "transformer" and self.device.type == "cpu" else 1
+        self._shrink = shrink = 8 if config.kind == "transformer" and self.device.type == "cpu" else 1
         self.batches = Batches(
             data,
             length=config.history,
@@ -115,6 +116,7 @@ class Trainer:
             hard_negatives=-(-config.hard_negatives // shrink),
             skipped_negatives=config.skipped_negatives,
             recent_half=config.recent_half,
+            least_steps=config.least_steps,
         )
         self.shown = ShownBatches(data, length=config.history)
         rate = config.learning_rate * (0.5 if continued else 1.0)
@@ -151,7 +153,7 @@ class Trainer:
         self.tower.train()
         # cutting a batch takes a CPU as long as a GPU takes for a step: one waits for the other only at the start
         drawn = self._drawn(rng, shown_rng)
-        with advised(self._wanted, lambda: step_advice(self.config, self._texts)):
+        with advised(self._wanted, lambda: step_advice(self._as_run, self._texts)):
             for step, given in enumerate(ahead(drawn, depth=2) if self.device.type == "cuda" else drawn):
                 self._set_rate((number + step / self.steps_an_epoch) / total)
                 yield self._step(*given)
@@ -199,8 +201,15 @@ class Trainer:
             rate=self.optimizer.param_groups[-1]["lr"],
         )
 
+    @property
+    def _as_run(self) -> EncoderConfig:
+        """The settings with as many pairs as a step of this log has: what is to be lowered where memory is full."""
+        return replace(
+            self.config, pairs_at_once=min(self.config.pairs_at_once, self._shrink * self.batches.pairs_at_once)
+        )
+
     def _wanted(self) -> str:
-        config = self.config
+        config = self._as_run
         return (
             f"a step over {self._texts} texts of up to {config.max_tokens} tokens ({config.pairs_at_once} pairs, "
             f"{config.negatives} negatives) on {self.device}"

@@ -1,6 +1,6 @@
 import numpy as np
 
-from encoders.batches import Batches, histories_at
+from encoders.batches import FEWEST_PAIRS, Batches, histories_at
 from encoders.buckets import age_bucket
 from encoders.impressions import ShownBatches
 from encoders.kinds import NO_KINDS
@@ -86,3 +86,27 @@ def test_shown_batches_hold_clicks_and_skips(shop):
     assert batch.items.shape == (10, 2)
     assert batch.clicked.sum(axis=1).tolist() == [1] * 10
     assert (batch.place == 7).all(), "eight or nine events before each request, eight read"
+
+
+def test_a_small_log_is_cut_into_smaller_steps(shop):
+    data = read_sequences(shop.folder)
+    pairs = len(data.items) - data.n_users
+
+    def at_once(**changes):
+        settings = {
+            "length": 4,
+            "pairs_at_once": 2048,
+            "pairs_per_epoch": 200_000,
+            "negatives": 5,
+            "negatives_power": 0.5,
+        }
+        return Batches(data, **settings | changes)
+
+    assert pairs == 90 * 9
+    assert (at_once().pairs_at_once, at_once().steps) == (2048, 1)
+    assert (at_once(least_steps=10).pairs_at_once, at_once(least_steps=10).steps) == (pairs // 10, 10)
+    assert at_once(least_steps=10, pairs_at_once=60).pairs_at_once == 60, "a step is no larger than it was"
+    assert at_once(least_steps=10, pairs_per_epoch=400).pairs_at_once == 40
+    assert at_once(least_steps=1000).pairs_at_once == FEWEST_PAIRS
+    steps = len(list(at_once(least_steps=10).epoch(np.random.default_rng(0))))
+    assert 10 <= steps <= 12

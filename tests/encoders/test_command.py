@@ -63,6 +63,7 @@ def test_command_trains_with_its_options(shop, tmp_path, capsys):
         (["--set", "kind=magic"], "wanted one of static, transformer"),
         (["--fit-before", "soon"], "--fit-before: wanted a time such as 2024-05-01"),
         (["--set", "texts_at_once=-1"], "texts_at_once: wanted 0 or more, got -1"),
+        (["--set", "least_steps=-1"], "least_steps: wanted 0 or more, got -1"),
         (["--set", "max_minutes=inf"], "max_minutes: wanted 0 or more, got inf"),
     ],
 )
