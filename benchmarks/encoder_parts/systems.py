@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.encoder_parts.cases import Prepared
 from benchmarks.encoder_parts.scoring import Scorer, interest_scorer, profile_scorer, with_words
 from encoders.pair import FINAL
+from encoders.report import report_lines
 from encoders.train import EncoderConfig, train
 from ingest.progress import Progress
 
@@ -109,6 +110,7 @@ class Systems:
         """Train as the product does: choose the epoch on the last part of the log, then train anew on all of it."""
         data, first = self._prepared.training, self._place(name, refit=False)
         report = train(data, first, config, epochs=0 if name == UNTUNED else None, progress=_progress(name))
+        print(*(f"  {name}, held out: {line}" for line in report_lines(report)), sep="\n", flush=True)
         if not refit:
             return report.seconds
         second = self._place(name, refit=True)
