@@ -8,7 +8,8 @@ from typing import Any, Final, Self
 from encoders.newcomer_gain import NewcomerGain
 
 TO_DO: Final = (
-    "recommendations weigh both; interest may rise with a longer log, or with a transformer, tuned where a GPU is"
+    "recommendations weigh both; interest may rise with a longer log, a larger dim, or a transformer "
+    "tuned where a GPU is"
 )
 """What a person is told to do where text interest is below words alone."""
 

@@ -13,12 +13,14 @@ from encoders.export import export_training
 from encoders.interest import InterestModel
 from encoders.origin import KEPT, remembered, share_found
 from encoders.pair import train_pair
+from encoders.report import Lead, words_line
 from ingest.moments import to_microseconds
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import tuned_encoder
 from ranker.query import Query
 from ranker.rank import Ranker
+from ranker.spoken import training_lines
 from ranker.train import train
 from tests.conftest import SHOP
 
@@ -46,7 +48,13 @@ def test_a_bundle_serves_by_the_final_one_and_tunes_nothing(fresh, pair, monkeyp
     trained = train(fresh, SHOP, encoders=pair)
     served = (trained.folder / "encoder" / "token_vectors.npy").read_bytes()
     assert served == (pair / "final" / "token_vectors.npy").read_bytes()
-    assert trained.measured["encoder"]["tuned_recall@10"] > 0
+    told = trained.measured["encoder"]
+    assert told["tuned_recall@10"] > 0
+    lines = list(training_lines(trained, promoted=True))
+    assert f"{told['tuned_ndcg@10']:.4f} tuned, {told['words_ndcg@10']:.4f} by words alone (TF-IDF)" in lines[0]
+    assert lines[1] == words_line(Lead(**told["over_words_ndcg@10"]))
+    difference = told["tuned_ndcg@10"] - told["words_ndcg@10"]
+    assert told["over_words_ndcg@10"]["value"] == pytest.approx(difference, abs=2e-4)
     assert trained.measured["blend"]["learned"]
     assert len(Ranker.load(trained.folder).recommend(Query(user_id="u1", as_of=datetime(2030, 1, 1))).items) > 0
 
