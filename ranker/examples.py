@@ -59,6 +59,19 @@ class Truth:
             return self
         return self._of(np.sort(rng.choice(len(self.moments), size, replace=False)))
 
+    def and_also(self, other: "Truth") -> "Truth":
+        """Return the queries of both."""
+        return Truth(
+            moments=Moments(
+                users=np.concatenate([self.moments.users, other.moments.users]),
+                as_of=np.concatenate([self.moments.as_of, other.moments.as_of]),
+            ),
+            query=np.concatenate([self.query, other.query + np.int32(len(self.moments))]),
+            item=np.concatenate([self.item, other.item]),
+            weight=np.concatenate([self.weight, other.weight]),
+            known_by=np.concatenate([self.known_by, other.known_by]),
+        )
+
     def _of(self, chosen: npt.NDArray[np.int64]) -> "Truth":
         number = np.full(len(self.moments), -1, np.int32)
         number[chosen] = np.arange(len(chosen))

@@ -49,7 +49,7 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
     """Look at each query's own candidates alone, so that a pair's numbers do not depend on who else asks."""
     names = (
         *("interest", "factors", "words", "category_share", "facet_share", "facet_lift"),
-        *("together", "following", "together_last", "following_last"),
+        *("together", "following", "together_last", "following_last", "straight_last"),
     )
     out = {name: np.zeros(len(candidates), np.float32) for name in names}
     bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
@@ -68,6 +68,7 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
         if situation.last[query] >= 0:
             found["together_last"] = entries_at(sources.together, situation.last[query], rows)
             found["following_last"] = entries_at(sources.following, situation.last[query], rows)
+            found["straight_last"] = entries_at(sources.straight, situation.last[query], rows)
         for name, values in found.items():
             out[name][start:end] = values
     return out

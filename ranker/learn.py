@@ -125,10 +125,16 @@ class _LaterWindow:
         self._config = config
         self._rng = np.random.default_rng(config.examples.seed)
         self._taken = all_later(history, since, until, repeats=config.rules.repeats)
+        self._next = next_items(history, since, until, repeats=config.rules.repeats)
 
     def recall(self) -> dict[str, Any]:
-        """Measure what each source finds of what users took."""
-        some, config = self._taken.sample(QUESTIONS, self._rng), self._config
+        """Measure what each source finds of what users took: what came at all, and next.
+
+        Where people come once, nobody has a past at the window's beginning, and sources that look for what is like it
+        would seem to find nothing.
+        """
+        config = self._config
+        some = self._taken.sample(QUESTIONS // 2, self._rng).and_also(self._next.sample(QUESTIONS // 2, self._rng))
         return recall_of_sources(self._sources, self._history, some, config.candidates, config.rules).as_json()
 
     def places(self, trees: Trees) -> dict[str, Any]:
@@ -145,8 +151,8 @@ class _LaterWindow:
 
     def untouched(self, trees: Trees) -> dict[str, Any]:
         """Choose how much lower untouched items stand in live answers."""
-        soon = next_items(self._history, self._since, self._until, repeats=self._config.rules.repeats)
-        return choose_demotion(trees, self._ask(with_waiting(soon, self._history, self._sources.catalogue)))
+        waiting = with_waiting(self._next, self._history, self._sources.catalogue)
+        return choose_demotion(trees, self._ask(waiting))
 
     def _ask(self, truth: Truth) -> Examples | None:
         """Ask some of the questions, with all their candidates."""

@@ -1,7 +1,7 @@
 """Which items go together? Item-item weights from what the same users took, near in time and in which order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -86,9 +86,33 @@ def fit_following(
     for earlier, later, weight in steps:
         total += np.bincount(earlier, weight, n_items)
         popular += np.bincount(later, weight, n_items)
-    total, popular = np.sqrt(total), np.sqrt(popular)
-    parts = []
-    for start, end in _blocks(np.bincount(items, minlength=n_items)):
+    return _weigh(steps, np.sqrt(total), np.sqrt(popular), config.size)
+
+
+def fit_straight(
+    users: Ints,
+    items: Rows,
+    times: Times,
+    n_items: int,
+    config: NeighboursConfig,
+    sessions: Rows | None = None,
+) -> sparse.csr_matrix:
+    """Tell which share of the steps from an item led straight to another one.
+
+    `fit_following` says what goes with an item, near by and whatever its popularity; this says how likely each comes
+    next, which of a path that many take, step by step, is what decides. Arguments and rows are the same.
+    """
+    steps = _Steps(users, items, times, replace(config, max_lag=1), sessions)
+    total = np.full(n_items, config.shrinkage)
+    for earlier, _, weight in steps:
+        total += np.bincount(earlier, weight, n_items)
+    return _weigh(steps, total, np.ones(n_items), config.size)
+
+
+def _weigh(steps: "_Steps", by_earlier: Floats, by_later: Floats, size: int) -> sparse.csr_matrix:
+    """Add up the steps between each two items, and divide by what is given of the earlier and of the later one."""
+    n_items, parts = len(by_earlier), []
+    for start, end in _blocks(np.bincount(steps.items, minlength=n_items)):
         inside = [
             (earlier[here] - start, later[here], weight[here])
             for earlier, later, weight in steps
@@ -97,8 +121,8 @@ def fit_following(
         row, column, weight = (np.concatenate(arrays) for arrays in zip(*inside, strict=True))
         counts = sparse.coo_matrix((weight, (row, column)), shape=(end - start, n_items)).tocsr()
         row = start + np.repeat(np.arange(end - start), np.diff(counts.indptr))
-        counts.data = counts.data / (total[row] * popular[counts.indices])
-        parts.append(_strongest(counts, config.size))
+        counts.data = counts.data / (by_earlier[row] * by_later[counts.indices])
+        parts.append(_strongest(counts, size))
     return sparse.vstack(parts, format="csr") if parts else sparse.csr_matrix((n_items, n_items), dtype=np.float32)
 
 

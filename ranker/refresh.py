@@ -170,6 +170,7 @@ def _moved(
         _words(sources, texts, np.where(same, before, -1)),
         _moved_square(sources.together, now, len(catalogue)),
         _moved_square(sources.following, now, len(catalogue)),
+        _moved_square(sources.straight, now, len(catalogue)),
         sources.factors.moved(before),
         _alike(sources, vectors, now, np.where(same, before, -1), past),
         sources.mean_vector,

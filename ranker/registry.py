@@ -60,8 +60,8 @@ def _similarity(name: str, meaning: str, *, speaks_for: bool = False) -> Feature
     return Feature(name=name, family="similarity", meaning=meaning, unit="cosine", as_of=FITTED, speaks_for=speaks_for)
 
 
-def _collaborative(name: str, meaning: str) -> Feature:
-    return Feature(name=name, family="collaborative", meaning=meaning, unit="none", as_of=FITTED, speaks_for=True)
+def _collaborative(name: str, meaning: str, unit: str = "none") -> Feature:
+    return Feature(name=name, family="collaborative", meaning=meaning, unit=unit, as_of=FITTED, speaks_for=True)
 
 
 def _affinity(name: str, meaning: str, unit: str = "share", *, speaks_for: bool = False, as_of: str = OWN) -> Feature:
@@ -108,6 +108,7 @@ FEATURES: Final = (
     _collaborative("together_last", "item-item weight from the user's last item"),
     _collaborative("following", "weights of what follows the user's past, decayed"),
     _collaborative("following_last", "weight of what follows the user's last item"),
+    _collaborative("straight_last", "of the steps from the user's last item, those straight to this one", "share"),
     _collaborative("factors", "dot product of collaborative factors"),
     _affinity(
         "category",

@@ -15,7 +15,7 @@ from ranker.sources import NEEDS_HISTORY, SOURCES, WITHOUT_ZERO, Sources
 
 AT: Final = 500
 QUESTIONS: Final = 500
-"""So many questions of the later window are asked."""
+"""So many questions of the later window are asked, half of them at its beginning, half at what was taken in it."""
 FEWEST: Final = 50
 """With fewer takings proposed than this nothing tells which source is idle."""
 

@@ -22,7 +22,7 @@ from ranker.coarse import CoarseVectors
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
 from ranker.moments import Moments, Recent
-from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights, last_items
+from ranker.neighbours import NeighboursConfig, fit_following, fit_straight, fit_together, history_weights, last_items
 from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
 from ranker.timeline import POPULAR_SHARES
@@ -46,6 +46,8 @@ class Behaviour:
     """How often each item was taken [n_items]."""
     together: sparse.csr_matrix
     following: sparse.csr_matrix
+    straight: sparse.csr_matrix
+    """Which share of the steps from an item led straight to another."""
     factors: Factors
 
     @classmethod
@@ -62,6 +64,7 @@ class Behaviour:
             counts=np.bincount(items, minlength=n_items),
             together=fit_together(users, items, times, n_items, neighbours),
             following=fit_following(users, items, times, n_items, neighbours, sessions),
+            straight=fit_straight(users, items, times, n_items, neighbours, sessions),
             factors=Factors.fit(users, items, n_items, factors),
         )
 
@@ -78,6 +81,7 @@ class Sources:
         item_words: sparse.csr_matrix,
         together: sparse.csr_matrix,
         following: sparse.csr_matrix,
+        straight: sparse.csr_matrix,
         factors: Factors,
         alike: Rows,
         mean_vector: npt.NDArray[np.float64],
@@ -92,6 +96,7 @@ class Sources:
         self.factors = factors
         self.together = together
         self.following = following
+        self.straight = straight
         self.alike = alike
         self.price_attribute = price_attribute
         prices = numbers(catalogue, price_attribute)
@@ -167,6 +172,7 @@ class Sources:
             item_words,
             behaviour.together,
             behaviour.following,
+            behaviour.straight,
             behaviour.factors,
             fit_alike(item_vectors.floats(), behaviour.counts),
             item_vectors.floats().sum(axis=0, dtype=np.float64) / max(len(catalogue), 1),
@@ -240,6 +246,7 @@ class Sources:
         sparse.save_npz(neighbours / "words.npz", self.everything.words)
         sparse.save_npz(neighbours / "together.npz", self.together)
         sparse.save_npz(neighbours / "following.npz", self.following)
+        sparse.save_npz(neighbours / "straight.npz", self.straight)
         self.factors.save(neighbours / "factors.npz")
         np.save(neighbours / "alike.npy", self.alike)
         np.save(neighbours / "mean_vector.npy", self.mean_vector)
@@ -257,6 +264,7 @@ class Sources:
             sparse.load_npz(neighbours / "words.npz").tocsr(),
             sparse.load_npz(neighbours / "together.npz").tocsr(),
             sparse.load_npz(neighbours / "following.npz").tocsr(),
+            sparse.load_npz(neighbours / "straight.npz").tocsr(),
             Factors.load(neighbours / "factors.npz"),
             np.load(neighbours / "alike.npy", allow_pickle=False),
             np.load(neighbours / "mean_vector.npy", allow_pickle=False),

@@ -79,7 +79,8 @@ def source_lines(
     if tried := cold_users.get("tried"):
         orders = ", ".join(f"{name} {value:.4f}" for name, value in tried.items())
         yield f"users without a past see the order of: {cold_users['by']} (NDCG@10 by order: {orders})"
-    if tried := untouched.get("tried"):
+    tried = untouched.get("tried", {})
+    if len(set(tried.values())) > 1:  # else no such item stands where it could matter
         found = ", ".join(f"{by} lower {value:.4f}" for by, value in tried.items())
         yield f"items that nobody has touched stand {untouched['by']:.3g} lower in live answers (NDCG@10: {found})"
 

@@ -79,6 +79,7 @@ def hand_made_sources(items: Catalogue, texts: list[str], vectors: np.ndarray, *
         words.matrix(texts),
         nothing,
         nothing,
+        nothing,
         Factors(np.zeros((n, 2)), 1.0, 1.0),
         np.full((n, 1), -1, np.int32),
         np.zeros(dim),

@@ -90,7 +90,7 @@ SHOWN = [
 ]
 
 # What was fitted.
-TOGETHER, FOLLOWING = {"pot": 0.5, "mug": 0.25}, {"pot": 0.125, "mug": 0.75}
+TOGETHER, FOLLOWING, STRAIGHT = {"pot": 0.5, "mug": 0.25}, {"pot": 0.125, "mug": 0.75}, {"pot": 0.5, "mug": 0.375}
 """From an item to tea."""
 FACTOR = {"tea": 1, "pot": 2, "mug": 3, "salt": 0, "cup": 0}
 ALPHA, PENALTY = 2, 0.5
@@ -135,6 +135,7 @@ EXPECTED = {
         "together_last": 0.25,
         "following": A_POT * 0.125 + A_MUG * 0.75,
         "following_last": 0.75,
+        "straight_last": 0.375,
         "factors": (1 + ALPHA) * (1 + 2 + 1 + 3) / ((1 + 4 + 9) + PENALTY + ALPHA * (1 + 4 + 1 + 9)),
     },
     "affinity": {
@@ -273,7 +274,7 @@ def to_tea(weights: dict[str, float]) -> sparse.csr_matrix:
 @pytest.fixture(scope="module")
 def sources() -> Sources:
     made = hand_made_sources(ITEMS, in_rows(TEXTS).tolist(), in_rows(VECTORS), newcomers=GAIN)
-    made.together, made.following = to_tea(TOGETHER), to_tea(FOLLOWING)
+    made.together, made.following, made.straight = to_tea(TOGETHER), to_tea(FOLLOWING), to_tea(STRAIGHT)
     made.factors = Factors(in_rows(FACTOR)[:, None], ALPHA, PENALTY)
     made.alike = fit_alike(in_rows(VECTORS), np.array([sum(item == row[1] for row in LOG) for item in ITEMS.ids]))
     made.mean_vector = in_rows(VECTORS).mean(axis=0)

@@ -5,7 +5,7 @@ import pytest
 
 from ranker.factors import Factors, FactorsConfig
 from ranker.moments import Recent
-from ranker.neighbours import NeighboursConfig, fit_following, fit_together, history_weights
+from ranker.neighbours import NeighboursConfig, fit_following, fit_straight, fit_together, history_weights
 
 FLAT = NeighboursConfig(half_life=1e9, shrinkage=0.0, lag_decay=0.5)
 
@@ -46,6 +46,22 @@ def test_following_can_count_one_session_more():
     for apart, weight in ((half_hour, 3.0), (half_hour + 1, 1.0)):
         found = fit_following(*arrays((0, 0, 0), (0, 1, apart), (1, 0, 0), (1, 2, half_hour * 9)), 3, config).toarray()
         assert found[0, 1] == pytest.approx(weight / np.sqrt((weight + 1) * weight))
+
+
+def test_straight_is_the_share_of_the_next_steps_alone():
+    """Two went from 0 straight to 1, one to 2; whoever came to 2 later does not count, nor how often it is taken."""
+    others = [(user, 2, user) for user in range(9, 20)]
+    users, items, times = arrays((0, 0, 1), (0, 1, 2), (0, 2, 3), (1, 0, 1), (1, 1, 2), (2, 0, 1), (2, 2, 2), *others)
+    weights = fit_straight(users, items, times, 3, FLAT).toarray()
+    assert weights[0].tolist() == pytest.approx([0, 2 / 3, 1 / 3])
+    assert weights[1].tolist() == [0, 0, 1]
+    shrunk = fit_straight(users, items, times, 3, replace(FLAT, shrinkage=1.0)).toarray()
+    assert shrunk[0].tolist() == pytest.approx([0, 2 / (3 + 1), 1 / (3 + 1)])
+
+
+def test_straight_splits_one_instant_both_ways():
+    weights = fit_straight(*arrays((0, 0, 1), (0, 1, 1), (0, 2, 2)), 3, FLAT).toarray()
+    assert weights == pytest.approx(np.array([[0, 1, 0], [0.5 / 1.5, 0, 1 / 1.5], [0, 0, 0]]))
 
 
 def test_neighbours_of_different_users_do_not_meet():

@@ -1,13 +1,18 @@
 """What sources find is counted as service would propose it."""
 
 import numpy as np
+from scipy import sparse
 
 from ranker.candidates import CandidatesConfig
 from ranker.examples import all_later
+from ranker.history import History
+from ranker.learn import learn
 from ranker.rules import RulesConfig
 from ranker.source_recall import FEWEST, SourceRecall, idle_sources, recall_of_sources
 from ranker.sources import SOURCES
 from ranker.spoken import source_lines
+from ranker.train_config import TrainConfig
+from tests.ranker.conftest import DAY, catalogue, hand_made_sources, log
 
 
 def later(ranker):
@@ -42,6 +47,18 @@ def test_only_source_finds_alone_all_that_is_found(ranker, rng):
     found = recall_of_sources(ranker.model.sources, ranker.history, asked, only, RulesConfig())
     assert found.proposed == found.alone["evergreen"] > 0
     assert set(found.idle) == set(SOURCES) - {"evergreen", "repeats", "facets"}
+
+
+def test_where_everybody_comes_once_it_is_told_what_a_past_tells():
+    """Nobody has a past when the window begins; a moment after the first taking they have one."""
+    items = catalogue("a", "b")
+    visits = [(f"u{n}", item, 2 * n + place) for n in range(40) for place, item in enumerate("ab")]
+    sources = hand_made_sources(items, ["", ""], np.zeros((2, 2)))
+    sources.following = sparse.csr_matrix(np.array([[0, 1], [0, 0]], np.float32))
+    found = learn(sources, History.from_frames(items, log(*visits)), 40 * DAY, 80 * DAY, TrainConfig()).sources
+    n_later, n_next = 5 * 2, 5 * 2  # of the last quarter of the window, asked in two ways
+    assert found["taken"] == n_later + n_next
+    assert found["recall@500"]["following"] == 5 / (n_later + n_next)
 
 
 def by(*proposals: tuple[set[str], int]) -> np.ndarray:
