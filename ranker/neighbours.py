@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.moments import Recent
 from ranker.sessions import in_one_session
 
-_EVENTS_AT_ONCE = 3_000_000
+_AT_ONCE = 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +57,11 @@ def fit_together(users: Ints, items: Rows, times: Times, n_items: int, config: N
     norm = np.sqrt(np.asarray(weighted.multiply(matrix).sum(axis=0)).ravel())
     columns = matrix.T.tocsr()
     least = config.shrinkage * np.median(1 / busy)
-    block = max(1, int(2e7 // max(n_items, 1)))
     parts = []
-    for start in range(0, n_items, block):
-        product = (columns[start : start + block] @ weighted).tocsr()
+    # By what there is to multiply, not by how many cells it might fill: each product costs a look at every column.
+    held = np.diff(matrix.indptr)
+    for start, end in _blocks(np.bincount(matrix.indices, np.repeat(held, held), n_items)):
+        product = (columns[start:end] @ weighted).tocsr()
         row = start + np.repeat(np.arange(product.shape[0]), np.diff(product.indptr))
         product.data = product.data / (norm[row] * norm[product.indices] + least)
         product.data[row == product.indices] = 0  # an item is not its own neighbour
@@ -198,27 +200,27 @@ def _interaction_matrix(
     return sparse.csr_matrix((weights[chosen], (rows[chosen], items[kept][chosen])), shape=(len(names), n_items))
 
 
-def _blocks(events: npt.NDArray[np.integer]) -> Iterator[tuple[int, int]]:
-    """Cut items, given the events of each, into runs of about three million events."""
-    block = np.cumsum(events) // _EVENTS_AT_ONCE
-    bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(events)]
-    return pairwise(bounds) if len(events) else iter(())
+def _blocks(cost: npt.NDArray[Any]) -> Iterator[tuple[int, int]]:
+    """Cut items, given what each costs (its events, or its products), into runs of about three million."""
+    block = np.cumsum(cost) // _AT_ONCE
+    bounds = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(cost)]
+    return pairwise(bounds) if len(cost) else iter(())
 
 
 def _strongest(weights: sparse.csr_matrix, size: int) -> sparse.csr_matrix:
     """Leave each row its `size` greatest weights over 0, of equals those of the first columns."""
-    kept = []
-    for start, end in pairwise(weights.indptr.tolist()):
-        row = weights.data[start:end]
-        places = np.flatnonzero(row > 0)
-        if len(places) > size:
-            least = np.partition(row, len(row) - size)[len(row) - size]
-            above, level = np.flatnonzero(row > least), np.flatnonzero(row == least)
-            level = level[np.argsort(weights.indices[start:end][level])]
-            places = np.concatenate([above, level[: size - len(above)]])
-        places = places[np.argsort(weights.indices[start:end][places])]
-        kept.append(start + places)
-    ends = np.concatenate([[0], np.cumsum([len(places) for places in kept])])
-    chosen = np.concatenate(kept) if kept else np.empty(0, np.int64)
-    found = weights.data[chosen].astype(np.float32), weights.indices[chosen].astype(np.int32), ends.astype(np.int32)
-    return sparse.csr_matrix(found, shape=weights.shape)
+    kept = weights.data > 0
+    so_far = np.concatenate([[0], np.cumsum(kept)])
+    for row in np.flatnonzero(np.diff(so_far[weights.indptr]) > size).tolist():
+        start, end = weights.indptr[row], weights.indptr[row + 1]
+        values = weights.data[start:end]
+        least = np.partition(values, len(values) - size)[len(values) - size]
+        above, level = np.flatnonzero(values > least), np.flatnonzero(values == least)
+        level = level[np.argsort(weights.indices[start:end][level])]
+        kept[start:end] = False
+        kept[start + np.concatenate([above, level[: size - len(above)]])] = True
+    ends = np.concatenate([[0], np.cumsum(kept)])[weights.indptr].astype(np.int32)
+    found = weights.data[kept].astype(np.float32), weights.indices[kept].astype(np.int32), ends
+    strongest = sparse.csr_matrix(found, shape=weights.shape)
+    strongest.sort_indices()
+    return strongest
