@@ -123,7 +123,7 @@ class CatalogueVectors:
         n_old = sum(map(len, old))
         place |= {key: n_old + n for n, key in enumerate(unknown)}
         rows = np.fromiter((place[key] for key in keys), np.int64, len(keys))
-        fresh, fresh_scales = compressed(_encoded(model, list(unknown.values()), progress), self.form)
+        fresh, fresh_scales = _encoded(model, list(unknown.values()), self.form, progress)
         stored = np.concatenate([*(vectors.stored for vectors in old), fresh])[rows]
         scales = None
         if fresh_scales is not None:
@@ -225,9 +225,13 @@ def text_fingerprints(texts: Sequence[str]) -> NDArray[np.uint8]:
     return np.frombuffer(prints, np.uint8).reshape(-1, _PRINT_BYTES)
 
 
-def _encoded(model: InterestModel, texts: list[str], progress: Progress) -> Floats:
-    parts = [np.zeros((0, model.dim), np.float32)]
+def _encoded(
+    model: InterestModel, texts: list[str], form: str, progress: Progress
+) -> tuple[NDArray[Any], Floats | None]:
+    """Encode texts and compress some at a time: the vectors of a large catalogue are several times what is kept."""
+    parts = [compressed(np.zeros((0, model.dim), np.float32), form)]
     for start in range(0, len(texts), _AT_ONCE):
-        parts.append(model.encode(texts[start : start + _AT_ONCE]))
+        parts.append(compressed(model.encode(texts[start : start + _AT_ONCE]), form))
         progress("encode texts", min(start + _AT_ONCE, len(texts)), len(texts))
-    return np.concatenate(parts)
+    rows, scales = zip(*parts, strict=True)
+    return np.concatenate(rows), None if scales[0] is None else np.concatenate(scales)

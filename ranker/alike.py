@@ -33,9 +33,10 @@ def fit_alike(vectors: Floats, counts: Ints, rows: npt.NDArray[np.integer] | Non
     own[among] = np.arange(len(among))
     wanted = np.flatnonzero(speaks[asked])
     block = max(1, _CELLS // len(among))
+    theirs = vectors[among].T
     for start in range(0, len(wanted), block):
         place = wanted[start : start + block]
-        cosine = vectors[asked[place]] @ vectors[among].T
+        cosine = vectors[asked[place]] @ theirs
         itself = own[asked[place]]
         cosine[np.flatnonzero(itself >= 0), itself[itself >= 0]] = -np.inf
         nearest = np.argpartition(-cosine, size - 1, axis=1)[:, :size]

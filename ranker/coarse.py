@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ranker.arrays import Floats
 
 _LEVELS = 127
+_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,14 +31,15 @@ class CoarseVectors:
     @classmethod
     def of(cls, vectors: Floats) -> "CoarseVectors":
         """Round vectors [n, d]."""
-        rounded, scale = _rounded(vectors)
-        back = rounded * scale[:, None]
-        return cls(
-            rounded=rounded,
-            scale=scale,
-            longest=max(_longest(vectors), _longest(back)),
-            error=_longest(vectors - back),
-        )
+        rounded, scale = np.empty(vectors.shape, np.int8), np.empty(len(vectors), np.float32)
+        longest = error = 0.0
+        for start in range(0, len(vectors), _AT_ONCE):  # what each step makes is several times what is kept
+            part = slice(start, start + _AT_ONCE)
+            rounded[part], scale[part] = _rounded(vectors[part])
+            back = rounded[part] * scale[part, None]
+            longest = max(longest, _longest(vectors[part]), _longest(back))
+            error = max(error, _longest(vectors[part] - back))
+        return cls(rounded=rounded, scale=scale, longest=longest, error=error)
 
     def products(self, vector: Floats) -> tuple[Floats, float]:
         """Return approximate products of each row with a vector [d], and the most that any of them can be off.

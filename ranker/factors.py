@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ingest.bounds import Amount, Positive, Seed, check_bounds
-from ranker.arrays import Ints, Rows
+from ranker.arrays import Floats, Ints, Rows
 from ranker.moments import Recent
 
 
@@ -35,16 +35,16 @@ class FactorsConfig:
 class Factors:
     """Item factors of implicit ALS (Hu, Koren, Volinsky, Collaborative Filtering for Implicit Feedback, 2008).
 
-    Double precision, so that one query alone and the same in a batch, summed in another order, rank items alike.
+    They are kept in single precision and summed in double, so that one query alone and the same in a batch, summed in
+    another order, rank items alike.
     """
 
     def __init__(self, items: npt.NDArray[np.floating], alpha: float, regularization: float):
-        self.items: npt.NDArray[np.float64] = items.astype(np.float64)
-        self.single: npt.NDArray[np.float32] = items.astype(np.float32)
-        """The same in single precision, for a look over all items."""
+        self.items: Floats = items.astype(np.float32)
         self._alpha = alpha
         self._regularization = regularization
-        self._gram = self.items.T @ self.items + regularization * np.eye(items.shape[1])
+        whole = self.items.astype(np.float64)
+        self._gram = whole.T @ whole + regularization * np.eye(items.shape[1])
 
     @classmethod
     def fit(cls, users: Ints, items: Rows, n_items: int, config: FactorsConfig) -> Self:
@@ -71,7 +71,7 @@ class Factors:
 
     def user_vectors(self, recent: Recent) -> npt.NDArray[np.float64]:
         """Solve the user side of ALS for each query's recent items; shape [q, size], zeros without history."""
-        counts = np.where(recent.mask[..., None], self.items[recent.items], 0)
+        counts = np.where(recent.mask[..., None], self.items[recent.items].astype(np.float64), 0)
         left = self._gram + self._alpha * (counts.transpose(0, 2, 1) @ counts)
         right = (1 + self._alpha) * counts.sum(axis=1)
         solved: npt.NDArray[np.float64] = np.linalg.solve(left, right[..., None])[..., 0]
@@ -84,7 +84,7 @@ class Factors:
 
     def save(self, path: Path) -> None:
         """Write factors and settings as one `.npz` file."""
-        np.savez(path, items=self.items.astype(np.float32), alpha=self._alpha, regularization=self._regularization)
+        np.savez(path, items=self.items, alpha=self._alpha, regularization=self._regularization)
 
     @classmethod
     def load(cls, path: Path) -> Self:

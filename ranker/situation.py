@@ -75,7 +75,7 @@ class Situation:
     """Each user's mean interest in the catalogue, as it was at the training [q]."""
     newcomers: NewcomerGain
     """What interest gains in an item that nobody had touched."""
-    item_factors: npt.NDArray[np.float64]
+    item_factors: Floats
     """Collaborative factors of the catalogue [n_items, f]."""
     new_from: Times
     """An item first touched at or after this moment counts as touched by nobody [q]."""
@@ -97,7 +97,7 @@ class Situation:
 
     def factors_in(self, query: int, rows: npt.NDArray[np.integer]) -> Floats:
         """Return one query's product with the collaborative factors of items given by row, in double precision."""
-        products = self.item_factors[rows] @ self.factors[query]
+        products = self.item_factors[rows].astype(np.float64) @ self.factors[query]
         return np.asarray(np.where(rows >= 0, products, 0), np.float32)
 
     def words_in(self, query: int, items: ItemSet, places: npt.NDArray[np.integer]) -> Floats:

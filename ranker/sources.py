@@ -142,7 +142,7 @@ class Sources:
     @cached_property
     def coarse_factors(self) -> CoarseVectors:
         """Return the catalogue's factors in eight bits."""
-        return CoarseVectors.of(self.factors.single)
+        return CoarseVectors.of(self.factors.items)
 
     @classmethod
     def fit(
