@@ -1,6 +1,7 @@
 """Which item takes which place? All stages after the score, composed once for single answers and for batches."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -69,6 +70,12 @@ class Arranger:
         self._vectors = vectors
         self._rules = rules
         self.caps = Caps(catalogue, rules.caps)
+
+    @cached_property
+    def _newest(self) -> npt.NDArray[np.int64]:
+        """All items, the newest first."""
+        # ~: the unknown, least, come last
+        return np.lexsort((np.arange(len(self._published_at)), ~self._published_at))
 
     def arrange(
         self,
@@ -203,8 +210,9 @@ class Arranger:
         left = order[~np.isin(order, placed)]
         others = allowed.copy()
         others[pairs.item[order]] = False
-        newest = np.lexsort((np.arange(len(others)), ~self._published_at))  # ~: the unknown, least, come last
-        newest = newest[others[newest]]
+        newest = self._newest[others[self._newest]]
+        if not self.caps:
+            newest = newest[: wish.k]
         waiting = np.concatenate([left, np.full(len(newest), -1)])
         rows = np.concatenate([pairs.item[left], newest])
         more = tally.fill(rows, wish.k - len(placed))

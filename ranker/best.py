@@ -23,11 +23,24 @@ def best(values: npt.NDArray[np.floating[Any]], size: int) -> npt.NDArray[np.int
     """
     if len(values) <= size:
         return np.flatnonzero(values > -np.inf)
-    least = _greatest(values, size)
+    hopeful = _hopeful(values, size)
+    among = values if hopeful is None else values[hopeful]
+    least = _greatest(among, size)
     if least == -np.inf:
         return np.flatnonzero(values > -np.inf)
-    above, level = np.flatnonzero(values > least), np.flatnonzero(values == least)
-    return np.concatenate([above, level[: size - len(above)]])
+    above, level = np.flatnonzero(among > least), np.flatnonzero(among == least)
+    found = np.concatenate([above, level[: size - len(above)]])
+    return found if hopeful is None else hopeful[found]
+
+
+def nth_greatest(values: npt.NDArray[np.floating[Any]], n: int) -> float:
+    """Return the n-th greatest of values, of which there are at least `n`; equal ones count each; 1 is the greatest.
+
+    >>> nth_greatest(np.array([1.0, 3.0, 3.0, 2.0]), 3)
+    2.0
+    """
+    hopeful = _hopeful(values, n)
+    return _greatest(values if hopeful is None else values[hopeful], n)
 
 
 def best_from_approximate(
@@ -52,15 +65,22 @@ def best_from_approximate(
     return near, exact(near)
 
 
-def _greatest(values: npt.NDArray[np.floating[Any]], n: int) -> float:
-    """Return the n-th greatest value; a sample tells below which value none of them can be expected."""
+def _hopeful(values: npt.NDArray[np.floating[Any]], n: int) -> npt.NDArray[np.int64] | None:
+    """Return places, in order, among which the `n` greatest values are; None where a look at all would not pay.
+
+    A sample tells below which value none of them can be expected.
+    """
     step = len(values) // _SAMPLE
-    if n and step > 1:
-        sample = values[::step]
-        rank = 2 * n // step + 8
-        if rank < len(sample):
-            bound = np.partition(sample, len(sample) - rank)[len(sample) - rank]
-            kept = values[values >= bound]
-            if len(kept) >= n:
-                values = kept
+    if not n or step <= 1:
+        return None
+    sample = values[::step]
+    rank = 2 * n // step + 8
+    if rank >= len(sample):
+        return None
+    bound = np.partition(sample, len(sample) - rank)[len(sample) - rank]
+    hopeful = np.flatnonzero(values >= bound)
+    return hopeful if len(hopeful) >= n else None
+
+
+def _greatest(values: npt.NDArray[np.floating[Any]], n: int) -> float:
     return float(np.partition(values, len(values) - n)[len(values) - n]) if n else np.inf

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
 from ingest.bounds import Size, check_bounds
 from ranker.arrays import Floats, Rows
@@ -171,7 +172,7 @@ class _Search:
         return best_from_approximate(approximate, float(self.scores.interest_error[self.query]), size, exact)
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:
-        return _positive(np.where(self.allowed, self.scores.category[self.query], 0), size)
+        return self._best_of(*_row(self.scores.category, self.query), size)
 
     def _by_factors(self, size: int) -> tuple[Places, Floats]:
         scores, error = self.scores.factors[self.query], float(self.scores.factors_error[self.query])
@@ -187,20 +188,25 @@ class _Search:
         return _positive(np.where(self.allowed, counts, 0), size)
 
     def _by_few(self, name: str, size: int) -> tuple[Places, Floats]:
-        scores = self.scores.few[name]
-        start, end = scores.indptr[self.query], scores.indptr[self.query + 1]
-        rows, values = scores.indices[start:end], scores.data[start:end]
+        rows, values = _row(self.scores.few[name], self.query)
+        in_order = np.argsort(rows)  # of equal scores the first items come first
+        return self._best_of(rows[in_order], values[in_order], size)
+
+    def _best_of(self, rows: Rows, values: Floats, size: int) -> tuple[Places, Floats]:
         kept = self.allowed[rows] & (values > 0)
         rows, values = rows[kept], values[kept]
-        in_order = np.argsort(rows)  # of equal scores the first items come first
-        rows, values = rows[in_order], values[in_order]
         top = best(values, size)
-        return rows[top], values[top]
+        return rows[top].astype(np.int64), values[top]
 
     def _by_words(self, size: int) -> tuple[Places, Floats]:
         """Find items by some of the words, and compare those that come near by all of them."""
         rows, _ = _positive(np.where(self.allowed, self.scores.words[self.query], 0), WORDS_COMPARED * size)
         return rows, self.situation.words_in(self.query, self.items, rows)
+
+
+def _row(matrix: sparse.csr_matrix, row: int) -> tuple[Rows, Floats]:
+    start, end = matrix.indptr[row], matrix.indptr[row + 1]
+    return matrix.indices[start:end], matrix.data[start:end]
 
 
 def _positive(scores: Floats, size: int) -> tuple[Places, Floats]:

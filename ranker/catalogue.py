@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -76,6 +77,15 @@ class Catalogue:
         silent = self.items.with_columns(pl.lit(None, SCHEMA[name]).alias(name) for name in said)
         return Catalogue(silent, absences=self.absences)
 
+    @cached_property
+    def last_published(self) -> int:
+        """When the latest item was, or will be, published, in microseconds; `UNDATED` where none is known."""
+        return int(self.published_at.max(initial=UNDATED))
+
+    @cached_property
+    def _by_category(self) -> sparse.csc_matrix:
+        return self.categories.tocsc()
+
     def available_at(self, as_of: Times) -> npt.NDArray[np.bool_]:
         """Mark what could be had at each moment [q, n_items]; [1, n_items] where it is what can be had now."""
         return self._absences.available_at(as_of, self.available)
@@ -95,8 +105,10 @@ class Catalogue:
 
     def in_categories(self, names: Iterable[str]) -> npt.NDArray[np.bool_]:
         """Mark the items that have at least one of the categories; shape [n_items]."""
-        wanted = [self.category_names[name] for name in names if name in self.category_names]
-        return np.asarray(self.categories[:, wanted].sum(axis=1)).ravel() > 0
+        found = np.zeros(len(self), bool)
+        for column in (self.category_names[name] for name in names if name in self.category_names):
+            found[self._by_category.indices[slice(*self._by_category.indptr[column : column + 2])]] = True
+        return found
 
     def category_rows(self, categories: Sequence[Iterable[str]]) -> sparse.csr_matrix:
         """Return the category matrix of items given by their category names, unknown names left out."""

@@ -155,6 +155,10 @@ class History:
         """Count interactions of items in `since <= time < before`; arrays broadcast."""
         return _sum(layer.by_item.count(items, before=before, since=since) for layer in self._layers)
 
+    def counts_of_all(self, n_items: int, *, before: int, since: int = -NEVER) -> Ints:
+        """Count the interactions of every item in `since <= time < before` (microseconds) [n_items]."""
+        return self._timeline.counts(n_items, since, before)
+
     def item_counts_at(self, items: npt.NDArray[np.integer], moments: Sequence[Times]) -> Ints:
         """Count interactions of items before each of several moments [n_moments, n_items]; one, or one an item.
 

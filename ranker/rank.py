@@ -179,11 +179,18 @@ class Ranker:
         history = self._with_session(query, history or self.history)
         moments = _moments(query, history)
         allowed, held_back = self._allowed(history, moments, query)
-        rows = np.arange(len(self.catalogue))
-        recently = history.item_counts(rows, before=moments.as_of, since=history.since_share(0.05, moments.as_of))
-        order = np.lexsort((rows, -history.item_counts(rows, before=moments.as_of), -recently))
-        best = order[allowed[order]]
-        place = self._caps.tally(query.categories).fill(best, query.k)
+        n_items, as_of = len(self.catalogue), int(moments.as_of[0])
+        recently = history.counts_of_all(n_items, since=int(history.since_share(0.05, moments.as_of)[0]), before=as_of)
+        ever = history.counts_of_all(n_items, before=as_of)
+
+        def in_order(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            return rows[np.lexsort((rows, -ever[rows], -recently[rows]))]
+
+        best = in_order(np.flatnonzero(allowed & (recently > 0)))
+        place = self._caps.tally(query.categories).pick(best, query.k)
+        if len(place) < query.k:  # only then is all of the catalogue worth sorting
+            best = in_order(np.flatnonzero(allowed))
+            place = self._caps.tally(query.categories).fill(best, query.k)
         held_back_by_caps, best = place < np.maximum.accumulate(place), best[place]
         answer = [
             RankedItem(
@@ -217,11 +224,11 @@ class Ranker:
     def _allowed(
         self, history: History, moments: Moments, query: Query
     ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-        allowed = allowed_items(history, moments, self.catalogue, self.model.rules)[0]
-        offered = on_offer(self.catalogue, moments)[0]
+        offered = on_offer(self.catalogue, moments)
+        allowed = allowed_items(history, moments, self.catalogue, self.model.rules, offered)
         return without(
-            allowed,
-            offered,
+            allowed[0],
+            offered[0],
             self.catalogue,
             exclude=query.exclude,
             categories=query.categories,

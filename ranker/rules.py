@@ -52,18 +52,28 @@ class RulesConfig:
 
 def on_offer(catalogue: Catalogue, moments: Moments) -> npt.NDArray[np.bool_]:
     """Mark what could be had at each query's moment [q, n_items]: available then, and published at or before it."""
+    available = catalogue.available_at(moments.as_of)
+    if len(moments) and moments.as_of.min() >= catalogue.last_published:
+        return np.array(np.broadcast_to(available, (len(moments), len(catalogue))))
     # Asked about a past moment, an item published later would be a leak and could not have been taken.
     offered: npt.NDArray[np.bool_] = catalogue.published_at[None] <= moments.as_of[:, None]
-    offered &= catalogue.available_at(moments.as_of)
+    offered &= available
     return offered
 
 
 def allowed_items(
-    history: History, moments: Moments, catalogue: Catalogue, config: RulesConfig | None = None
+    history: History,
+    moments: Moments,
+    catalogue: Catalogue,
+    config: RulesConfig | None = None,
+    offered: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """Mark what each query may be shown [q, n_items]: on offer, not hidden and, without repeats, not taken before."""
+    """Mark what each query may be shown [q, n_items]: on offer, not hidden and, without repeats, not taken before.
+
+    `offered` is what `on_offer` marks, where that is known already.
+    """
     repeats = (config or RulesConfig()).repeats
-    allowed = on_offer(catalogue, moments)
+    allowed = on_offer(catalogue, moments) if offered is None else offered.copy()
     past = history.taken(moments)
     blocked = past.weight < 0 if repeats else np.ones(len(past.weight), bool)
     allowed[past.query[blocked], past.item[blocked]] = False
@@ -86,25 +96,23 @@ def without(
     Both bounds of the price belong to the range; where one is asked for, an item without a known price (NaN) is held
     back as `price_unknown`.
     """
-    wanted = list(categories)
-    excluded = np.zeros(len(catalogue), bool)
+    left = offered & allowed
+    n_offered, n_left = np.count_nonzero(offered), np.count_nonzero(left)
+    held_back = {"unavailable": len(offered) - n_offered, "seen": n_offered - n_left}
+    held_back |= dict.fromkeys(("excluded", "category", "price", "price_unknown"), 0)
+
+    def hold_back(rule: str, broken: npt.NDArray[np.bool_]) -> None:
+        held_back[rule] = int(np.count_nonzero(left & broken))
+        left[broken] = False
+
     rows = catalogue.rows(exclude)
-    excluded[rows[rows >= 0]] = True
-    elsewhere = ~catalogue.in_categories(wanted) if wanted else np.zeros(len(catalogue), bool)
-    nothing = np.zeros(len(catalogue), bool)
-    ranged = min_price is not None or max_price is not None
-    lowest, highest = -np.inf if min_price is None else min_price, np.inf if max_price is None else max_price
-    rules = {
-        "unavailable": ~offered,
-        "seen": ~allowed,
-        "excluded": excluded,
-        "category": elsewhere,
-        "price": (prices < lowest) | (prices > highest) if ranged else nothing,
-        "price_unknown": np.isnan(prices) if ranged else nothing,
-    }
-    left = np.ones(len(catalogue), bool)
-    held_back = {}
-    for name, broken in rules.items():
-        held_back[name] = int(np.count_nonzero(left & broken))
-        left &= ~broken
+    rows = np.unique(rows[rows >= 0])
+    held_back["excluded"] = int(np.count_nonzero(left[rows]))
+    left[rows] = False
+    if wanted := list(categories):
+        hold_back("category", ~catalogue.in_categories(wanted))
+    if min_price is not None or max_price is not None:
+        lowest, highest = -np.inf if min_price is None else min_price, np.inf if max_price is None else max_price
+        hold_back("price", (prices < lowest) | (prices > highest))
+        hold_back("price_unknown", np.isnan(prices))
     return left, held_back

@@ -54,8 +54,8 @@ class RunningCounts:
             self._far[slot] = end
             return None
         elif end != at:
-            passed = np.bincount(self._items[min(at, end) : max(at, end)], minlength=self._n_rows + 1)
             # A new array: another thread may be reading the old one.
-            counts = (counts + passed if end > at else counts - passed).astype(np.int32)
+            counts = counts.copy()
+            np.add.at(counts, self._items[min(at, end) : max(at, end)], np.int32(1 if end > at else -1))
         self._slots[slot] = end, counts
         return counts

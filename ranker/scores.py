@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ranker.arrays import Floats, Times
+from ranker.arrays import Floats, Rows, Times
 from ranker.coarse import CoarseVectors
 from ranker.shared_words import weightiest
-from ranker.situation import Situation
+from ranker.situation import ItemSet, Situation
 from ranker.sources import Sources
 from ranker.sparse_rows import dense_row
 from ranker.timeline import POPULAR_SHARES, Hour
@@ -36,8 +36,8 @@ class Scores:
     """Products of collaborative factors, approximately [q, n_items]."""
     factors_error: Floats
     """The most that they can be off [q]."""
-    category: Floats
-    """What is popular and trending in the user's categories [q, n_items]."""
+    category: sparse.csr_matrix
+    """What is popular and trending in the user's categories [q, n_items], items in order; of others there is nothing."""
     words: Floats
     """Words of the past, those alone that weigh most [q, n_items]."""
     few: dict[str, sparse.csr_matrix]
@@ -58,6 +58,8 @@ class Scores:
             return self.hours[int(self.hour[query])].counts[name]
         if name in self.few:
             return dense_row(self.few[name], query)
+        if name == "category":
+            return dense_row(self.category, query)
         if name == "fresh":
             return self._fresh(query)
         if name == "interest":
@@ -77,18 +79,16 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
     """Look at every item of the catalogue for every query."""
     items = sources.everything
     hours, hour = situation.hours
-    share = (items.categories @ situation.taste.toarray().T).T / items.roots_of_categories
-    in_vogue = hours[0].log_in_vogue if len(hours) == 1 else np.stack([each.log_in_vogue for each in hours])[hour]
     interest, interest_error = _approximate_interest(sources, situation)
     factors, factors_error = _approximate_products(
-        sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.single
+        sources.coarse_factors, situation.factors.astype(np.float32), sources.factors.items
     )
     return Scores(
         interest=interest,
         interest_error=interest_error,
         factors=factors,
         factors_error=factors_error,
-        category=share * in_vogue,
+        category=_by_category(items, situation),
         words=_approximate_words(sources, situation),
         few={
             "together": situation.together,
@@ -102,6 +102,21 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         first=situation.history.first_events(len(items)),
         as_of=situation.moments.as_of,
     )
+
+
+def _by_category(items: ItemSet, situation: Situation) -> sparse.csr_matrix:
+    """Weigh what was taken lately by the user's taste; all other items, most of a large catalogue, weigh nothing."""
+    hours, hour = situation.hours
+    held: list[tuple[Rows, Floats]] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(situation)
+    for number, each in enumerate(hours):
+        rows = each.in_vogue
+        asked = np.flatnonzero(hour == number)
+        share = (items.categories[rows] @ situation.taste[asked].toarray().T).T / items.roots_of_categories[rows]
+        for query, weights in zip(asked.tolist(), share * each.log_in_vogue[rows], strict=True):
+            held[query] = rows, weights
+    rows, weights = (np.concatenate(parts) for parts in zip(*held, strict=True))
+    ends = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in held])])
+    return sparse.csr_matrix((weights, rows, ends), shape=(len(situation), len(items)))
 
 
 def _by_facets(sources: Sources, situation: Situation) -> sparse.csr_matrix:

@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ranker.best import nth_greatest
 from ranker.candidates import CandidatesConfig, blocks, propose
 from ranker.examples import Truth, known_items
 from ranker.history import History
@@ -123,8 +124,9 @@ def _within(
     for number in np.unique(query).tolist():
         score = scores.of(name, number)
         rivals = score[allowed[number]]
-        for place in np.flatnonzero(query == number).tolist():
-            own = score[item[place]]
-            speaks = allowed[number, item[place]] and own > (-np.inf if name in WITHOUT_ZERO else 0)
-            within[place] = speaks and np.count_nonzero(rivals >= own) <= AT
+        bar = nth_greatest(rivals, AT + 1) if len(rivals) > AT else -np.inf
+        places = np.flatnonzero(query == number)
+        own = score[item[places]]
+        speaks = allowed[number, item[places]] & (own > (-np.inf if name in WITHOUT_ZERO else 0))
+        within[places] = speaks & (own > bar)
     return within

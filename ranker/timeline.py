@@ -44,6 +44,11 @@ class Hour:
         return self.log_popular + np.log1p(self.counts["trending"])
 
     @cached_property
+    def in_vogue(self) -> Rows:
+        """The items taken in `popular` or in `trending`, in order."""
+        return np.flatnonzero(self.log_in_vogue > 0).astype(np.int32)
+
+    @cached_property
     def fresh(self) -> npt.NDArray[np.bool_]:
         """True where hardly anyone has touched an item [n_items]."""
         return np.asarray(self.counts["evergreen"] < FRESH_BELOW)
@@ -111,6 +116,14 @@ class Timeline:
         hours, place = np.unique(as_of // HOUR * HOUR, return_inverse=True)
         return [self._hour(hour, n_items) for hour in hours.tolist()], place
 
+    def counts(self, n_items: int, since: int, before: int) -> Ints:
+        """Count every item's interactions in `since <= time < before`, from the log in order."""
+        if self._layers is not None:
+            under, live = self._layers
+            return under.counts(n_items, since, before) + live.counts(n_items, since, before)
+        start, end = np.searchsorted(self.times, [since, before])
+        return self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
+
     def _hour(self, hour: int, n_items: int) -> Hour:
         key = (hour, self._live_before(hour))
         found = self._hourly.get(key)
@@ -118,7 +131,7 @@ class Timeline:
             if len(self._hourly) >= max(_CELLS_KEPT // max(n_items, 1), _FEWEST_HOURS_KEPT):
                 self._hourly.clear()
             since = {name: int(self.since_share(part, np.asarray([hour]))[0]) for name, part in POPULAR_SHARES.items()}
-            counts = {name: self._counts(n_items, start, hour).astype(np.float32) for name, start in since.items()}
+            counts = {name: self.counts(n_items, start, hour).astype(np.float32) for name, start in since.items()}
             found = self._hourly[key] = Hour(counts=counts)
         return found
 
@@ -146,14 +159,6 @@ class Timeline:
             told = under._live_before(hour) + _sum_of_hashes(live.times[:n_before], live.items[:n_before])
             self._hour_seen = hour, told % 2**64
         return self._hour_seen[1]
-
-    def _counts(self, n_items: int, since: int, before: int) -> Ints:
-        """Count every item's interactions in `since <= time < before`, from the log in order."""
-        if self._layers is not None:
-            under, live = self._layers
-            return under._counts(n_items, since, before) + live._counts(n_items, since, before)
-        start, end = np.searchsorted(self.times, [since, before])
-        return self._counts_to(n_items, end) if start == 0 else self._counts_within(n_items, start, end)
 
     def _counts_to(self, n_items: int, end: int) -> Ints:
         """Count all up to a place in the log, from the place counted last: neighbouring hours lie close together."""
