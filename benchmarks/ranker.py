@@ -1,6 +1,6 @@
 """Does the ranker compute the same in service as in batch, and how fast? Prints the figures beside their bars.
 
-    python benchmarks/ranker.py [--parts parity batch single trees train] [--work DIR] [--out ranker.json]
+    python benchmarks/ranker.py [--parts parity batch single trees load train] [--work DIR] [--out ranker.json]
 
 The shop is the simulator's: a log of `--log` events about `--items` items, whose last `--live` events come live after
 the training. Its encoder has hardly learned, which changes what is recommended but not what an answer costs. Answers
@@ -11,6 +11,7 @@ answer are timed in a second round, so that their clocks lengthen no figure but 
 - batch: rows a second on `--cores` threads
 - single: rank and recommend, by stage
 - trees: scoring by LightGBM, and by ONNX Runtime, lleaves and TL2cgen where they are installed
+- load: seconds until a fresh process has answered once, and the memory it holds then
 - train (only if asked for): `readrank train` with its defaults on `--events` events; minutes and peak memory
 
 Shop and bundle stay in `--work` for the next time; without it everything is removed.
@@ -34,7 +35,7 @@ from rich.console import Console
 from benchmarks.figures import Figure, machine, table
 from benchmarks.ranker_parts import Parts, Sizes
 
-PARTS = ("parity", "batch", "single", "trees", "train")
+PARTS = ("parity", "batch", "single", "trees", "load", "train")
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ Places = npt.NDArray[np.int64]
 
 WORDS_COMPARED: Final = 3
 """Items that share words, for each that the source proposes, whose words are all compared."""
+AT_LEAST_AT_ONCE: Final = 16
+"""Queries of a block, however large the catalogue."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,11 @@ def every_pair(n_queries: int, n_items: int) -> Candidates:
 
 
 def blocks(n_queries: int, n_items: int, cells: int = 4_000_000) -> Iterator[slice]:
-    """Cut queries into blocks whose score matrices have about `cells` cells: flat memory, few calls."""
-    size = max(1, cells // max(n_items, 1))
+    """Cut queries into blocks whose score matrices have about `cells` cells: flat memory, few calls.
+
+    Of a large catalogue they have more: fewer than `AT_LEAST_AT_ONCE` queries would share each reading of it.
+    """
+    size = max(AT_LEAST_AT_ONCE, cells // max(n_items, 1))
     for start in range(0, n_queries, size):
         yield slice(start, min(start + size, n_queries))
 

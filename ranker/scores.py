@@ -37,7 +37,7 @@ class Scores:
     factors_error: Floats
     """The most that they can be off [q]."""
     category: sparse.csr_matrix
-    """What is popular and trending in the user's categories [q, n_items], items in order; of others there is nothing."""
+    """What is popular and trending in the user's categories [q, n_items], items in order; others have none."""
     words: Floats
     """Words of the past, those alone that weigh most [q, n_items]."""
     few: dict[str, sparse.csr_matrix]
@@ -166,8 +166,13 @@ def _add_newcomers(sources: Sources, interest: Floats, situation: Situation) -> 
     gain = situation.newcomers
     if not gain:
         return
-    new = situation.history.first_events(len(sources.catalogue))[None] >= situation.new_from[:, None]
-    new &= sources.everything.speaks
+    first, since = situation.history.first_events(len(sources.catalogue)), situation.new_from
+    if len(since) and (since == since[0]).all():  # usually the end of the encoder's training
+        items = sources.untouched(first, int(since[0]))
+        shared = sources.words_of(items).similarity(situation.words)
+        interest[:, items] += gain.of(situation.interest, shared)
+        return
+    new = (first[None] >= since[:, None]) & sources.everything.speaks
     items = np.flatnonzero(new.any(axis=0))
     shared = sources.words_of(items).similarity(situation.words)
     interest[:, items] += new[:, items] * gain.of(situation.interest, shared)

@@ -15,7 +15,7 @@ from encoders.lexical import Words
 from encoders.past import DECAY
 from encoders.vectors import CatalogueVectors
 from ranker.alike import fit_alike
-from ranker.arrays import Floats, Ints, Rows
+from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.attributes import numbers
 from ranker.catalogue import Catalogue
 from ranker.coarse import CoarseVectors
@@ -109,16 +109,30 @@ class Sources:
         )
         self.mean_vector = mean_vector
         self._words_of = (np.zeros(0, np.int64), WordsOfItems(item_words[:0]))
+        self._untouched = (np.zeros(0, np.int64), 0, np.zeros(0, np.int64))
 
     @cached_property
     def items_by_word(self) -> sparse.csr_matrix:
         """Return which items hold each word [n_words, n_items]; none for words so common that they tell nothing."""
         return rare_words(self.everything.words)
 
+    def untouched(self, first: Times, since: int) -> npt.NDArray[np.int64]:
+        """Return the items with text that nobody had touched before a moment; `first` tells when each first was.
+
+        Kept for the next, who mostly asks of the same moment and history.
+        """
+        known_first, known_since, rows = self._untouched
+        if first is not known_first or since != known_since:
+            rows = np.flatnonzero((first >= since) & self.everything.speaks)
+            if np.array_equal(rows, self._words_of[0]):
+                rows = self._words_of[0]  # the same array, so that its words are known to be the same, too
+            self._untouched = first, since, rows
+        return rows
+
     def words_of(self, rows: npt.NDArray[np.int64]) -> WordsOfItems:
         """Return the words of some items to be compared with; kept for the next, who mostly asks of the same."""
         known, words = self._words_of
-        if not np.array_equal(known, rows):
+        if known is not rows and not np.array_equal(known, rows):
             words = WordsOfItems(self.everything.words[rows])
             self._words_of = rows, words
         return words
