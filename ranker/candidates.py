@@ -167,22 +167,22 @@ class _Search:
     def _by_freshness(self, size: int) -> tuple[Places, npt.NDArray[np.floating[Any]]]:
         if self.scores.near[self.query].any():
             return self._nearest(self.allowed & self._hour.fresh, size)
-        newest = np.where(self.allowed, self.scores.of("fresh", self.query), -np.inf)
-        top = best(newest, size)
+        newest = self.scores.of("fresh", self.query)
+        top = best(newest, size, self.allowed)
         return top, newest[top]
 
     def _nearest(self, among: npt.NDArray[np.bool_], size: int) -> tuple[Places, Floats]:
-        approximate = np.where(among & self.scores.near[self.query], self.scores.interest[self.query], -np.inf)
+        interest, error = self.scores.interest[self.query], float(self.scores.interest_error[self.query])
         exact = partial(self.situation.interest_in, self.query, self.items)
-        return best_from_approximate(approximate, float(self.scores.interest_error[self.query]), size, exact)
+        return best_from_approximate(interest, error, size, exact, among & self.scores.near[self.query])
 
     def _by_category(self, size: int) -> tuple[Places, Floats]:
         return self._best_of(*_row(self.scores.category, self.query), size)
 
     def _by_factors(self, size: int) -> tuple[Places, Floats]:
         scores, error = self.scores.factors[self.query], float(self.scores.factors_error[self.query])
-        approximate = np.where(self.allowed & (scores > -error), scores, -np.inf)
-        top, values = best_from_approximate(approximate, error, size, partial(self.situation.factors_in, self.query))
+        exact = partial(self.situation.factors_in, self.query)
+        top, values = best_from_approximate(scores, error, size, exact, self.allowed & (scores > -error))
         return top[values > 0], values[values > 0]
 
     def _by_popularity(self, name: str, size: int) -> tuple[Places, Floats]:
@@ -190,7 +190,7 @@ class _Search:
         top = most[self.allowed[most]][:size]
         if len(top) == size or not self._hour.has_more(name):
             return top, counts[top]
-        return _positive(np.where(self.allowed, counts, 0), size)
+        return _positive(counts, size, self.allowed)
 
     def _by_few(self, name: str, size: int) -> tuple[Places, Floats]:
         rows, values = _row(self.scores.few[name], self.query)
@@ -205,7 +205,7 @@ class _Search:
 
     def _by_words(self, size: int) -> tuple[Places, Floats]:
         """Find items by some of the words, and compare those that come near by all of them."""
-        rows, _ = _positive(np.where(self.allowed, self.scores.words[self.query], 0), WORDS_COMPARED * size)
+        rows, _ = _positive(self.scores.words[self.query], WORDS_COMPARED * size, self.allowed)
         return rows, self.situation.words_in(self.query, self.items, rows)
 
 
@@ -214,8 +214,8 @@ def _row(matrix: sparse.csr_matrix, row: int) -> tuple[Rows, Floats]:
     return matrix.indices[start:end], matrix.data[start:end]
 
 
-def _positive(scores: Floats, size: int) -> tuple[Places, Floats]:
-    rows = np.flatnonzero(scores > 0)
+def _positive(scores: Floats, size: int, among: npt.NDArray[np.bool_]) -> tuple[Places, Floats]:
+    rows = np.flatnonzero((scores > 0) & among)
     top = rows[best(scores[rows], size)]
     return top, scores[top]
 
