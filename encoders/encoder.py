@@ -41,10 +41,10 @@ def all_vectors(encoder: Encoder, n_items: int, *, at_once: int = 4096) -> Tenso
     device = next(encoder.module.parameters()).device
     was_training = encoder.module.training
     encoder.module.eval()
+    vectors = torch.empty((n_items, encoder.dim), device=device)
     with torch.no_grad():
-        parts = [
-            encoder.vectors(torch.arange(start, min(start + at_once, n_items), device=device)).float()
-            for start in range(0, n_items, at_once)
-        ]
+        for start in range(0, n_items, at_once):
+            rows = torch.arange(start, min(start + at_once, n_items), device=device)
+            vectors[start : start + at_once] = encoder.vectors(rows)
     encoder.module.train(was_training)
-    return torch.cat(parts) if parts else torch.zeros((0, encoder.dim), device=device)
+    return vectors

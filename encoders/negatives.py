@@ -29,12 +29,12 @@ class Negatives:
         self.drawn = drawn / max(drawn.sum(), 1e-12)
         """Chance of each item in one draw by popularity [n_items]."""
         self._found = 0
-        self._neighbours = np.full((data.n_items, _NEIGHBOURS), -1, dtype=np.int64)
+        self._neighbours = np.empty((0, _NEIGHBOURS), np.int64)
         self._near = np.zeros(data.n_items)
 
     def look_around(self, vectors: Tensor, rng: np.random.Generator) -> None:
         """Find each item's nearest by the present vectors [n_items, dim]; of a large catalogue, among a random part."""
-        self._neighbours[:] = -1
+        self._neighbours = np.full((len(self.share), _NEIGHBOURS), -1, np.int64)
         some = self.touched
         if len(some) > _MOST_COMPARED:
             some = np.sort(rng.choice(some, _MOST_COMPARED, replace=False))

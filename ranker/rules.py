@@ -97,7 +97,7 @@ def without(
     back as `price_unknown`.
     """
     left = offered & allowed
-    n_offered, n_left = np.count_nonzero(offered), np.count_nonzero(left)
+    n_offered, n_left = int(np.count_nonzero(offered)), int(np.count_nonzero(left))
     held_back = {"unavailable": len(offered) - n_offered, "seen": n_offered - n_left}
     held_back |= dict.fromkeys(("excluded", "category", "price", "price_unknown"), 0)
 

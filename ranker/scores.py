@@ -15,7 +15,7 @@ from scipy import sparse
 from ranker.arrays import Floats, Rows, Times
 from ranker.coarse import CoarseVectors
 from ranker.shared_words import weightiest
-from ranker.situation import ItemSet, Situation
+from ranker.situation import Situation
 from ranker.sources import Sources
 from ranker.sparse_rows import dense_row
 from ranker.timeline import POPULAR_SHARES, Hour
@@ -88,7 +88,7 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
         interest_error=interest_error,
         factors=factors,
         factors_error=factors_error,
-        category=_by_category(items, situation),
+        category=_by_category(sources, situation),
         words=_approximate_words(sources, situation),
         few={
             "together": situation.together,
@@ -104,19 +104,19 @@ def score_all(sources: Sources, situation: Situation) -> Scores:
     )
 
 
-def _by_category(items: ItemSet, situation: Situation) -> sparse.csr_matrix:
+def _by_category(sources: Sources, situation: Situation) -> sparse.csr_matrix:
     """Weigh what was taken lately by the user's taste; all other items, most of a large catalogue, weigh nothing."""
     hours, hour = situation.hours
     held: list[tuple[Rows, Floats]] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(situation)
     for number, each in enumerate(hours):
-        rows = each.in_vogue
+        items = sources.in_vogue(each)
         asked = np.flatnonzero(hour == number)
-        share = (items.categories[rows] @ situation.taste[asked].toarray().T).T / items.roots_of_categories[rows]
-        for query, weights in zip(asked.tolist(), share * each.log_in_vogue[rows], strict=True):
-            held[query] = rows, weights
+        share = (items.categories @ situation.taste[asked].toarray().T).T / items.roots_of_categories
+        for query, weights in zip(asked.tolist(), share * items.in_vogue, strict=True):
+            held[query] = items.rows, weights
     rows, weights = (np.concatenate(parts) for parts in zip(*held, strict=True))
     ends = np.concatenate([[0], np.cumsum([len(rows) for rows, _ in held])])
-    return sparse.csr_matrix((weights, rows, ends), shape=(len(situation), len(items)))
+    return sparse.csr_matrix((weights, rows, ends), shape=(len(situation), len(sources.everything)))
 
 
 def _by_facets(sources: Sources, situation: Situation) -> sparse.csr_matrix:

@@ -21,11 +21,12 @@ from ranker.catalogue import Catalogue
 from ranker.coarse import CoarseVectors
 from ranker.factors import Factors, FactorsConfig
 from ranker.history import History
+from ranker.in_vogue import InVogue
 from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_straight, fit_together, history_weights, last_items
 from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
-from ranker.timeline import POPULAR_SHARES
+from ranker.timeline import POPULAR_SHARES, Hour
 
 PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "facets", "repeats")
 """Sources that look for what is like the user's past."""
@@ -109,12 +110,20 @@ class Sources:
         )
         self.mean_vector = mean_vector
         self._words_of = (np.zeros(0, np.int64), WordsOfItems(item_words[:0]))
+        self._in_vogue: InVogue | None = None
         self._untouched = (np.zeros(0, np.int64), 0, np.zeros(0, np.int64))
 
     @cached_property
     def items_by_word(self) -> sparse.csr_matrix:
         """Return which items hold each word [n_words, n_items]; none for words so common that they tell nothing."""
         return rare_words(self.everything.words)
+
+    def in_vogue(self, hour: Hour) -> InVogue:
+        """Return the categories of what was taken lately at an hour; kept for the next, who mostly asks of the same."""
+        held = self._in_vogue
+        if held is None or held.hour is not hour:
+            held = self._in_vogue = InVogue.of(hour, self.everything)
+        return held
 
     def untouched(self, first: Times, since: int) -> npt.NDArray[np.int64]:
         """Return the items with text that nobody had touched before a moment; `first` tells when each first was.

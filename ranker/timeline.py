@@ -44,11 +44,6 @@ class Hour:
         return self.log_popular + np.log1p(self.counts["trending"])
 
     @cached_property
-    def in_vogue(self) -> Rows:
-        """The items taken in `popular` or in `trending`, in order."""
-        return np.flatnonzero(self.log_in_vogue > 0).astype(np.int32)
-
-    @cached_property
     def fresh(self) -> npt.NDArray[np.bool_]:
         """True where hardly anyone has touched an item [n_items]."""
         return np.asarray(self.counts["evergreen"] < FRESH_BELOW)
