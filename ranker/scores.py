@@ -169,10 +169,15 @@ def _add_newcomers(sources: Sources, interest: Floats, situation: Situation) -> 
     first, since = situation.history.first_events(len(sources.catalogue)), situation.new_from
     if len(since) and (since == since[0]).all():  # usually the end of the encoder's training
         items = sources.untouched(first, int(since[0]))
-        shared = sources.words_of(items).similarity(situation.words)
-        interest[:, items] += gain.of(situation.interest, shared)
+        interest[:, items] += gain.of(situation.interest, _shared(sources, items, situation))
         return
     new = (first[None] >= since[:, None]) & sources.everything.speaks
     items = np.flatnonzero(new.any(axis=0))
-    shared = sources.words_of(items).similarity(situation.words)
-    interest[:, items] += new[:, items] * gain.of(situation.interest, shared)
+    interest[:, items] += new[:, items] * gain.of(situation.interest, _shared(sources, items, situation))
+
+
+def _shared(sources: Sources, items: npt.NDArray[np.int64], situation: Situation) -> Floats:
+    """Return how similar items are by words to each past [q, n]; one zero each where they are not asked for."""
+    if not situation.newcomers.words:
+        return np.zeros((len(situation), 1), np.float32)
+    return sources.words_of(items).similarity(situation.words)

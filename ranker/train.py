@@ -114,6 +114,7 @@ def train(
             recommended = learn(sources, history, data.examples_since, data.until, config, progress)
             given = learn_given(sources, history, data.examples_since, data.impressions, config)
             final = final_model()
+        del sources, before, early  # of a large catalogue they take gigabytes, as do those that follow
         sources = fit_sources(data, words, final, whole, config)
         measured = {
             "catalogue": {"items": len(data.catalogue), "changed_later": changed_later},
