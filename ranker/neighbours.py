@@ -111,7 +111,9 @@ def fit_straight(
     return _weigh(steps, total, np.ones(n_items), config.size)
 
 
-def _weigh(steps: "_Steps", by_earlier: Floats, by_later: Floats, size: int) -> sparse.csr_matrix:
+def _weigh(
+    steps: "_Steps", by_earlier: npt.NDArray[np.floating[Any]], by_later: npt.NDArray[np.floating[Any]], size: int
+) -> sparse.csr_matrix:
     """Add up the steps between each two items, and divide by what is given of the earlier and of the later one."""
     n_items, parts = len(by_earlier), []
     for start, end in _blocks(np.bincount(steps.items, minlength=n_items)):

@@ -28,7 +28,7 @@ from ranker import bundle, calibrate
 from ranker import tuned as tuned_settings
 from ranker.blend import Trees
 from ranker.compiled import compile_trees
-from ranker.learn import learn, learn_given
+from ranker.learn import Learned, learn, learn_given
 from ranker.registry import FEATURE_NAMES
 from ranker.resumable_folder import keep_logs, resumable_folder
 from ranker.sources import Behaviour, Sources
@@ -110,11 +110,9 @@ def train(
             progress("fit sources", 2, 2)
             early = early_model()
         with both.final() as final_model:
-            sources = fit_sources(data, words, early, before, config)
-            recommended = learn(sources, history, data.examples_since, data.until, config, progress)
-            given = learn_given(sources, history, data.examples_since, data.impressions, config)
+            recommended, given = _blends(data, fit_sources(data, words, early, before, config), config, progress)
             final = final_model()
-        del sources, before, early  # of a large catalogue they take gigabytes, as do those that follow
+        del before, early  # of a large catalogue they take gigabytes, as do those that follow
         sources = fit_sources(data, words, final, whole, config)
         measured = {
             "catalogue": {"items": len(data.catalogue), "changed_later": changed_later},
@@ -154,6 +152,12 @@ def train(
         keep_logs(learned, workspace.reports_path / "tensorboard" / folder.name)
     bundle.record(workspace, folder, progress)
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
+
+
+def _blends(data: TrainingData, sources: Sources, config: TrainConfig, progress: Progress) -> tuple[Learned, Learned]:
+    """Learn the blend of recommendations and that of given items."""
+    recommended = learn(sources, data.history, data.examples_since, data.until, config, progress)
+    return recommended, learn_given(sources, data.history, data.examples_since, data.impressions, config)
 
 
 def fit_behaviour(data: TrainingData, before: int, config: TrainConfig) -> Behaviour:
