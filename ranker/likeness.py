@@ -25,7 +25,8 @@ def likeness(situation: Situation, items: ItemSet, candidates: Candidates) -> di
         if end == start or not len(held):
             continue
         past = situation.past_vectors(recent.items[number, held])
-        cosine = items.vectors[candidates.item[start:end]] @ past.T
+        # In double precision, so that it is the same number for one item as among many.
+        cosine = items.vectors[candidates.item[start:end]].astype(np.float64) @ past.T.astype(np.float64)
         for back in range(min(len(ONE_BY_ONE), len(held))):
             out[back, start:end] = cosine[:, -1 - back]
         out[-4, start:end], out[-3, start:end] = cosine.max(axis=1), cosine.mean(axis=1)
