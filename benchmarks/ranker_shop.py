@@ -21,6 +21,8 @@ from ranker.rank import Ranker
 
 UNKNOWN_SHARE = 0.1
 """One question in ten comes from somebody whom the log does not know."""
+MOST_QUESTIONS, FEWEST_QUESTIONS, CELLS = 200, 50, 20_000_000
+"""Held-out questions of the encoder, and how many scores of items they make together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,9 @@ def open_shop(workspace: Workspace, n_live: int) -> Shop:
     times = interactions[c.OCCURRED_AT].sort()
     cutoff: datetime = times[len(times) - 1 - n_live]
     if not (workspace.bundles_path / "live").exists():
-        _train(workspace, cutoff)
+        with Store.open(workspace.store_path, read_only=True) as store:
+            n_items = len(store.items(before=END_OF_TIME))
+        _train(workspace, cutoff, n_items)
     ranker = Ranker.load(live_folder(workspace.bundles_path))
     with Store.open(workspace.store_path, read_only=True) as store:
         impressions = store.impressions(before=ranker.cutoff)
@@ -94,13 +98,15 @@ def some_items(shop: Shop, n: int, rng: np.random.Generator) -> list[GivenItem]:
     return [GivenItem(item_id=ids[row]) for row in chosen.tolist()]
 
 
-def _train(workspace: Workspace, until: datetime) -> None:
+def _train(workspace: Workspace, until: datetime, n_items: int) -> None:
     from encoders.train import EncoderConfig
     from ranker.examples import ExamplesConfig
     from ranker.train import train
     from ranker.train_config import TrainConfig
 
-    encoder = EncoderConfig(base="catalogue", epochs=1, pairs_per_epoch=10_000, validation_queries=200)
+    # Held-out questions are asked of all items at once: of a large catalogue fewer of them fill as much memory.
+    questions = min(MOST_QUESTIONS, max(FEWEST_QUESTIONS, CELLS // max(n_items, 1)))
+    encoder = EncoderConfig(base="catalogue", epochs=1, pairs_per_epoch=10_000, validation_queries=questions)
     config = TrainConfig(encoder=encoder, examples=ExamplesConfig(max_queries=1_000))
     promote(workspace.bundles_path, train(workspace, config, until=until).folder.name)
 

@@ -98,7 +98,6 @@ def train(
             repeats=config.rules.repeats,
         )
         del frames  # a long log is most of what is held in memory
-        history = data.history
         learned = scratch if encoders else kept.enter_context(resumable_folder(workspace, data.folder, scratch))
         both = TwoEncoders(data, config.encoder, learned, progress, ready=encoders)
         with both.early() as early_model:
@@ -128,7 +127,7 @@ def train(
 
         def fill(folder: Path) -> None:
             data.catalogue.save(folder)
-            history.save(folder / "history")
+            data.history.save(folder / "history")
             sources.save(folder)
             shutil.copytree(final.folder, folder / "encoder", ignore=shutil.ignore_patterns(ITEM_VECTORS))
             for model, name in ((recommended.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):

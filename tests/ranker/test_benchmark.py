@@ -34,6 +34,20 @@ def test_every_part_has_its_figures(parts):
     assert all(recommend[stage] > 0 for stage in ("situation", "rules", "scores", "propose", "features"))
 
 
+def test_bundle_is_loaded_in_a_process_of_its_own(parts):
+    ready, held, own, disk = parts.load()
+    assert ready.measured > 0
+    assert held.measured >= own.measured > 0
+    assert disk.measured > 0
+
+
+def test_budget_speaks_of_no_larger_catalogue(parts, monkeypatch):
+    monkeypatch.setattr("benchmarks.ranker_parts.BUDGET_ITEMS", 99)
+    bars = {figure.what: figure.bar for figure in parts.single()}
+    assert bars["recommend 5 of 100: p50"] is None
+    assert bars["rank 10 given items: p50"] == 3.0
+
+
 def test_clocks_of_stages_leave_nothing_behind():
     before = candidates.score_all
     timed([lambda: None])
