@@ -73,7 +73,7 @@ def test_the_same_item_has_the_same_interest_alone_and_among_all():
 
 def test_words_are_not_compared_where_nothing_is_added_for_them(monkeypatch):
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
-    sources.interest.config["newcomers"] = asdict(NewcomerGain(always=0.5))
+    sources.interest.newcomers = NewcomerGain(always=0.5)
     monkeypatch.setattr(Sources, "words_of", None)
     interest = interest_of(sources, sources.situation(history, asked(history, 3 * DAY)))[0]
     assert interest[TWIN] - interest[TOUCHED] == pytest.approx(0.5, abs=1e-6)
