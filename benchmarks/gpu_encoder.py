@@ -39,7 +39,7 @@ from encoders.command import shown
 from encoders.distributed import Ranks
 from encoders.errors import EncoderError
 from encoders.pair import train_pair
-from encoders.report import Figures, TrainingReport
+from encoders.report import Figures, TrainingReport, words_line
 from encoders.sequences import read_sequences
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig
@@ -112,7 +112,9 @@ def _trained(folder: Path, config: EncoderConfig, out: Path) -> Any:
     return {
         "data": folder.name,
         "untuned": asdict(report.untuned) if report.untuned else None,
+        "words": asdict(report.words) if report.words else None,
         "tuned": asdict(report.tuned) if report.tuned else None,
+        "over_words": asdict(report.over_words) if report.over_words else None,
         "best_epoch": report.best_epoch,
         "epochs": [[asdict(epoch) for epoch in trained.epochs] for trained in reports],
         "tokens_a_second": tokens / max(seconds, 1e-9),
@@ -128,6 +130,8 @@ def _figures(report: TrainingReport) -> str:
 
     names = ("ndcg_at_10", "recall_at_10", "recall_at_50", "cold_recall_at_10")
     moved = [f"{name} {value(report.untuned, name)} -> {value(report.tuned, name)}" for name in names]
+    if report.over_words:
+        moved.append(words_line(report.over_words))
     return f"{', '.join(moved)}; epoch {report.best_epoch} of {len(report.epochs)} in {report.seconds:.0f} s"
 
 
