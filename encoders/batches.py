@@ -222,8 +222,8 @@ class Batches:
 
 
 def _pairs(data: Sequences, most: int) -> int:
-    """Return about how many pairs an epoch has."""
-    return min(max(len(data.items) - data.n_users, 0), most)
+    """Return about how many pairs an epoch has; users of whom nothing is known yet make none less."""
+    return min(len(data.items) - int(np.count_nonzero(np.diff(data.starts))), most)
 
 
 def _pairs_at_once(data: Sequences, most: int, per_epoch: int, least_steps: int) -> int:
