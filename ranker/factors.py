@@ -77,6 +77,13 @@ class Factors:
         solved: npt.NDArray[np.float64] = np.linalg.solve(left, right[..., None])[..., 0]
         return solved
 
+    def folded_in(self, items: Rows) -> npt.NDArray[np.float64]:
+        """Solve the user side of ALS for one past of distinct items, as in fitting; shape [size], zeros without any."""
+        held = self.items[items].astype(np.float64)
+        left = self._gram + self._alpha * (held.T @ held)
+        solved: npt.NDArray[np.float64] = np.linalg.solve(left, (1 + self._alpha) * held.sum(axis=0))
+        return solved
+
     def moved(self, rows: Rows) -> Self:
         """Return the factors of the items in these rows; zeros, as of an item without interaction, for -1."""
         items = np.where(rows[:, None] >= 0, self.items[rows], 0)

@@ -1,7 +1,7 @@
 """What is known of a query and an item, in numbers? The one function behind training, evaluation and service."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
 from ranker.sparse_rows import dense_row, entries_at, row_lengths, row_maxima, row_products
+
+WHOLE_PAST: Final = 300
+"""So many different items of a user's past count alike in what tells of the whole of it: as many as neighbours are
+fitted on. Who takes the same again and again has few different ones among the latest events."""
 
 
 def compute(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> Floats:
@@ -50,6 +54,7 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
     names = (
         *("interest", "factors", "words", "category_share", "facet_share", "facet_lift"),
         *("together", "following", "together_last", "following_last", "straight_last"),
+        *("together_whole", "factors_whole"),
     )
     out = {name: np.zeros(len(candidates), np.float32) for name in names}
     bounds = np.searchsorted(candidates.query, np.arange(len(situation) + 1))
@@ -65,6 +70,13 @@ def _products(situation: Situation, items: ItemSet, candidates: Candidates, sour
             "together": entries_at(situation.together, query, rows),
             "following": entries_at(situation.following, query, rows),
         }
+        if len(whole := situation.own.latest(query, WHOLE_PAST)):
+            alike = np.full(len(whole), 1 / len(whole))
+            together = sum_of_rows(sources.together, whole, alike)
+            found["together_whole"] = np.where(rows >= 0, together[rows], 0)
+            found["factors_whole"] = np.where(
+                rows >= 0, sources.factors.items[rows] @ sources.factors.folded_in(whole), 0
+            )
         if situation.last[query] >= 0:
             found["together_last"] = entries_at(sources.together, situation.last[query], rows)
             found["following_last"] = entries_at(sources.following, situation.last[query], rows)

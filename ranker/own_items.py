@@ -66,6 +66,14 @@ class OwnItems:
         at = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
         return np.where((held[at] == wanted) & (item >= 0), at, -1)
 
+    def latest(self, query: int, most: int) -> Rows:
+        """Return the items of one query that its user liked, each once: the latest `most` of them, in row order."""
+        start, end = np.searchsorted(self.query, [query, query + 1])
+        liked = start + np.flatnonzero(self.activation[start:end] > 0)
+        latest = liked[np.argsort(self.age[liked], kind="stable")[:most]]
+        found: Rows = self.item[np.sort(latest)]
+        return found
+
     def by_activation(self, n_items: int) -> sparse.csr_matrix:
         """Return each query's activations [q, n_items]."""
         ends = np.searchsorted(self.query, np.arange(len(self.again) + 1))

@@ -106,10 +106,12 @@ FEATURES: Final = (
     _similarity("similar_session", "mean with those of them that belong to the present session"),
     _collaborative("together", "item-item weights from the user's past, decayed"),
     _collaborative("together_last", "item-item weight from the user's last item"),
+    _collaborative("together_whole", "item-item weights from all different items of the user's past alike"),
     _collaborative("following", "weights of what follows the user's past, decayed"),
     _collaborative("following_last", "weight of what follows the user's last item"),
     _collaborative("straight_last", "of the steps from the user's last item, those straight to this one", "share"),
     _collaborative("factors", "dot product of collaborative factors"),
+    _collaborative("factors_whole", "the same, of all different items of the user's past alike"),
     _affinity(
         "category",
         "category_share x sum of the log counts in the latest 5 % and 1 % of the log, at the last full hour",

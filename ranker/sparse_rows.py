@@ -64,6 +64,17 @@ def row_maxima(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector:
     return out
 
 
+def sum_of_rows(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weights: Floats) -> Floats:
+    """Add up some rows, each by its weight; returns [n_columns].
+
+    >>> sum_of_rows(sparse.csr_matrix([[1, 2], [5, 5], [0, 4]]), np.array([0, 2]), np.array([1, 0.5])).tolist()
+    [1.0, 4.0]
+    """
+    place, lengths = _entries(matrix, rows)
+    values = matrix.data[place] * np.repeat(weights, lengths)
+    return np.bincount(matrix.indices[place], values, matrix.shape[1]).astype(np.float32)
+
+
 def _entries(
     matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]]:

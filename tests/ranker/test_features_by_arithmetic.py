@@ -133,10 +133,12 @@ EXPECTED = {
     "collaborative": {
         "together": A_POT * 0.5 + A_MUG * 0.25,
         "together_last": 0.25,
+        "together_whole": (0.5 + 0.25) / 3,
         "following": A_POT * 0.125 + A_MUG * 0.75,
         "following_last": 0.75,
         "straight_last": 0.375,
         "factors": (1 + ALPHA) * (1 + 2 + 1 + 3) / ((1 + 4 + 9) + PENALTY + ALPHA * (1 + 4 + 1 + 9)),
+        "factors_whole": (1 + ALPHA) * (1 + 2 + 3) / ((1 + 4 + 9) + PENALTY + ALPHA * (1 + 4 + 9)),
     },
     "affinity": {
         "category": TASTE_OF_TEA * (np.log1p(AT_SIX["popular"]) + np.log1p(AT_SIX["trending"])),

@@ -126,3 +126,14 @@ def test_context_tells_hour_weekday_and_session(ann):
     later = context(situation(ann, "ann", 3 * DAY + 31 * MINUTE), np.zeros(1, np.int32))
     assert later["session_length"][0] == 0
     assert np.isnan(later["session_age"][0])
+
+
+def test_whole_past_holds_what_was_liked_long_before_it_was_taken_again_and_again():
+    """Each once: a hundred events of one item push none of the others out, only later other items do."""
+    again = [("ann", "b", day) for day in range(2, 102)]
+    history = History.from_frames(ITEMS, log(("ann", "a", 1), *again).vstack(log(("ann", "z", 50), weight=-1.0)))
+    asked = situation(history, "ann", 200 * DAY)
+    assert set(asked.recent.items[asked.recent.mask].tolist()) == {1}
+    assert asked.own.latest(0, 300).tolist() == [0, 1]
+    assert asked.own.latest(0, 1).tolist() == [1]
+    assert situation(history, "nobody", 200 * DAY).own.latest(0, 300).tolist() == []
