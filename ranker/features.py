@@ -15,7 +15,7 @@ from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
-from ranker.sparse_rows import dense_row, entries_at, row_lengths, row_maxima, row_products
+from ranker.sparse_rows import dense_row, entries_at, row_lengths, row_maxima, row_products, sum_of_rows
 
 WHOLE_PAST: Final = 300
 """So many different items of a user's past count alike in what tells of the whole of it: as many as neighbours are
