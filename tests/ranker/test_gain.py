@@ -58,10 +58,12 @@ def test_a_gain_in_every_question_has_an_interval_above_zero():
     assert worse.low == pytest.approx(-gain.high, abs=0.02)
 
 
-def test_noise_against_noise_is_neither_better_nor_worse(rng):
+def test_noise_against_noise_is_mostly_neither_better_nor_worse(rng):
+    """One in twenty of 95 % intervals may lie beside zero: of forty two, and hardly ever more than six."""
     judge = some_examples(4)
-    gain = compare(judge, rng.normal(size=len(judge.labels)), rng.normal(size=len(judge.labels)), seed=0)
-    assert gain.low < 0 < gain.high
+    noise = rng.normal(size=(40, 2, len(judge.labels)))
+    gains = [compare(judge, ours, theirs, seed=0) for ours, theirs in noise]
+    assert sum(gain.low < 0 < gain.high for gain in gains) >= 40 - 6
 
 
 def test_the_same_model_gains_nothing():

@@ -137,7 +137,8 @@ def scores(ranker, as_of) -> dict[str, tuple[float, bool]]:
 
 def test_live_begins_right_after_the_cutoff(ranker, lowering):
     assert scores(lowering, ranker.cutoff) == scores(ranker, ranker.cutoff)
-    before, after = (scores(shop, ranker.cutoff + INSTANT) for shop in (ranker, lowering))
+    as_scored = changed(ranker, untouched_lower_by=0.0)
+    before, after = (scores(shop, ranker.cutoff + INSTANT) for shop in (as_scored, lowering))
     lost = {item: before[item][0] - after[item][0] for item in before.keys() & after.keys()}
     assert any(new for _, new in before.values())
     assert lost == pytest.approx({item: 0.25 * before[item][1] for item in lost})
