@@ -15,7 +15,7 @@ from ranker.popularity import popularity, published
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.situation import ItemSet, Situation
 from ranker.sources import SOURCES, Sources
-from ranker.sparse_rows import dense_row, entries_at, row_lengths, row_maxima, row_products, sum_of_rows
+from ranker.sparse_rows import entries_at, row_lengths, row_maxima, row_products, sum_of_rows
 
 WHOLE_PAST: Final = 300
 """So many different items of a user's past count alike in what tells of the whole of it: as many as neighbours are
@@ -91,7 +91,8 @@ def _facets(situation: Situation, catalogue: Catalogue, query: int, rows: Rows) 
     facets = catalogue.facets
     if not facets.shape[1] or situation.last[query] < 0:
         return {"facet_share": np.full(len(rows), np.nan), "facet_lift": np.full(len(rows), np.nan)}
-    share = dense_row(situation.facets, query)
+    past = slice(*situation.past.indptr[query : query + 2])
+    share = sum_of_rows(facets, situation.past.indices[past], situation.past.data[past])
     known = np.maximum(rows, 0)
     held = np.where(rows >= 0, row_lengths(facets, known), 0)
     lift = row_maxima(facets, known, share * catalogue.facet_rarity)

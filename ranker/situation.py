@@ -63,8 +63,6 @@ class Situation:
     """Words of the past, weighted [q, n_words]."""
     taste: sparse.csr_matrix
     """Categories of the past, weighted [q, n_categories]."""
-    facets: sparse.csr_matrix
-    """Attribute values of the past, weighted [q, n_values]."""
     together: sparse.csr_matrix
     """What the same users took as the past [q, n_items]."""
     following: sparse.csr_matrix

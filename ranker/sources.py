@@ -217,7 +217,6 @@ class Sources:
             last=last_items(recent),
             words=past @ self.everything.words,
             taste=past @ self.everything.categories,
-            facets=past @ self.catalogue.facets,
             together=past @ self.together,
             following=past @ self.following,
             vectors=self.everything.vectors,

@@ -33,7 +33,6 @@ def situation(history: History, user: str, as_of: int) -> Situation:
         last=last_items(recent),
         words=nothing,
         taste=nothing,
-        facets=nothing,
         together=nothing,
         following=nothing,
         vectors=np.zeros((3, 2), np.float32),
