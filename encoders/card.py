@@ -27,8 +27,9 @@ _LIBRARIES = ("torch", "numpy", "tokenizers", "transformers", "sentence-transfor
 
 
 def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, window: tuple[int, int] | None) -> None:
-    """Write `card.json` and `README.md`: base, data window, counts, settings, figures beside those of words alone,
-    environment.
+    """Write `card.json` and `README.md`.
+
+    They tell base, data window, counts, settings, figures beside those of words alone, and environment.
     """
     card: dict[str, Any] = {
         "kind": report.kind,

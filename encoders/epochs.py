@@ -131,7 +131,7 @@ def _epoch(
         tokens=int(tokens),
     )
     journal.epoch(epoch)
-    log.info("epoch number=%d loss=%.4f figures=%s", epoch.number, epoch.loss, figures)
+    log.info("epoch number=%d loss=%.4f figures=%r", epoch.number, epoch.loss, figures)
     return epoch
 
 

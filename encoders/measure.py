@@ -22,6 +22,7 @@ Ints = NDArray[np.int64]
 
 K = 10
 _AT_ONCE = 512
+_SCORES_AT_ONCE = 50_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,8 +156,9 @@ def asked_interest(
     left_out = torch.from_numpy(not_ranked(data, asked)).to(vectors.device)
     was_training = tower.training
     tower.eval()
-    for start in range(0, len(asked.users), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    size = at_once(data.n_items, _AT_ONCE)
+    for start in range(0, len(asked.users), size):
+        part = slice(start, start + size)
         users, times = asked.users[part], asked.times[part]
         with torch.no_grad():
             states = user_states(tower, data, vectors, users, times, length)
@@ -165,6 +167,15 @@ def asked_interest(
         bar_taken(data, users, times, interest)
         yield part, states.cpu().numpy(), interest
     tower.train(was_training)
+
+
+def at_once(n_items: int, most: int) -> int:
+    """Return how many questions are asked of all items at once: of a large catalogue fewer, whose scores are 200 MB.
+
+    >>> at_once(1_000, 512), at_once(1_000_000, 512)
+    (512, 50)
+    """
+    return max(min(most, _SCORES_AT_ONCE // max(n_items, 1)), 1)
 
 
 def not_ranked(data: Sequences, asked: HeldOut) -> NDArray[np.bool_]:

@@ -46,7 +46,9 @@ def share_found(told: Sequence[str], ids: Sequence[str], items: NDArray[np.integ
 
 
 def _hashes(ids: Sequence[str]) -> Hashes:
-    digests = b"".join(hashlib.blake2b(one.encode("utf-8", "surrogatepass"), digest_size=8).digest() for one in ids)
+    digests = b"".join(
+        hashlib.blake2b(str(one).encode("utf-8", "surrogatepass"), digest_size=8).digest() for one in ids
+    )
     return np.frombuffer(digests, np.uint64)
 
 

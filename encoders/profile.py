@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from encoders.batches import histories_at
-from encoders.measure import HeldOut, bar_taken, gains, not_ranked, target_ranks
+from encoders.measure import HeldOut, at_once, bar_taken, gains, not_ranked, target_ranks
 from encoders.past import past_rows, past_shares
 from encoders.report import Lead
 from encoders.sequences import Sequences
@@ -61,8 +61,9 @@ def asked_profiles(data: Sequences, asked: HeldOut, words: csr_matrix) -> Iterat
     A profile is made of what the user had taken strictly before the question; refusals are no part of it.
     """
     left_out = torch.from_numpy(not_ranked(data, asked))
-    for start in range(0, len(asked.users), _AT_ONCE):
-        part = slice(start, start + _AT_ONCE)
+    size = at_once(data.n_items, _AT_ONCE)
+    for start in range(0, len(asked.users), size):
+        part = slice(start, start + size)
         users, times = asked.users[part], asked.times[part]
         # refusals take places among the events read, so twice as many are read as count
         found, _, _ = histories_at(data, users, times, 2 * EVENTS)

@@ -1,4 +1,4 @@
-"""What came of a training? Each epoch's record and base -> tuned figures."""
+"""What came of a training? Each epoch's record, and base -> tuned figures beside words alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -72,7 +72,7 @@ class EncoderConfig:
     pairs_at_once: int = 2048
     """Most pairs in a step of each process; a transformer on a CPU takes an eighth."""
     least_steps: int = 16
-    """Fewest steps of an epoch: of a small log each is over fewer pairs, or there would be too few to learn by."""
+    """Fewest steps of an epoch: of a small log each is over fewer pairs, down to 32; 0: no matter how few."""
     texts_at_once: int = 0
     """Most texts encoded with gradient at a time; 0 is all of a step. Lower it when memory is full."""
     negatives: int = 1024

@@ -116,7 +116,7 @@ class Trainer:
             hard_negatives=-(-config.hard_negatives // shrink),
             skipped_negatives=config.skipped_negatives,
             recent_half=config.recent_half,
-            least_steps=config.least_steps,
+            least_steps=config.least_steps * self.ranks.world,  # they share the steps out
         )
         self.shown = ShownBatches(data, length=config.history)
         rate = config.learning_rate * (0.5 if continued else 1.0)

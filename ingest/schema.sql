@@ -102,7 +102,7 @@ COMMENT ON COLUMN requests.variant IS 'Arm of an experiment, if one runs.';
 COMMENT ON COLUMN requests.degraded IS 'Whether a part of the model could not be used.';
 COMMENT ON COLUMN requests.latency_ms IS 'Time to answer in milliseconds.';
 COMMENT ON COLUMN requests.comparison IS 'Why one item scored higher than another, as told: {first, second, difference, families}; NULL when nothing was.';
-COMMENT ON COLUMN requests.asked IS 'What narrowed the answer beside user and k, as sent: any of session, exclude, categories, min_price, max_price, diversity; NULL when nothing did.';
+COMMENT ON COLUMN requests.asked IS 'What narrowed the answer beside user and k, ids and categories sorted and each once: any of session, exclude, categories, min_price, max_price, diversity; NULL when nothing did.';
 
 CREATE TABLE IF NOT EXISTS impressions (
     request_id VARCHAR NOT NULL,

@@ -17,6 +17,7 @@ from ranker.availability import SCHEMA as ABSENCES
 from ranker.availability import Absences
 from ranker.facets import Value, facet_matrix
 from ranker.multi_hot import multi_hot
+from ranker.shared_words import rare_words
 
 SCHEMA = pl.Schema(
     {
@@ -85,6 +86,17 @@ class Catalogue:
     @cached_property
     def _by_category(self) -> sparse.csc_matrix:
         return self.categories.tocsc()
+
+    @cached_property
+    def items_by_facet(self) -> sparse.csr_matrix:
+        """Return which items hold each attribute value [n_values, n_items], one of many values each the less.
+
+        None are returned for values so common that they tell nothing.
+        """
+        facets = self.facets
+        held = np.repeat(np.diff(facets.indptr), np.diff(facets.indptr))
+        weights = (1 / np.sqrt(held)).astype(np.float32)
+        return rare_words(sparse.csr_matrix((weights, facets.indices, facets.indptr), shape=facets.shape))
 
     def available_at(self, as_of: Times) -> npt.NDArray[np.bool_]:
         """Mark what could be had at each moment [q, n_items]; [1, n_items] where it is what can be had now."""

@@ -19,7 +19,7 @@ from ranker.sparse_rows import entries_at, row_lengths, row_maxima, row_products
 
 WHOLE_PAST: Final = 300
 """So many different items of a user's past count alike in what tells of the whole of it: as many as neighbours are
-fitted on. Who takes the same again and again has few different ones among the latest events."""
+fitted on by default. Who takes the same again and again has few different ones among the latest events."""
 
 
 def compute(situation: Situation, items: ItemSet, candidates: Candidates, sources: Sources) -> Floats:

@@ -1,7 +1,7 @@
 """Which items go together? Item-item weights from what the same users took, near in time and in which order."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -99,12 +99,14 @@ def fit_straight(
     config: NeighboursConfig,
     sessions: Rows | None = None,
 ) -> sparse.csr_matrix:
-    """Tell which share of the steps from an item led straight to another one.
+    """Tell which share of the steps from an item led straight to another one, later steps counting more.
 
     `fit_following` says what goes with an item, near by and whatever its popularity; this says how likely each comes
-    next, which of a path that many take, step by step, is what decides. Arguments and rows are the same.
+    next, which of a path that many take, step by step, is what decides. Next are all items of the user's next instant,
+    as parts of one step, and half as much those of the same instant, in whatever order the log has them, up to
+    `max_lag` places away. `shrinkage` is added to the steps. Arguments and rows are those of `fit_following`.
     """
-    steps = _Steps(users, items, times, replace(config, max_lag=1), sessions)
+    steps = _StraightSteps(users, items, times, config, sessions)
     total = np.full(n_items, config.shrinkage)
     for earlier, _, weight in steps:
         total += np.bincount(earlier, weight, n_items)
@@ -157,6 +159,26 @@ class _Steps:
             weight = np.where(instant, weight / 2, weight).astype(np.float32)
             yield earlier, later, weight
             yield later[instant], earlier[instant], weight[instant]
+
+
+class _StraightSteps(_Steps):
+    """Pairs of items of one instant of a user, and of two instants next to each other."""
+
+    def __iter__(self) -> Iterator[tuple[Rows, Rows, Floats]]:
+        users, items, times = self.users, self.items, self.times
+        instant = np.cumsum(np.append(True, (np.diff(users) != 0) | (np.diff(times) != 0))[: len(users)])
+        size = np.bincount(instant)[instant] if len(instant) else instant
+        for lag in range(1, self.config.max_lag + 1):
+            near = (users[lag:] == users[:-lag]) & (instant[lag:] - instant[:-lag] <= 1)
+            if lag > 1 and not near.any():  # nor is there any further away
+                return
+            near &= items[lag:] != items[:-lag]
+            earlier, later = items[:-lag][near], items[lag:][near]
+            at_once = (instant[lag:] == instant[:-lag])[near]
+            parts = np.where(at_once, 2 * (size[lag:][near] - 1), size[lag:][near])
+            weight = (self.age[lag:][near] / np.maximum(parts, 1)).astype(np.float32)
+            yield earlier, later, weight
+            yield later[at_once], earlier[at_once], weight[at_once]
 
 
 def history_weights(recent: Recent, n_items: int, decay: float) -> sparse.csr_matrix:

@@ -26,6 +26,7 @@ from ranker.catalogue import Catalogue
 from ranker.compiled import COMPILED
 from ranker.earlier_events import read_earlier
 from ranker.errors import NothingToLearnError
+from ranker.facets import Value
 from ranker.history import History
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
@@ -80,7 +81,8 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     cutoff = datetime.fromisoformat(manifest.cutoff)
     with Store.open(workspace.store_path) as store:
         absences = store.absences(before=END_OF_TIME, settled=cutoff)
-        catalogue = Catalogue(_catalogue_now(store).items, old.facet_values, absences)
+        now = _catalogue_now(store)
+        catalogue = Catalogue(now.items, _facet_values(old, now), absences)
         known_users = store.connection.sql("SELECT DISTINCT user_id FROM interactions").to_arrow_table()
         earlier = read_earlier(workspace, store, catalogue, old, before=cutoff, seq=manifest.outbox_seq)
     sources, history = Sources.load(folder, old), History.load(folder / "history")
@@ -131,6 +133,12 @@ def _catalogue_now(store: Store) -> Catalogue:
     if not len(catalogue):
         raise NothingToLearnError("wanted items, the store holds none; run `readrank ingest` first")
     return catalogue
+
+
+def _facet_values(old: Catalogue, now: Catalogue) -> list[Value]:
+    """Return the values that count: those of the training, and what items share now of the same attributes."""
+    names = {name for name, _ in old.facet_values}
+    return sorted({*old.facet_values, *(value for value in now.facet_values if value[0] in names)})
 
 
 def _compared(source: str, old: Catalogue, now: Catalogue, encoded: int, users_left_out: int) -> Changes:

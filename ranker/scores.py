@@ -121,9 +121,10 @@ def _by_category(sources: Sources, situation: Situation) -> sparse.csr_matrix:
 
 def _by_facets(sources: Sources, situation: Situation) -> sparse.csr_matrix:
     """Return how much items share of the attribute values of the past [q, n_items], the rarer the more."""
-    profile = situation.past @ sources.catalogue.facets
-    profile.data *= np.log(sources.catalogue.facet_rarity)[profile.indices]
-    return weightiest(profile, sources.items_by_facet) @ sources.items_by_facet
+    catalogue = sources.catalogue
+    profile = situation.past @ catalogue.facets
+    profile.data *= np.log(catalogue.facet_rarity)[profile.indices]
+    return weightiest(profile, catalogue.items_by_facet) @ catalogue.items_by_facet
 
 
 def _approximate_words(sources: Sources, situation: Situation) -> Floats:

@@ -1,4 +1,7 @@
-"""Which items share most words with a user's past? Found by the words that weigh most, not by reading every item."""
+"""Which items share most words with a user's past? Found by the words that weigh most, not by reading every item.
+
+Attribute values that items share are found in the same way.
+"""
 
 from itertools import pairwise
 from typing import Final

@@ -147,17 +147,6 @@ class Sources:
         return words
 
     @cached_property
-    def items_by_facet(self) -> sparse.csr_matrix:
-        """Return which items hold each attribute value [n_values, n_items], one of many values each the less.
-
-        None are returned for values so common that they tell nothing.
-        """
-        facets = self.catalogue.facets
-        held = np.repeat(np.diff(facets.indptr), np.diff(facets.indptr))
-        weights = (1 / np.sqrt(held)).astype(np.float32)
-        return rare_words(sparse.csr_matrix((weights, facets.indices, facets.indptr), shape=facets.shape))
-
-    @cached_property
     def coarse_vectors(self) -> CoarseVectors:
         """Return the catalogue's text vectors in eight bits, for a first look over all of them."""
         return CoarseVectors.of(self.everything.vectors)

@@ -44,14 +44,15 @@ def ready_encoders(folder: Path, config: EncoderConfig, until: datetime | None) 
 
 def _check_origin(ready: Path, data: TrainingData) -> None:
     """Raise `EncoderError` where a pair was tuned on the log of another store; pairs that remember none pass."""
+    _, items, _, times = data.history.events(before=data.until)
     for name in (EARLY, FINAL):
-        _, items, _, times = data.history.events(before=data.until)
         told = read_report(ready / name).log
         found = share_found(told, data.catalogue.ids, items, times)
         if found < KNOWN_AGAIN:
             raise EncoderError(
                 f"--encoders {ready}: wanted encoders tuned on an export of this store, got {name}, of whose log "
-                f"{found:.0%} is found here; run `readrank export-training` here and tune on that"
+                f"{found:.0%} is found here (or `[retention]` has taken it); "
+                "run `readrank export-training` here and tune on that"
             )
 
 

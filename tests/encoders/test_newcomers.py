@@ -76,6 +76,16 @@ def test_gain_lifts_only_what_nobody_has_touched(shop, asked, tower):
         assert measure(shop, new, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain).ndcg_at_10 == 1
 
 
+@pytest.mark.parametrize(("scores", "at_once"), [(12, 3), (3, 1), (50_000_000, 30)])
+def test_fewer_questions_of_a_large_catalogue_are_asked_at_once(shop, asked, tower, monkeypatch, scores, at_once):
+    """Of four items: twelve scores are those of three questions."""
+    monkeypatch.setattr("encoders.measure._SCORES_AT_ONCE", scores)
+    parts = [part.stop - part.start for part, _, _ in asked_interest(shop, asked, VECTORS, tower, 4)]
+    assert min(parts[0], 30) == at_once
+    assert sum(min(size, 30) for size in parts) == 30
+    assert measure(shop, asked, VECTORS, tower, 4).ndcg_at_10 == pytest.approx((15 + 15 / np.log2(3)) / 30)
+
+
 @pytest.mark.parametrize(("words", "found"), [(SAME_WORDS, 1.0), (OTHER_WORDS, 1 / np.log2(3)), (None, 1 / np.log2(3))])
 def test_words_lift_what_has_words_of_the_past(shop, asked, tower, words, found):
     new = replace(asked, **{name: getattr(asked, name)[asked.cold] for name in ("users", "times", "targets", "cold")})

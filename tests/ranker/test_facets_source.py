@@ -77,6 +77,6 @@ def test_untouched_items_of_the_same_author_are_proposed_and_no_others(sources):
 
 def test_values_of_every_fifth_item_propose_nothing(sources, monkeypatch):
     monkeypatch.setattr(shared_words, "_COMMON_FROM", 2)
-    common = hand_made_sources(sources.catalogue, [""] * N, np.zeros((N, 2), np.float32))
+    common = hand_made_sources(Catalogue(sources.catalogue.items), [""] * N, np.zeros((N, 2), np.float32))
     found = score_all(common, asked(common, history_of(common, "third"))).of("facets", 0)
     assert np.flatnonzero(found).tolist() == sorted(common.catalogue.rows(["third", "another"]).tolist())

@@ -59,9 +59,22 @@ def test_straight_is_the_share_of_the_next_steps_alone():
     assert shrunk[0].tolist() == pytest.approx([0, 2 / (3 + 1), 1 / (3 + 1)])
 
 
-def test_straight_splits_one_instant_both_ways():
+def test_straight_goes_from_each_item_of_an_instant_to_the_next_instant():
     weights = fit_straight(*arrays((0, 0, 1), (0, 1, 1), (0, 2, 2)), 3, FLAT).toarray()
-    assert weights == pytest.approx(np.array([[0, 1, 0], [0.5 / 1.5, 0, 1 / 1.5], [0, 0, 0]]))
+    assert weights == pytest.approx(np.array([[0, 0.5 / 1.5, 1 / 1.5], [0.5 / 1.5, 0, 1 / 1.5], [0, 0, 0]]))
+
+
+def test_straight_knows_no_order_within_an_instant():
+    """A basket of three and one of two: each leads to both of the next, and half as much to the rest of its own."""
+    baskets = [(0, item, 1 if item < 3 else 2) for item in range(5)]
+    expected = np.zeros((5, 5))
+    expected[:3, :3] = 0.25 / 1.5
+    expected[:3, 3:] = 0.5 / 1.5
+    expected[3:, 3:] = 1  # the second basket is the last
+    np.fill_diagonal(expected, 0)
+    for order in ([0, 1, 2, 3, 4], [2, 0, 1, 4, 3], [1, 2, 0, 3, 4]):
+        found = fit_straight(*arrays(*(baskets[place] for place in order)), 5, FLAT).toarray()
+        assert found == pytest.approx(expected)
 
 
 def test_neighbours_of_different_users_do_not_meet():

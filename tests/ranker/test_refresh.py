@@ -1,5 +1,6 @@
 """A bundle learns of new and changed items without training, and what did not change answers as before."""
 
+import json
 import shutil
 from datetime import timedelta
 
@@ -22,7 +23,7 @@ from ranker.history import History
 from ranker.moments import Moments
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
-from ranker.refresh import refresh
+from ranker.refresh import _facet_values, refresh
 from ranker.registry import FEATURE_NAMES
 from tests.ranker.conftest import DAY, catalogue, live_events, log, with_rules
 
@@ -283,3 +284,21 @@ def test_what_was_done_with_a_new_item_before_the_catalogue_had_it_counts(late_i
         assert takers(new, item) == takers(old, item)
         query = Query(user_id=takers(old, item)[0], as_of=new.cutoff, k=len(new.catalogue))
         assert item not in {answer.item_id for answer in new.recommend(query).items}
+
+
+def test_new_values_of_an_attribute_that_counts_count_at_once():
+    """Books by a and b were trained on; two by c have come, and one column that nobody knew."""
+    old, now = (
+        Catalogue.from_store(
+            pl.DataFrame(
+                {
+                    c.ITEM_ID: [f"i{n}" for n in range(len(authors))],
+                    c.ATTRIBUTES: [json.dumps({"by": author, **more}) for author in authors],
+                }
+            ),
+            pl.DataFrame(),
+        )
+        for authors, more in (("aabb", {}), ("aabcc", {"shelf": "x"}))
+    )
+    assert old.facet_values == [("by", "a"), ("by", "b")]
+    assert _facet_values(old, now) == [("by", "a"), ("by", "b"), ("by", "c")]
