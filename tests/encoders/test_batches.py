@@ -1,10 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 
 from encoders.batches import FEWEST_PAIRS, Batches, histories_at
 from encoders.buckets import age_bucket
+from encoders.distributed import Ranks
 from encoders.impressions import ShownBatches
 from encoders.kinds import NO_KINDS
 from encoders.sequences import Sequences, Shown, read_sequences
+from encoders.trainer import Trainer, build
 
 DAY = 86_400_000_000
 
@@ -110,3 +115,13 @@ def test_a_small_log_is_cut_into_smaller_steps(shop):
     assert at_once(least_steps=1000).pairs_at_once == FEWEST_PAIRS
     steps = len(list(at_once(least_steps=10).epoch(np.random.default_rng(0))))
     assert 10 <= steps <= 12
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_every_process_has_the_least_steps(shop, small, monkeypatch, world):
+    monkeypatch.setattr(Ranks, "copy_first", lambda self, values: None)
+    data = read_sequences(shop.folder)
+    encoder, tower, _ = build(small, data.texts)
+    config = replace(small, pairs_at_once=2048, least_steps=8)
+    trainer = Trainer(config, encoder, tower, data, continued=False, ranks=Ranks(world=world))
+    assert 8 <= trainer.steps_an_epoch <= 9
