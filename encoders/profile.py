@@ -11,6 +11,7 @@ from torch import Tensor
 
 from encoders.batches import histories_at
 from encoders.measure import HeldOut, at_once, bar_taken, gains, not_ranked, target_ranks
+from encoders.paired import mean_interval
 from encoders.past import past_rows, past_shares
 from encoders.report import Lead
 from encoders.sequences import Sequences
@@ -22,8 +23,6 @@ EVENTS: Final = 20
 DECAY: Final = 0.9
 """Each older item counts this much of the next newer one."""
 _AT_ONCE: Final = 128
-_DRAWS: Final = 2_000
-_DRAWS_AT_ONCE: Final = 100
 
 
 def profiles(items: Ints, taken: NDArray[np.bool_], words: csr_matrix) -> csr_matrix:
@@ -76,20 +75,8 @@ def asked_profiles(data: Sequences, asked: HeldOut, words: csr_matrix) -> Iterat
 
 def lead(ours: Ints, theirs: Ints, *, seed: int) -> Lead | None:
     """Return how far NDCG@10 by some ranks is above that by others of the same questions; None without questions."""
-    from scipy.stats import bootstrap
-
     if not len(ours):
         return None
     difference = gains(ours) - gains(theirs)
-    value = low = high = float(difference.mean())
-    if len(difference) > 1 and np.ptp(difference) > 0:
-        interval = bootstrap(
-            (difference,),
-            np.mean,
-            n_resamples=_DRAWS,
-            batch=_DRAWS_AT_ONCE,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
-    return Lead(value=value, low=low, high=high)
+    low, high = mean_interval(difference, seed=seed)
+    return Lead(value=float(difference.mean()), low=low, high=high)

@@ -5,11 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from encoders.paired import mean_interval
 from ranker.examples import Examples, rows_by_query
-
-DRAWS = 2_000
-LEVEL = 0.95
-_BATCH = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,20 +70,7 @@ def dcg_of_queries(
 
 def compare(judge: Examples, ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], seed: int) -> Gain:
     """Compare two models' scores of the examples, question by question."""
-    from scipy.stats import bootstrap
-
     mine, others = (ndcg_of_queries(judge.labels, scores, judge.groups) for scores in (ours, theirs))
     difference = mine - others
-    low = high = float(difference.mean())
-    if len(difference) > 1 and np.ptp(difference) > 0:
-        interval = bootstrap(
-            (difference,),
-            np.mean,
-            n_resamples=DRAWS,
-            batch=_BATCH,
-            confidence_level=LEVEL,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        low, high = float(interval.low), float(interval.high)
+    low, high = mean_interval(difference, seed=seed)
     return Gain(value=float(mine.mean()), baseline=float(others.mean()), low=low, high=high, queries=len(difference))

@@ -65,7 +65,7 @@ class Behaviour:
             counts=np.bincount(items, minlength=n_items),
             together=fit_together(users, items, times, n_items, neighbours),
             following=fit_following(users, items, times, n_items, neighbours, sessions),
-            straight=fit_straight(users, items, times, n_items, neighbours, sessions),
+            straight=fit_straight(users, items, times, n_items, neighbours),
             factors=Factors.fit(users, items, n_items, factors),
         )
 
