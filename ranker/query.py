@@ -129,7 +129,7 @@ class PlacedBy(StrEnum):
     """No source proposed it: it fills up the answer."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)  # not frozen: a hundred of an answer would take 0.2 ms instead of 0.1
 class RankedItem:
     """One item of an answer."""
 

@@ -142,11 +142,11 @@ class Ranker:
         """Order the given items; those the bundle does not know are read from their text. No rule removes any."""
         situation = self._situation(query, history or self.history)
         rows = self.catalogue.rows(item.item_id for item in items)
-        texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
         pairs = every_pair(1, len(items))
         if (rows >= 0).all():
             given, pairs = self.model.sources.everything, replace(pairs, item=rows)
         else:
+            texts = ["" if row >= 0 else self._text_of(item) for row, item in zip(rows.tolist(), items, strict=True)]
             given = self.model.sources.given(rows, texts, [item.categories for item in items])
         features = compute(situation, given, pairs, self.model.sources)
         score = self.model.score_given(features, pairs.query)
@@ -159,13 +159,14 @@ class Ranker:
             told = weights_of(first), features[first], pairs.take(first)
             because = reasons(*told, situation, given, self.model.sources)
         asked = [np.flatnonzero([item.item_id == wanted for item in items]) for wanted in query.compare or ()]
+        scores = score.tolist()
         return Answer(
             comparison=_comparison(query, features, asked, weights_of),
             items=tuple(
                 RankedItem(
                     item_id=items[row].item_id,
                     rank=place + 1,
-                    score=float(score[row]),
+                    score=scores[row],
                     probability=likely[row],
                     reasons=because[place] if place < len(because) else (),
                     features=features[row],

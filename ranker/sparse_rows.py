@@ -38,7 +38,7 @@ def row_lengths(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer]) -> npt
     return lengths
 
 
-def row_products(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector: Floats) -> Floats:
+def row_products(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector: npt.NDArray[np.floating]) -> Floats:
     """Multiply some rows of few entries with a vector [n_columns]; returns [n_rows].
 
     >>> row_products(sparse.csr_matrix([[1, 2], [0, 0], [0, 4]]), np.array([2, 1, 0]), np.array([1, 10])).tolist()
@@ -49,7 +49,7 @@ def row_products(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vecto
     return np.bincount(np.repeat(np.arange(len(rows)), lengths), products, len(rows)).astype(np.float32)
 
 
-def row_maxima(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector: Floats) -> Floats:
+def row_maxima(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector: npt.NDArray[np.floating]) -> Floats:
     """Return the largest value of a vector [n_columns] where some rows have entries [n_rows]; NaN for rows of none.
 
     >>> row_maxima(sparse.csr_matrix([[1, 2], [0, 0], [0, 4]]), np.array([2, 1, 0]), np.array([11, 10])).tolist()
@@ -64,7 +64,9 @@ def row_maxima(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], vector:
     return out
 
 
-def sum_of_rows(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weights: Floats) -> Floats:
+def sum_of_rows(
+    matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weights: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
     """Add up some rows, each by its weight; returns [n_columns].
 
     >>> sum_of_rows(sparse.csr_matrix([[1, 2], [5, 5], [0, 4]]), np.array([0, 2]), np.array([1, 0.5])).tolist()
@@ -72,7 +74,7 @@ def sum_of_rows(matrix: sparse.csr_matrix, rows: npt.NDArray[np.integer], weight
     """
     place, lengths = _entries(matrix, rows)
     values = matrix.data[place] * np.repeat(weights, lengths)
-    return np.bincount(matrix.indices[place], values, matrix.shape[1]).astype(np.float32)
+    return np.asarray(np.bincount(matrix.indices[place], values, matrix.shape[1]), np.float64)
 
 
 def _entries(
