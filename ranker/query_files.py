@@ -31,8 +31,16 @@ _FIRST_LINES: Final = 100
 
 
 def read_queries(path: Path) -> pl.DataFrame:
-    """Read query_id, user_id and, if there, as_of (naive UTC); null there stands for the bundle's cutoff."""
+    """Read query_id, user_id and, if there, as_of (naive UTC); null there stands for the bundle's cutoff.
+
+    Each row is a query of its own: an id in two rows is refused, as nothing would tell their answers apart.
+    """
     frame = _read(path, QUERY[:2])
+    twice = frame[c.QUERY_ID].filter(frame[c.QUERY_ID].is_duplicated())
+    if len(twice):
+        raise QueryFileError(
+            f"{path}: wanted a '{c.QUERY_ID}' of its own in every row, got {twice[0]!r} in several; number the rows"
+        )
     if c.AS_OF not in frame.columns:
         return frame.select(c.QUERY_ID, c.USER_ID)
     return frame.select(c.QUERY_ID, c.USER_ID, _moments(path, frame, c.AS_OF))

@@ -53,6 +53,7 @@ def test_an_id_that_is_no_text_gets_one_sentence(tmp_path):
         ("q.xlsx", "x", "wanted one of .parquet, .csv"),
         ("q.csv", "query_id,user_id,as_of\nq1,u1,soon\n", "column 'as_of' must hold times, got 'soon' in row 1"),
         ("q.csv", "query_id,user_id\nq1,\n", "wanted 'user_id' in every row"),
+        ("q.csv", "query_id,user_id\n7,u1\n8,u1\n7,u2\n", "wanted a 'query_id' of its own in every row, got '7'"),
     ],
 )
 def test_bad_query_files_get_one_sentence(tmp_path, name, content, sentence):
@@ -104,18 +105,18 @@ def lines(path: Path, *rows: str) -> Path:
 
 
 def test_a_column_may_begin_late_in_a_file_of_lines(tmp_path):
-    many = ['{"query_id": "q", "user_id": "u"}'] * 150
+    many = [f'{{"query_id": "q{n}", "user_id": "u"}}' for n in range(150)]
     late = '{"query_id": "late", "user_id": "u", "as_of": "2024-05-01"}'
     assert read_queries(lines(tmp_path / "q.jsonl", *many, late))["as_of"].to_list()[-1] == datetime(2024, 5, 1)
-    nulls = ['{"query_id": "q", "user_id": "u", "as_of": null}'] * 150
+    nulls = [f'{{"query_id": "q{n}", "user_id": "u", "as_of": null}}' for n in range(150)]
     assert read_queries(lines(tmp_path / "q.jsonl", *nulls, late))["as_of"].to_list()[-1] == datetime(2024, 5, 1)
 
 
 def test_lines_keep_numbers_as_they_are_written(tmp_path):
-    mixed = ['{"query_id": 1, "user_id": 9007199254740993, "as_of": 1769904000}'] * 150
+    mixed = [f'{{"query_id": {n}, "user_id": 9007199254740993, "as_of": 1769904000}}' for n in range(150)]
     last = '{"query_id": "b", "user_id": 1.5, "as_of": 1769904000.5}'
     read = read_queries(lines(tmp_path / "q.jsonl", *mixed, last))
-    assert read.row(0) == ("1", "9007199254740993", datetime(2026, 2, 1))
+    assert read.row(0) == ("0", "9007199254740993", datetime(2026, 2, 1))
     assert read.row(-1) == ("b", "1.5", datetime(2026, 2, 1, 0, 0, 0, 500_000))
 
 
@@ -129,8 +130,8 @@ def test_an_empty_moment_is_none(tmp_path, name, text):
 
 
 def test_other_columns_of_lines_may_hold_anything(tmp_path):
-    many = ['{"query_id": "q", "user_id": "u"}'] * 150
-    odd = ['{"query_id": "q", "user_id": "u", "context": 1}', '{"query_id": "q", "user_id": "u", "context": [1]}']
+    many = [f'{{"query_id": "q{n}", "user_id": "u"}}' for n in range(150)]
+    odd = ['{"query_id": "a", "user_id": "u", "context": 1}', '{"query_id": "b", "user_id": "u", "context": [1]}']
     assert len(read_queries(lines(tmp_path / "q.jsonl", *many, *odd))) == 152
 
 
