@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from api.accepting import WAITING
 from api.errors import PortInUseError, ServiceError
 from api.settings import from_environment, hand_to_workers
 from ingest.outbox import Outbox
@@ -56,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         # Listening already makes a second service on this port fail, even before our workers are up.
-        listening.listen(2048)
+        listening.listen(WAITING)
     except (OSError, OverflowError) as error:
         listening.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
@@ -77,6 +78,7 @@ def _run(listening: socket.socket, workers: int) -> None:
         factory=True,
         workers=workers,
         access_log=False,
+        loop="api.accepting:OneAtATime",
         log_level=from_environment().log_level,
         timeout_graceful_shutdown=STOP_SECONDS,
         # A worker that loads a large bundle holds the interpreter longer than the five seconds of the default.
