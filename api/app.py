@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import Body, FastAPI, Query, Response
+from pydantic_core import to_json
 
 from api import playground
 from api.answers import AnswerOut, EventsOut, ItemOut, ItemsOut, ProblemOut, ReadyOut
@@ -117,7 +118,7 @@ def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]
             categories=frozenset(ask.categories),
             min_price=ask.min_price,
             max_price=ask.max_price,
-            session=tuple(ask.session),
+            session=ask.session,
             diversity=ask.diversity,
             explain=ask.explain,
             compare=_two(ask.compare),
@@ -137,7 +138,7 @@ def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]
                 item_id=item.item_id,
                 title=item.title,
                 description=item.description,
-                categories=tuple(item.categories),
+                categories=item.categories,
             )
             for item in given.values()
         ]
@@ -145,7 +146,7 @@ def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]
             user_id=name_user(ask.user_id),
             as_of=utc_now(),
             k=len(items),
-            session=tuple(ask.session),
+            session=ask.session,
             explain=ask.explain,
             compare=_two(ask.compare),
         )
@@ -207,12 +208,12 @@ def _two(ids: list[str] | None) -> tuple[str, str] | None:
 
 
 def _answer(served: Served, *, compared: bool) -> Response:
-    """Write an answer; by hand, because validating our own output cost more than ranking small requests."""
-    answer = AnswerOut.model_construct(
-        request_id=served.request_id,
-        model=served.model,
-        degraded=served.degraded,
-        items=[
+    """Write an `AnswerOut`; by hand, because a model of it cost more than ranking small requests."""
+    answer = {
+        "request_id": served.request_id,
+        "model": served.model,
+        "degraded": served.degraded,
+        "items": [
             {
                 "item_id": item.item_id,
                 "rank": item.rank,
@@ -234,10 +235,10 @@ def _answer(served: Served, *, compared: bool) -> Response:
             }
             for item in served.answer.items
         ],
-        comparison=asdict(served.answer.comparison) if served.answer.comparison else None,
-    )
-    told = answer.model_dump_json(warnings=False, exclude=None if compared else {"comparison"})
-    return Response(told, media_type="application/json")
+    }
+    if compared:
+        answer["comparison"] = asdict(served.answer.comparison) if served.answer.comparison else None
+    return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
 
 
 def _item(live: Live, item_id: str) -> ItemOut | None:

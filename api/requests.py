@@ -101,15 +101,15 @@ class RecommendationsIn(Request):
     """A user never seen gets what suits newcomers; that is no error."""
     k: Annotated[StrictInt, Field(ge=1, le=MAX_K)] = 20
     """How many items at most."""
-    exclude: Annotated[list[Id], Field(max_length=MAX_LIST)] = []
+    exclude: Annotated[tuple[Id, ...], Field(max_length=MAX_LIST)] = ()
     """Items that must not come."""
-    categories: Annotated[list[Label], Field(max_length=100)] = []
+    categories: Annotated[tuple[Label, ...], Field(max_length=100)] = ()
     """When not empty, only items in at least one of these categories come."""
     min_price: Price | None = None
     """When given, only items whose price is known and at least this come."""
     max_price: Price | None = None
     """When given, only items whose price is known and at most this come."""
-    session: Annotated[list[Id], Field(max_length=1_000)] = []
+    session: Annotated[tuple[Id, ...], Field(max_length=1_000)] = ()
     """Items looked at in this session, oldest first, sent as events or not."""
     diversity: Annotated[float, Field(strict=True, ge=0, le=1)] | None = None
     """How much the items shall differ from each other: 0 not at all, 1 above all; left out: as the settings say."""
@@ -163,7 +163,7 @@ class GivenItemIn(Request):
     item_id: Id
     title: Title | None = None
     description: Description | None = None
-    categories: Annotated[list[Label], Field(max_length=100)] = []
+    categories: Annotated[tuple[Label, ...], Field(max_length=100)] = ()
 
 
 class RankingsIn(Request):
@@ -172,7 +172,7 @@ class RankingsIn(Request):
     user_id: Id
     items: Annotated[list[GivenItemIn], Field(min_length=1, max_length=MAX_GIVEN)]
     """The items; of one id given twice the first counts."""
-    session: Annotated[list[Id], Field(max_length=1_000)] = []
+    session: Annotated[tuple[Id, ...], Field(max_length=1_000)] = ()
     """Items looked at in this session, oldest first, sent as events or not."""
     explain: StrictBool = False
     """Whether items come with their reasons: those of the first 50 places."""
@@ -181,9 +181,8 @@ class RankingsIn(Request):
 
     @validates(mode="after")
     def _compares_given_items(self) -> Self:
-        given = {item.item_id for item in self.items}
         for wanted in self.compare or ():
-            if wanted not in given:
+            if all(item.item_id != wanted for item in self.items):
                 raise PydanticCustomError(
                     "not_given",
                     "wanted two of the items to compare, got {item}; add it to them",

@@ -16,6 +16,7 @@ WANTED = {
     "float_parsing": "a number",
     "finite_number": "a finite number",
     "list_type": "a list",
+    "tuple_type": "a list",
     "dict_type": "an object",
     "model_type": "an object",
     "model_attributes_type": "an object",

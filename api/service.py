@@ -70,7 +70,7 @@ class Service:
             k=query.k,
             full=lambda moment: moment.ranker.recommend(query, moment.history),
             simple=lambda moment: moment.ranker.popular(query, moment.history),
-            last=Answer(items=(), degraded=True),
+            last=lambda: Answer(items=(), degraded=True),
         )
 
     async def rank(self, query: Query, items: Sequence[GivenItem]) -> Served:
@@ -82,7 +82,7 @@ class Service:
             k=len(items),
             full=lambda moment: moment.ranker.rank(query, items, moment.history),
             simple=lambda moment: by_popularity(moment, query, items),
-            last=_in_order(items),
+            last=lambda: _in_order(items),
         )
 
     async def _answer(
@@ -93,14 +93,14 @@ class Service:
         k: int,
         full: Callable[[Moment], Answer],
         simple: Callable[[Moment], Answer],
-        last: Answer,
+        last: Callable[[], Answer],
     ) -> Served:
         started = time.perf_counter()
         made = await self._within(self._budget_s, partial(_made, self._live.now, full), self._full, query)
         if made is None:
             made = await self._within(self._budget_s, partial(_made, self._held, simple), self._simple, query)
         if made is None:
-            made = self._held(), last
+            made = self._held(), last()
         moment, answer = made
         served = Served(
             request_id=str(query.request_id),

@@ -3,8 +3,10 @@ import time
 
 import pytest
 
+from api.answers import AnswerOut
 from api.events import EventIn, EventsIn
 from api.requests import RankingsIn, RecommendationsIn
+from ingest import columns as c
 from ingest.drain import drain
 from ingest.outbox import Outbox
 from ingest.store import Store
@@ -195,6 +197,16 @@ def test_items_tell_titles(client, ranker):
     missing = client.get("/v1/items/a/b")
     assert missing.status_code == 404
     assert missing.json()["detail"] == "item_id: wanted an item of the catalogue, got 'a/b'; ingest it and train"
+
+
+def test_answers_have_the_form_that_is_documented(client, ranker, user):
+    """They are written without their model, so that nothing but this holds the two together."""
+    two = ranker.catalogue.ids[:2]
+    asked = {"user_id": user, "explain": True, "compare": two}
+    for path, more in (("recommendations", {}), ("rankings", {"items": [{c.ITEM_ID: item} for item in two]})):
+        answer = client.post(f"/v1/{path}", json={**asked, **more})
+        assert AnswerOut.model_validate_json(answer.content).model_dump(mode="json") == answer.json()
+        assert answer.json()["items"][0]["reasons"]
 
 
 def test_openapi_examples_are_valid(client):

@@ -115,7 +115,7 @@ def test_blanks_around_ids_are_no_part_of_them(desk):
     event = accept(desk, **{name: f" {name} 1\u00a0" for name in ids})
     assert [getattr(event, name) for name in ids] == [f"{name} 1" for name in ids]
     asked = RecommendationsIn(user_id=" u ", exclude=["i1 "], session=["\ti2"], compare=[" a", "b "])
-    assert (asked.user_id, asked.exclude, asked.session, asked.compare) == ("u", ["i1"], ["i2"], ["a", "b"])
+    assert (asked.user_id, asked.exclude, asked.session, asked.compare) == ("u", ("i1",), ("i2",), ["a", "b"])
     assert RankingsIn(user_id=" u ", items=[{"item_id": " i"}]).items[0].item_id == "i"
 
 
