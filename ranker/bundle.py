@@ -26,8 +26,8 @@ from ranker.errors import BundleError
 if TYPE_CHECKING:
     from ingest.retention import Retained, RetentionConfig
 
-FORMAT: Final = 4
-_READABLE: Final = (3, FORMAT)
+FORMAT: Final = 5
+_READABLE: Final = (3, 4, FORMAT)
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
 
 

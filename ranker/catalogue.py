@@ -18,6 +18,7 @@ from ranker.availability import Absences
 from ranker.facets import Value, facet_matrix
 from ranker.multi_hot import multi_hot
 from ranker.shared_words import rare_words
+from ranker.sparse_files import is_saved, load_matrix, save_matrix
 
 SCHEMA = pl.Schema(
     {
@@ -33,6 +34,7 @@ SCHEMA = pl.Schema(
 
 
 _ABSENCES: Final = "absences.parquet"
+_FACETS: Final = "facets"
 UNDATED: Final = np.iinfo(np.int64).min
 """When an item was published whose publication time is not known: before everything."""
 
@@ -41,12 +43,17 @@ class Catalogue:
     """Items in rows sorted by id: what every array with an item axis follows."""
 
     def __init__(
-        self, items: pl.DataFrame, facets: Sequence[Value] | None = None, absences: pl.DataFrame | None = None
+        self,
+        items: pl.DataFrame,
+        facets: Sequence[Value] | None = None,
+        absences: pl.DataFrame | None = None,
+        *,
+        facet_rows: sparse.csr_matrix | None = None,
     ):
         """Hold the items; `facets` are the attribute values that count, by default those that these items share.
 
-        `available` is as of now; `absences` (item_id, gone_after, gone_until) tell of the past, by default that nothing
-        changed.
+        `facet_rows` says which of them each item has, where that is known already. `available` is as of now; `absences`
+        (item_id, gone_after, gone_until) tell of the past, by default that nothing changed.
         """
         self.items = items
         self.ids: list[str] = items[c.ITEM_ID].to_list()
@@ -56,7 +63,9 @@ class Catalogue:
         self._absences = Absences.of(self.rows(self.absences[c.ITEM_ID]), self.absences)
         self.published_at: npt.NDArray[np.int64] = items[c.PUBLISHED_AT].dt.epoch("us").fill_null(UNDATED).to_numpy()
         self.categories, self.category_names = _category_matrix(items[c.CATEGORIES])
-        self.facets, self.facet_values = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
+        if facets is None or facet_rows is None:
+            facet_rows, facets = facet_matrix(items[c.ATTRIBUTES].to_list(), facets)
+        self.facets, self.facet_values = facet_rows, list(facets)
         held = np.bincount(self.facets.indices, minlength=self.facets.shape[1])
         self.facet_rarity: Floats = (len(self) / np.maximum(held, 1)).astype(np.float32)
 
@@ -128,21 +137,34 @@ class Catalogue:
         return multi_hot(rows, len(self.category_names))
 
     def save(self, folder: Path) -> None:
-        """Write `items.parquet`, the attribute values that count (`facets.json`) and absences, where there are any."""
+        """Write `items.parquet`, the attribute values that count (`facets.json`), who has which, and absences."""
         self.items.write_parquet(folder / "items.parquet")
-        (folder / "facets.json").write_text(json.dumps(self.facet_values), encoding="utf-8")
+        (folder / f"{_FACETS}.json").write_text(json.dumps(self.facet_values), encoding="utf-8")
+        save_matrix(self.facets, folder, _FACETS)
         if len(self.absences):
             self.absences.write_parquet(folder / _ABSENCES)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what `save` wrote."""
-        facets = json.loads((folder / "facets.json").read_text(encoding="utf-8"))
+        facets = json.loads((folder / f"{_FACETS}.json").read_text(encoding="utf-8"))
         absences = pl.read_parquet(folder / _ABSENCES) if (folder / _ABSENCES).is_file() else None
-        return cls(pl.read_parquet(folder / "items.parquet"), [(name, value) for name, value in facets], absences)
+        return cls(
+            pl.read_parquet(folder / "items.parquet"),
+            [(name, value) for name, value in facets],
+            absences,
+            facet_rows=load_matrix(folder, _FACETS) if is_saved(folder, _FACETS) else None,
+        )
 
 
 def _category_matrix(categories: pl.Series) -> tuple[sparse.csr_matrix, dict[str, int]]:
-    lists = [list(dict.fromkeys(names or ())) for names in categories.to_list()]
-    index = {name: row for row, name in enumerate(sorted({name for names in lists for name in names if name}))}
-    return multi_hot([[index[name] for name in names if name] for names in lists], len(index)), index
+    rows = pl.int_range(len(categories), eager=True)
+    held = pl.DataFrame({"row": rows, "name": categories}).explode("name").filter(pl.col("name") != "")
+    held = held.unique(maintain_order=True)
+    names = held["name"].unique().sort()
+    columns = held["name"].replace_strict(names, pl.int_range(len(names), eager=True), return_dtype=pl.Int32)
+    ends = np.cumsum(np.bincount(held["row"].to_numpy() + 1, minlength=len(categories) + 1))
+    matrix = sparse.csr_matrix(
+        (np.ones(len(held), np.float32), columns.to_numpy(), ends), shape=(len(categories), len(names))
+    )
+    return matrix, {name: column for column, name in enumerate(names.to_list())}

@@ -26,6 +26,7 @@ from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig, fit_following, fit_straight, fit_together, history_weights, last_items
 from ranker.shared_words import WordsOfItems, rare_words
 from ranker.situation import ItemSet, Situation
+from ranker.sparse_files import load_matrix, save_matrix
 from ranker.timeline import POPULAR_SHARES, Hour
 
 PERSONAL: Final = ("interest", "words", "together", "following", "factors", "category", "facets", "repeats")
@@ -254,10 +255,10 @@ class Sources:
         self.words.save(folder / "words")
         neighbours = folder / "neighbours"
         neighbours.mkdir()
-        sparse.save_npz(neighbours / "words.npz", self.everything.words)
-        sparse.save_npz(neighbours / "together.npz", self.together)
-        sparse.save_npz(neighbours / "following.npz", self.following)
-        sparse.save_npz(neighbours / "straight.npz", self.straight)
+        save_matrix(self.everything.words, neighbours, "words")
+        save_matrix(self.together, neighbours, "together")
+        save_matrix(self.following, neighbours, "following")
+        save_matrix(self.straight, neighbours, "straight")
         self.factors.save(neighbours / "factors.npz")
         np.save(neighbours / "alike.npy", self.alike)
         np.save(neighbours / "mean_vector.npy", self.mean_vector)
@@ -272,10 +273,10 @@ class Sources:
             InterestModel.load(folder / "encoder", serve_dim or None),
             CatalogueVectors.load(folder / "item_vectors"),
             Words.load(folder / "words"),
-            sparse.load_npz(neighbours / "words.npz").tocsr(),
-            sparse.load_npz(neighbours / "together.npz").tocsr(),
-            sparse.load_npz(neighbours / "following.npz").tocsr(),
-            sparse.load_npz(neighbours / "straight.npz").tocsr(),
+            load_matrix(neighbours, "words"),
+            load_matrix(neighbours, "together"),
+            load_matrix(neighbours, "following"),
+            load_matrix(neighbours, "straight"),
             Factors.load(neighbours / "factors.npz"),
             np.load(neighbours / "alike.npy", allow_pickle=False),
             np.load(neighbours / "mean_vector.npy", allow_pickle=False),

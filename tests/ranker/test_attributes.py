@@ -58,3 +58,14 @@ def test_an_attribute_counts_when_half_of_what_its_items_hold_is_shared(authors,
     items = told(*(json.dumps({"by": author, "sku": place}) for place, author in enumerate(authors)))
     shared = sorted({author.casefold() for author in authors if authors.count(author) > 1})
     assert items.facet_values == ([("by", author) for author in shared] if counts else [])
+
+
+def test_who_has_which_value_is_kept_with_the_catalogue(tmp_path):
+    catalogue = told('{"brand": "Acme"}', None, '{"brand": "acme"}')
+    catalogue.save(tmp_path)
+    kept = Catalogue.load(tmp_path)
+    assert kept.facet_values == catalogue.facet_values == [("brand", "acme")]
+    assert kept.facets.toarray().tolist() == catalogue.facets.toarray().tolist() == [[1], [0], [1]]
+    for part in tmp_path.glob("facets_*.npy"):  # as an earlier bundle had it
+        part.unlink()
+    assert Catalogue.load(tmp_path).facets.toarray().tolist() == [[1], [0], [1]]

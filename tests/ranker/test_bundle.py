@@ -4,14 +4,18 @@ import shutil
 from contextlib import ExitStack
 
 import pytest
+from scipy import sparse
 
 from ingest.errors import HeldStoreError
+from ingest.file_digests import file_sha256
 from ingest.retention import RetentionConfig
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.errors import BundleError
+from ranker.query import Query
 from ranker.rank import Ranker
+from ranker.sparse_files import load_matrix
 from tests.conftest import held_store
 
 
@@ -48,9 +52,9 @@ def test_missing_file_is_named(copied):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"format": 1}', "wanted bundle format 4, got 1; train again with this version"),
+        ('{"format": 1}', "wanted bundle format 5, got 1; train again with this version"),
         ("{", "wanted JSON, got a damaged file"),
-        ("[]", "wanted bundle format 4, got None"),
+        ("[]", "wanted bundle format 5, got None"),
         ('{"format": 3}', "wanted a complete manifest"),
     ],
 )
@@ -233,9 +237,23 @@ def test_no_bundle_says_what_to_run(tmp_path):
         bundle.live_folder(tmp_path)
 
 
-def test_a_bundle_of_the_format_before_is_read(copied):
-    manifest = bundle.live_folder(copied) / "manifest.json"
-    told = json.loads(manifest.read_text())
-    assert told["format"] == 4
-    manifest.write_text(json.dumps({**told, "format": 3}))
-    assert bundle.read_manifest(manifest.parent).format == 3
+def as_format_4_had_it(folder):
+    """Compress the sparse matrices of a bundle."""
+    for name in ("words", "together", "following", "straight"):
+        matrix = load_matrix(folder / "neighbours", name)
+        for part in (folder / "neighbours").glob(f"{name}_*.npy"):
+            part.unlink()
+        sparse.save_npz(folder / "neighbours" / f"{name}.npz", matrix)
+    told = json.loads((folder / bundle.MANIFEST).read_text())
+    assert told["format"] == 5
+    held = [path for path in folder.rglob("*") if path.is_file() and path.name != bundle.MANIFEST]
+    files = {str(path.relative_to(folder)): file_sha256(path).hexdigest() for path in held}
+    (folder / bundle.MANIFEST).write_text(json.dumps({**told, "format": 4, "files": files}))
+
+
+def test_a_bundle_of_the_format_before_is_read(copied, ranker):
+    query = Query(user_id=ranker.history.user_ids[0], as_of=ranker.cutoff)
+    folder = bundle.live_folder(copied)
+    as_format_4_had_it(folder)
+    earlier = Ranker.load(folder)
+    assert earlier.recommend(query) == ranker.recommend(query)

@@ -1,0 +1,38 @@
+"""How does a sparse matrix lie in a bundle? As its plain arrays, mapped on loading: workers share what they read."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from scipy import sparse
+
+from ranker.counter import mapped
+
+_PARTS: Final = ("data", "indices", "indptr")
+_SHAPE: Final = "shape"
+
+
+def save_matrix(matrix: sparse.csr_matrix, folder: Path, name: str) -> None:
+    """Write the arrays of a matrix as `<name>_data.npy` and the like, not compressed."""
+    for part in _PARTS:
+        np.save(_path(folder, name, part), getattr(matrix, part))
+    np.save(_path(folder, name, _SHAPE), np.array(matrix.shape))
+
+
+def load_matrix(folder: Path, name: str) -> sparse.csr_matrix:
+    """Map what `save_matrix` wrote; of an earlier bundle read `<name>.npz`. Nothing of it can be written to."""
+    compressed = folder / f"{name}.npz"
+    if compressed.is_file():
+        return sparse.load_npz(compressed).tocsr()
+    data, indices, indptr = (mapped(_path(folder, name, part)) for part in _PARTS)
+    n_rows, n_columns = np.load(_path(folder, name, _SHAPE), allow_pickle=False).tolist()
+    return sparse.csr_matrix((data, indices, indptr), shape=(n_rows, n_columns))
+
+
+def is_saved(folder: Path, name: str) -> bool:
+    """Tell whether the matrix is there: earlier bundles had fewer."""
+    return _path(folder, name, _SHAPE).is_file()
+
+
+def _path(folder: Path, name: str, part: str) -> Path:
+    return folder / f"{name}_{part}.npy"
