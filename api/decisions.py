@@ -53,7 +53,7 @@ class Decision:
                 c.SCORE: item.score,
                 c.PROPENSITY: item.propensity,
                 c.SOURCES: list(item.sources),
-                c.FEATURES: item.features.tolist(),
+                c.FEATURES: item.features,
                 c.OCCURRED_AT: self.query.as_of,
                 c.REASONS: [_reason(reason) for reason in item.reasons] or None,
                 c.PLACED_BY: item.placed_by,

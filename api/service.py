@@ -108,7 +108,9 @@ class Service:
             degraded=answer.degraded or moment.stale,
             answer=answer,
         )
-        self._decisions.put(_decision(served, query, endpoint, k, started))
+        # In the next turn of the loop, when the answer is on its way: who writes it down would take turns with it.
+        decision = _decision(served, query, endpoint, k, started)
+        asyncio.get_running_loop().call_soon(self._decisions.put, decision)
         return served
 
     def _held(self) -> Moment:

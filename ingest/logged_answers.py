@@ -2,9 +2,10 @@
 
 import json
 import sqlite3
-from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ingest import columns as c
 from ingest.moments import to_microseconds
@@ -39,7 +40,7 @@ def _stored(name: str, value: Any) -> Any:
     if name == c.OCCURRED_AT:
         return to_microseconds(value)
     if name == c.FEATURES:
-        return array("f", value).tobytes()
+        return np.asarray(value, np.float32).tobytes()
     if name in {c.SOURCES, c.REASONS}:
         return json.dumps(list(value))
     if name in {c.COMPARISON, c.ASKED}:
