@@ -106,6 +106,23 @@ def test_an_event_accepted_by_one_worker_counts_in_the_other_within_a_second(sta
     other.resume()
 
 
+def test_workers_share_the_connections(start):
+    process, url = start("--port", "0", "--workers", "2")
+    port = httpx.URL(url).port
+
+    def held():
+        children = psutil.Process(process.pid).children()
+        of_each = [[one for one in child.net_connections("tcp") if one.raddr] for child in children]
+        return [len(held) for held in of_each if held]
+
+    with contextlib.ExitStack() as kept:
+        for _ in range(8):
+            kept.enter_context(socket.create_connection(("127.0.0.1", port)))
+            time.sleep(0.05)
+        wait_for(lambda: sum(held()) == 8)
+        assert len(held()) == 2, held()
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_the_service_in_good_order(start, workspace, workers):
     process, url = start("--port", "0", "--workers", workers)
