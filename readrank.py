@@ -373,7 +373,7 @@ def refresh(
 
 @app.command()
 def recommend(
-    queries: Annotated[Path, typer.Option(metavar="FILE", help="query_id, user_id and, if wanted, as_of.")],
+    queries: Annotated[Path, typer.Option(metavar="FILE", help="query_id (each once), user_id and, if wanted, as_of.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write query_id, item_id, rank, score.")],
     k: Annotated[int, typer.Option("-k", min=1, help="Items for each query.")] = 20,
     workspace: WorkspaceOption = None,

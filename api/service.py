@@ -108,7 +108,7 @@ class Service:
             degraded=answer.degraded or moment.stale,
             answer=answer,
         )
-        # In the next turn of the loop, when the answer is on its way: who writes it down would take turns with it.
+        # In the loop's next turn, when the answer is on its way: woken now, the log's thread would hold it up.
         decision = _decision(served, query, endpoint, k, started)
         asyncio.get_running_loop().call_soon(self._decisions.put, decision)
         return served

@@ -3,10 +3,10 @@
     python benchmarks/serving.py --workspace DIR [--workers 2] [--seconds 10] [--out serving.json]
 
 Latency is what one client sees that asks one question at a time over a kept connection; throughput is what several
-clients get together, each with a connection of its own. Clients run on the same machine: they are threads of the
-standard library's client, which takes a third of a millisecond of its cores for a question. `CPU ms` is what an answer
-costs the service's processes: the figure that stays when the machine is busy with other things. The budgets stand
-beside the figures.
+clients get together, each with a connection of its own. Clients share the cores with the service: they are threads with
+the standard library's client, which takes a third of a millisecond for a question. `CPU ms` is what an answer costs the
+service's processes: the figure that stays when the machine is busy with other things. The budgets stand beside the
+figures.
 """
 
 import sys

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ingest.retention import Retained, RetentionConfig
 
 FORMAT: Final = 5
-_READABLE: Final = (3, 4, FORMAT)
+_READABLE: Final = (4, FORMAT)
 _LIBRARIES: Final = ("readrank", "numpy", "polars", "scipy", "lightgbm", "implicit", "tokenizers", "torch")
 
 

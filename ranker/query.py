@@ -129,7 +129,7 @@ class PlacedBy(StrEnum):
     """No source proposed it: it fills up the answer."""
 
 
-@dataclass(kw_only=True, slots=True)  # not frozen: a hundred of an answer would take 0.2 ms instead of 0.1
+@dataclass(kw_only=True, slots=True)  # not frozen, which takes more than twice as long to make
 class RankedItem:
     """One item of an answer."""
 

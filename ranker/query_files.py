@@ -39,7 +39,7 @@ def read_queries(path: Path) -> pl.DataFrame:
     twice = frame[c.QUERY_ID].filter(frame[c.QUERY_ID].is_duplicated())
     if len(twice):
         raise QueryFileError(
-            f"{path}: wanted a '{c.QUERY_ID}' of its own in every row, got {twice[0]!r} in several; number the rows"
+            f"{path}: wanted a '{c.QUERY_ID}' of its own in every row, got {twice[0]!r:.60} in several; number the rows"
         )
     if c.AS_OF not in frame.columns:
         return frame.select(c.QUERY_ID, c.USER_ID)

@@ -14,13 +14,14 @@ _SHAPE: Final = "shape"
 
 def save_matrix(matrix: sparse.csr_matrix, folder: Path, name: str) -> None:
     """Write the arrays of a matrix as `<name>_data.npy` and the like, not compressed."""
+    by_row = matrix.tocsr()
     for part in _PARTS:
-        np.save(_path(folder, name, part), getattr(matrix, part))
+        np.save(_path(folder, name, part), getattr(by_row, part))
     np.save(_path(folder, name, _SHAPE), np.array(matrix.shape))
 
 
 def load_matrix(folder: Path, name: str) -> sparse.csr_matrix:
-    """Map what `save_matrix` wrote; of an earlier bundle read `<name>.npz`. Nothing of it can be written to."""
+    """Map what `save_matrix` wrote, which cannot be written to; of an earlier bundle read `<name>.npz`."""
     compressed = folder / f"{name}.npz"
     if compressed.is_file():
         return sparse.load_npz(compressed).tocsr()
@@ -30,8 +31,8 @@ def load_matrix(folder: Path, name: str) -> sparse.csr_matrix:
 
 
 def is_saved(folder: Path, name: str) -> bool:
-    """Tell whether the matrix is there: earlier bundles had fewer."""
-    return _path(folder, name, _SHAPE).is_file()
+    """Tell whether `load_matrix` finds the matrix: earlier bundles had fewer."""
+    return _path(folder, name, _SHAPE).is_file() or (folder / f"{name}.npz").is_file()
 
 
 def _path(folder: Path, name: str, part: str) -> Path:

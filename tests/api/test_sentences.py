@@ -23,6 +23,7 @@ from api.sentences import path, sentence
             "request body: nothing reads the field '\\ud800'; allowed are "
             "user_id, k, exclude, categories, min_price, max_price, session, diversity, explain, compare",
         ),
+        ({"user_id": "u", "exclude": "a"}, "exclude: wanted a list, got 'a'; correct it"),
         ({"user_id": "u", "exclude": ["a", 1.5]}, "exclude[1]: wanted a text, got 1.5; correct it"),
         ({"k": 0}, "user_id: wanted a value, got nothing; add the field (and 1 more)"),
     ],
