@@ -1,5 +1,6 @@
-"""Which arrays does this room pass around?"""
+"""Which arrays does this room pass around, and how are those of a bundle read?"""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,3 +15,9 @@ Times = npt.NDArray[np.int64]
 """Microseconds since 1970, naive UTC."""
 Columns = dict[str, npt.NDArray[np.floating[Any]]]
 """Features by name, a value for each pair."""
+
+
+def mapped(path: Path) -> npt.NDArray[Any]:
+    """Memory-map an array, as a plain one: NumPy's own class for mapped arrays makes each look at them slow."""
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array.view(np.ndarray)

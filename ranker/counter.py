@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from ranker.arrays import Ints, Rows, Times
+from ranker.arrays import Ints, Rows, Times, mapped
 
 _FEW_EVENTS = 64
 """With more rows than this for each event, beginnings are searched, not kept."""
@@ -144,9 +144,3 @@ class AsOfCounter:
     def _first_at(self, keys: Ints) -> Ints:
         found: Ints = self._keys.searchsorted(keys)
         return found
-
-
-def mapped(path: Path) -> npt.NDArray[Any]:
-    """Memory-map an array, as a plain one: NumPy's own class for mapped arrays makes each look at them slow."""
-    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array.view(np.ndarray)

@@ -10,8 +10,8 @@ import polars as pl
 
 from encoders.kinds import Codes
 from ingest import columns as c
-from ranker.arrays import Rows
-from ranker.counter import AsOfCounter, mapped
+from ranker.arrays import Rows, mapped
+from ranker.counter import AsOfCounter
 from ranker.timeline import Timeline
 from ranker.user_events import UserEvents
 

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from scipy import sparse
 
-from ranker.counter import mapped
+from ranker.arrays import mapped
 
 _PARTS: Final = ("data", "indices", "indptr")
 _SHAPE: Final = "shape"

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.kinds import Codes
-from ranker.arrays import Floats, Ints, Rows, Times
-from ranker.counter import AsOfCounter, mapped
+from ranker.arrays import Floats, Ints, Rows, Times, mapped
+from ranker.counter import AsOfCounter
 from ranker.last_events import LastEvents
 from ranker.moments import Moments, Taken
 
