@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 WAITING: Final = 2_048
@@ -92,5 +93,7 @@ class SharingServer:
             self._look_out()
 
     async def _begin(self, connection: socket.socket) -> None:
-        transport, _ = await self._loop.connect_accepted_socket(self._protocol_factory, connection, ssl=self._context)
-        self._held.append(transport)
+        made, context = self._protocol_factory, self._context
+        with suppress(OSError):  # of a client that is gone, or that speaks no TLS where it must
+            transport, _ = await self._loop.connect_accepted_socket(made, connection, ssl=context)
+            self._held.append(transport)
