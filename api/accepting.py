@@ -9,10 +9,12 @@ from typing import Any, Final
 
 WAITING: Final = 2_048
 """So many connections may wait until a worker takes them."""
-HELD_BACK_S: Final = 0.0005
-"""A worker lets a new connection wait so long for each one that it has: others that have fewer take it first."""
-MOST_HELD: Final = 20
-"""Of more connections than this it waits no longer."""
+HELD_BACK_S: Final = 0.001
+"""A worker lets new connections wait so long for each one that it has, so that others with fewer take them first."""
+MOST_HELD: Final = 2
+"""Of more connections than this it waits no longer: who opens one for each request would wait at each."""
+TAKEN_OF_HELD: Final = 4
+"""Then it takes one, and one more for so many that it has: with many, one at a time would be slow."""
 PAUSE_S: Final = 1.0
 """After the system has refused a connection, as it does to a process with too many open files."""
 
@@ -21,7 +23,7 @@ class SharingLoop(asyncio.SelectorEventLoop):
     """An event loop whose servers leave new connections to other processes on the same socket that have fewer.
 
     asyncio's own takes all that wait at once: those that a client opens at the same time may all be in one worker, and
-    the others idle for as long as they are kept. A connection that nobody takes is taken after 10 ms at the latest.
+    the others idle for as long as they are kept. What no other takes, a worker takes after two milliseconds.
     """
 
     async def create_server(  # type: ignore[override]  # asyncio has more ways to say on what to listen
@@ -66,31 +68,33 @@ class SharingServer:
     def _wait_or_take(self) -> None:
         self._held = [transport for transport in self._held if not transport.is_closing()]
         n_held = len(self._held) + len(self._beginning)
-        if not n_held:
-            self._take()
-            return
         self._loop.remove_reader(self._listening)
-        self._loop.call_later(min(n_held, MOST_HELD) * HELD_BACK_S, self._take)
+        if n_held:
+            self._loop.call_later(min(n_held, MOST_HELD) * HELD_BACK_S, self._take, 1 + n_held // TAKEN_OF_HELD)
+        else:
+            self._take(1)
 
-    def _take(self) -> None:
-        """Take one connection, if another worker has not taken it meanwhile."""
+    def _take(self, most: int) -> None:
+        """Take some connections, as many as other workers have left."""
         if self._closed:
             return
         try:
-            connection, _ = self._listening.accept()
+            for _ in range(most):
+                self._begin_with(self._listening.accept()[0])
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            self._look_out()
+            pass  # another worker, or the client itself, was first
         except OSError as error:
             told = {"message": "a connection could not be accepted", "exception": error}
             self._loop.call_exception_handler(told)
-            self._loop.remove_reader(self._listening)
             self._loop.call_later(PAUSE_S, self._look_out)
-        else:
-            connection.setblocking(False)
-            task = self._loop.create_task(self._begin(connection))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
-            self._look_out()
+            return
+        self._look_out()
+
+    def _begin_with(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        task = self._loop.create_task(self._begin(connection))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connection: socket.socket) -> None:
         made, context = self._protocol_factory, self._context
