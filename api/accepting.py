@@ -1,4 +1,4 @@
-"""Which worker takes a new connection? The one that has fewest, so that all have their share."""
+"""Which worker takes a new connection? One that has few, so that all have their share."""
 
 import asyncio
 import socket
