@@ -78,7 +78,7 @@ def _run(listening: socket.socket, workers: int) -> None:
         factory=True,
         workers=workers,
         access_log=False,
-        loop="api.accepting:SharingLoop",
+        loop="api.accepting:SharingLoop" if workers > 1 else "auto",
         log_level=from_environment().log_level,
         timeout_graceful_shutdown=STOP_SECONDS,
         # A worker that loads a large bundle holds the interpreter longer than the five seconds of the default.
