@@ -12,7 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from api.serve import listen
+from api.accepting import SharingLoop
+from api.serve import listen, serve
 from ingest.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
@@ -106,21 +107,21 @@ def test_an_event_accepted_by_one_worker_counts_in_the_other_within_a_second(sta
     other.resume()
 
 
-def test_workers_share_the_connections(start):
-    process, url = start("--port", "0", "--workers", "2")
-    port = httpx.URL(url).port
-
-    def held():
-        children = psutil.Process(process.pid).children()
-        of_each = [[one for one in child.net_connections("tcp") if one.raddr] for child in children]
-        return [len(held) for held in of_each if held]
-
-    with contextlib.ExitStack() as kept:
-        for _ in range(8):
-            kept.enter_context(socket.create_connection(("127.0.0.1", port)))
-            time.sleep(0.05)
-        wait_for(lambda: sum(held()) == 8)
-        assert len(held()) == 2, held()
+@pytest.mark.parametrize("workers", [1, 2])
+def test_several_workers_share_connections_and_one_waits_for_none(workspace, monkeypatch, workers):
+    """What sharing does is tested by itself (test_accepting.py): here, that workers are started with it."""
+    started = []
+    monkeypatch.setattr(
+        "uvicorn.supervisors.Multiprocess.__init__", lambda self, config, sockets: started.append(config)
+    )
+    monkeypatch.setattr("uvicorn.supervisors.Multiprocess.run", lambda self: None)
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: started.append(self.config))
+    monkeypatch.setattr("api.serve.signal.signal", lambda *_: None)
+    monkeypatch.setattr("api.serve.hand_to_workers", lambda root: None)
+    serve(workspace.root, port=0, workers=workers)
+    (config,) = started
+    assert config.workers == workers
+    assert (config.get_loop_factory() is SharingLoop) == (workers > 1)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
