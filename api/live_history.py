@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 from api.recommender import Recommender
@@ -22,6 +23,8 @@ SETTLE_FROM: Final = 2_000
 """With more events than this in the layer that answers build themselves (3 ms), all are settled beside the answers."""
 MOST_ON_TOP: Final = 10_000
 """More than this are neither read nor put on top while an answer waits: they count when they have been settled."""
+READ_AT_ONCE: Final = 200_000
+"""Events of a first reading are built into history in parts of so many, so that memory never holds all as objects."""
 MOST_PAUSE_S: Final = 10.0
 """Longest pause before work that failed is tried again."""
 
@@ -31,6 +34,11 @@ class Events(Protocol):
 
     def events_after(self, seq: int, limit: int = -1) -> tuple[list[OnlineEvent], int]:
         """Return the events accepted after `seq`, at most `limit` if it is not negative, and the last one's number."""
+
+    def unknown_events(
+        self, seq: int, limit: int, *, known_seq: int, cutoff: datetime
+    ) -> tuple[list[OnlineEvent], int]:
+        """Return the same without what a bundle knows: events up to `known_seq` that occurred before its cutoff."""
 
     def erasures(self) -> int:
         """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
@@ -67,8 +75,8 @@ class LiveHistory:
         self._again = float("-inf")
         self._erasures: int | None = None
         self._seq = 0
-        self._events: list[OnlineEvent] = []
         self._settled, self._n_settled = ranker.history, 0
+        self._late: list[OnlineEvent] = []
         self._n_counted = 0
         self._built, self._cost = float("-inf"), 0.0
         self._reading_problem: str | None = None
@@ -103,14 +111,14 @@ class LiveHistory:
                 reading = self._begin(self._read_anew)
             if self._erasures is not None:
                 fresh, self._seq = self._source.events_after(self._seq, MOST_ON_TOP)
-                self._events += fresh
-                n_on_top = len(self._events) - self._n_settled
-                if self._n_counted < len(self._events) and n_on_top <= MOST_ON_TOP and self._due():
+                self._late += fresh
+                n_late = len(self._late)
+                if self._n_counted < self._n_settled + n_late and n_late <= MOST_ON_TOP and self._due():
                     started = time.monotonic()
                     self._count()
                     self._built = time.monotonic()
                     self._cost = self._built - started
-                if n_on_top > SETTLE_FROM:
+                if n_late > SETTLE_FROM:
                     self._begin(self._settle)
             self._reading_problem = None
         except Exception as error:
@@ -125,10 +133,9 @@ class LiveHistory:
 
     def _count(self) -> None:
         """Put the events that are not settled on top of those that are; holding the lock."""
-        late = self._events[self._n_settled :]
-        history = self._ranker.history_with(late, self._settled) if late else self._settled
+        history = self._ranker.history_with(self._late, self._settled) if self._late else self._settled
         self.moment = replace(self.moment, history=history)
-        self._n_counted = len(self._events)
+        self._n_counted = self._n_settled + len(self._late)
 
     def _mark(self) -> None:
         """Say of the moment whether it may miss events; holding the lock."""
@@ -160,35 +167,30 @@ class LiveHistory:
     def _read_anew(self) -> None:
         """Build the history from all that the outbox has and the model does not know."""
         erasures = self._source.erasures()
-        events, seq = uncovered(self._source, self._ranker)
-        history = self._ranker.history_with(events) if events else self._ranker.history
+        ranker, history, seq, n_events = self._ranker, self._ranker.history, 0, 0
+        more = True
+        while more:
+            events, seq = self._source.unknown_events(
+                seq, READ_AT_ONCE, known_seq=ranker.outbox_seq, cutoff=ranker.cutoff
+            )
+            history = ranker.history_with(events, history) if events else history
+            n_events += len(events)
+            more = len(events) == READ_AT_ONCE
+        history = history.settled()
         with self._lock:
-            self._erasures, self._seq, self._events = erasures, seq, events
-            self._settled, self._n_settled = history, len(events)
+            self._erasures, self._seq, self._late = erasures, seq, []
+            self._settled, self._n_settled = history, n_events
             self._count()
 
     def _settle(self) -> None:
-        """Build the lower layer from all events, so that the upper one is small again."""
+        """Put the upper layer's events into the lower one, so that the upper one is small again."""
         with self._lock:
-            events = list(self._events)
-        history = self._ranker.history_with(events)
+            late, settled = list(self._late), self._settled
+        history = self._ranker.history_with(late, settled).settled()
         with self._lock:
-            self._settled, self._n_settled = history, len(events)
+            self._settled, self._n_settled = history, self._n_settled + len(late)
+            self._late = self._late[len(late) :]
             self._count()
-
-
-def uncovered(source: Events, ranker: Recommender) -> tuple[list[OnlineEvent], int]:
-    """Return the accepted events that a bundle does not know, and the number of the last event.
-
-    A bundle knows events up to its `outbox_seq` that occurred before its cutoff. The outbox keeps them for a while, and
-    counting them again would double them.
-    """
-    everything, last = source.events_after(0)
-    fresh, seq = source.events_after(ranker.outbox_seq)
-    fresh_ids = {event.event_id for event in fresh}
-    known = [event for event in everything if event.occurred_at >= ranker.cutoff and event.event_id not in fresh_ids]
-    # In an outbox begun anew the numbers start again below `outbox_seq`: go on from what it really holds.
-    return [*known, *fresh], seq if fresh else last
 
 
 def _said(error: Exception, before: str | None) -> str:

@@ -119,16 +119,16 @@ class AsOfCounter:
         keys.sort()
         return type(self)(keys, self._moments)
 
-    def joined(self, other: Self) -> Self:
-        """Return the events of both.
+    def joined(self, *others: Self) -> Self:
+        """Return its events and those of others.
 
         >>> one = AsOfCounter.from_events(np.array([0, 1]), np.array([10, 20]))
         >>> both = one.joined(AsOfCounter.from_events(np.array([1]), np.array([5])))
         >>> both.count(np.array([0, 1]), before=np.array([11, 11])).tolist()
         [1, 1]
         """
-        both = ((counter.rows(), counter.time_at(np.arange(len(counter)))) for counter in (self, other))
-        rows, times = map(np.concatenate, zip(*both, strict=True))
+        all_events = ((counter.rows(), counter.time_at(np.arange(len(counter)))) for counter in (self, *others))
+        rows, times = map(np.concatenate, zip(*all_events, strict=True))
         return type(self).from_events(rows, times)
 
     def save(self, folder: Path, name: str) -> None:

@@ -107,6 +107,19 @@ class History:
         )
         return History(live, self._shown, self._clicked, kinds=kinds, under=self)
 
+    def settled(self) -> "History":
+        """Return this history with its live events in one layer, so that questions are as cheap as with one.
+
+        What it costs depends on all live events; but they are only sorted once more.
+        """
+        if self._under is None or self._under._under is None:
+            return self
+        bundle = self._under
+        while bundle._under is not None:
+            bundle = bundle._under
+        live = Layer.stacked(self._layers[1:])
+        return History(live, self._shown, self._clicked, kinds=self.kinds, under=bundle)
+
     def and_also(self, earlier: EarlierEvents) -> "History":
         """Return one log, as a bundle holds it, of this one without live events, and of what it did not know."""
         events = earlier.events

@@ -1,5 +1,6 @@
 """What does one log say by user, by item and by time? That of a bundle, or a small one of live events on top of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -74,32 +75,37 @@ class Layer:
             timeline=_by_time(by_item),
         )
 
+    @classmethod
+    def stacked(cls, layers: Sequence[Self], told: npt.NDArray[np.integer] | slice = slice(None)) -> Self:
+        """Return one layer of the events of several, each of which was laid on those before it.
+
+        Of one user and one instant the events of an earlier layer come first, unless `told` has the order in which all
+        of them, layer by layer and each layer by user and time, were told.
+        """
+        logs = [layer.by_user for layer in layers]
+        users, items, times, weights, kinds = (
+            np.concatenate([getattr(log, name) for log in logs])[told]
+            for name in ("users", "items", "times", "weights", "kinds")
+        )
+        sessions = np.concatenate([_sessions(log) for log in logs])[told]
+        bottom, *above = (layer.by_item for layer in layers)
+        by_item = bottom.joined(*above)
+        return cls(
+            users={user: row for layer in layers for user, row in layer.users.items()},
+            by_user=UserEvents.from_events(
+                users, items, times, weights, kinds=kinds, sessions=sessions if sessions.any() else None
+            ),
+            by_item=by_item,
+            timeline=_by_time(by_item),
+        )
+
     def joined(self, later: Self, ahead: npt.NDArray[np.integer]) -> Self:
         """Return one layer of the events of both; the later one was laid on this one.
 
         Of one user and one instant, each of the later events comes after the first `ahead` of those that are here.
         """
-        mine, theirs = self.by_user, later.by_user
-        users, items, times, weights, kinds = (
-            np.concatenate([getattr(mine, name), getattr(theirs, name)])
-            for name in ("users", "items", "times", "weights", "kinds")
-        )
-        sessions = np.concatenate([_sessions(mine), _sessions(theirs)])
-        order = np.argsort(np.concatenate([_places(mine), ahead - 0.5]), kind="stable")
-        by_item = self.by_item.joined(later.by_item)
-        return type(self)(
-            users={**self.users, **later.users},
-            by_user=UserEvents.from_events(
-                users[order],
-                items[order],
-                times[order],
-                weights[order],
-                kinds=kinds[order],
-                sessions=sessions[order] if sessions.any() else None,
-            ),
-            by_item=by_item,
-            timeline=_by_time(by_item),
-        )
+        told = np.argsort(np.concatenate([_places(self.by_user), ahead - 0.5]), kind="stable")
+        return self.stacked([self, later], told)
 
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files and the users as Parquet."""

@@ -141,15 +141,14 @@ def test_the_old_model_serves_on_while_the_new_one_reads_what_it_lacks(taken, wo
     live, first = taken
     old = live.now().ranker
     assert first not in shown(live.now())
-    reading, go_on, read = threading.Event(), threading.Event(), outbox.events_after
+    reading, go_on, read = threading.Event(), threading.Event(), outbox.unknown_events
 
-    def slowly(seq, limit=-1):
-        if limit < 0:
-            reading.set()
-            assert go_on.wait(60)
-        return read(seq, limit)
+    def slowly(*asked, **known):
+        reading.set()
+        assert go_on.wait(60)
+        return read(*asked, **known)
 
-    monkeypatch.setattr(outbox, "events_after", slowly)
+    monkeypatch.setattr(outbox, "unknown_events", slowly)
     shutil.copytree(workspace.bundles_path / old.version, workspace.bundles_path / "second")
     promote(workspace.bundles_path, "second")
     live.now()
@@ -167,10 +166,11 @@ def test_a_new_model_waits_until_the_outbox_can_be_read(taken, workspace, outbox
     live, first = taken
     old = live.now().ranker
 
-    def unreadable(*ignored):
+    def unreadable(*ignored, **known):
         raise OutboxError("online.sqlite: the disk is gone")
 
     monkeypatch.setattr(outbox, "events_after", unreadable)
+    monkeypatch.setattr(outbox, "unknown_events", unreadable)
     shutil.copytree(workspace.bundles_path / old.version, workspace.bundles_path / "second")
     promote(workspace.bundles_path, "second")
     assert until(lambda: live.now() and len(live.problems) == 2)

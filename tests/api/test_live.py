@@ -1,8 +1,11 @@
 import time
 from datetime import datetime, timedelta
 
-from api.live_history import uncovered
+import numpy as np
+
+from api.live_history import LiveHistory
 from ingest.errors import OutboxError
+from ingest.moments import to_microseconds
 from ingest.outbox import Outbox
 from tests.api.conftest import event, shown
 
@@ -37,22 +40,29 @@ def test_live_delays_costly_rebuilds_but_less_than_a_second(live, outbox, ranker
     assert second not in shown(live.now())
 
 
-def test_uncovered_leaves_out_what_the_bundle_knows(outbox, ranker, monkeypatch):
+def test_what_the_bundle_knows_is_no_live_event(outbox, ranker, monkeypatch):
     day = timedelta(days=1)
     item = ranker.catalogue.ids[0]
     outbox.append([event(1, item, at=ranker.cutoff - day), event(2, item, at=ranker.cutoff)])
     monkeypatch.setattr(ranker, "outbox_seq", 2)
     outbox.append([event(3, item, at=ranker.cutoff - day), event(4, item, at=ranker.cutoff + day)])
-    events, seq = uncovered(outbox, ranker)
-    assert [found.event_id for found in events] == ["e2", "e3", "e4"]
-    assert seq == 4
+    history = LiveHistory(ranker, outbox)
+    assert history.n_events == 3
+    before = np.array([to_microseconds(ranker.cutoff + 2 * day)])
+    counts = [told.item_counts(np.array([0]), before=before)[0] for told in (history.moment.history, ranker.history)]
+    assert counts[0] - counts[1] == 3
+    outbox.append([event(5, item, at=ranker.cutoff)])
+    history.now()
+    assert history.n_events == 4, "and none a second time"
 
 
-def test_uncovered_goes_on_in_an_outbox_begun_anew(outbox, ranker, monkeypatch):
+def test_an_outbox_begun_anew_is_read_from_its_own_beginning(outbox, ranker, monkeypatch):
     monkeypatch.setattr(ranker, "outbox_seq", 1_000)
     outbox.append([event(1, ranker.catalogue.ids[0])])
-    events, seq = uncovered(outbox, ranker)
-    assert ([found.event_id for found in events], seq) == (["e1"], 1)
+    history = LiveHistory(ranker, outbox)
+    outbox.append([event(2, ranker.catalogue.ids[0])])
+    history.now()
+    assert history.n_events == 2
 
 
 def test_live_answers_while_the_outbox_cannot_be_read(live, outbox, monkeypatch):

@@ -61,28 +61,51 @@ class Outbox:
         return self.n_erasures
 
     def events_after(self, seq, limit=-1):
-        (self.reading_all if limit < 0 else self.reading_new)()
+        self.reading_new()
         if self.broken:
             raise OutboxError("locked")
-        found = self.events[seq:] if limit < 0 else self.events[seq : seq + limit]
+        found = self.events[seq : seq + limit]
         return found, seq + len(found)
+
+    def unknown_events(self, seq, limit, *, known_seq, cutoff):
+        self.reading_all()
+        if self.broken:
+            raise OutboxError("locked")
+        places = [n for n in range(seq, len(self.events)) if n >= known_seq or self.events[n].occurred_at >= cutoff]
+        found = places[:limit]
+        return [self.events[n] for n in found], found[-1] + 1 if len(found) == limit else len(self.events)
+
+
+class Told(tuple):
+    """A history of live events: how many layers it has."""
+
+    layers: tuple = ()
+
+    def settled(self):
+        return layered(self, (len(self),) if self else ())
+
+
+def layered(ids, layers):
+    told = Told(ids)
+    told.layers = layers
+    return told
 
 
 class Model:
-    """Builds a history of all events only when it is let; its cutoff is on the second day."""
+    """Builds a history beside the answers only when it is let; its cutoff is on the second day."""
 
     version, cutoff, outbox_seq = "v", CUTOFF, 0
-    history = ()
+    history = Told()
 
     def __init__(self):
         self.settling = Gate()
         self.built = []
 
-    def history_with(self, events, under=None):
-        if under is None:
+    def history_with(self, events, under):
+        if threading.current_thread().name == "live-history":
             self.settling()
         self.built.append(len(events))
-        return (*(under or ()), *(event.event_id for event in events))
+        return layered((*under, *(event.event_id for event in events)), (*under.layers, len(events)))
 
     def recommend(self, query, history=None):
         return Answer(items=(RankedItem(item_id="full", rank=1, score=1.0),))
@@ -106,6 +129,10 @@ def model():
     model.settling.open()
 
 
+def layers(history):
+    return history.moment.history.layers
+
+
 def known(history):
     return "".join(history.now().history)
 
@@ -121,10 +148,10 @@ def test_answers_go_on_with_the_newest_events_while_all_are_settled(outbox, mode
     assert until(lambda: known(history) == "abcd")
     assert history.n_events == 4
     model.settling.open()
-    assert until(lambda: model.built[-2:] == [3, 1]), "the lower layer has three events, the upper one what came since"
+    assert until(lambda: layers(history) == (3, 1)), "the lower layer has three events, the upper one what came since"
     outbox.accept("e")
     assert until(lambda: known(history) == "abcde")
-    assert model.built[-1] == 2
+    assert layers(history) == (3, 2)
 
 
 def test_a_flood_of_events_is_settled_before_it_counts(outbox, model, monkeypatch):
@@ -184,12 +211,20 @@ def test_a_first_reading_that_fails_is_repeated_and_loses_nothing(outbox, model,
     assert history.problem is None
 
 
+def test_a_first_reading_in_parts_ends_in_one_layer(outbox, model, monkeypatch):
+    monkeypatch.setattr(live_history, "READ_AT_ONCE", 2)
+    outbox.accept(*"abcde")
+    history = LiveHistory(model, outbox)
+    assert "".join(history.moment.history) == "abcde"
+    assert (model.built, layers(history)) == ([2, 2, 1], (5,))
+
+
 def test_events_that_cannot_be_settled_leave_a_mark(outbox, model, monkeypatch):
     monkeypatch.setattr(live_history, "SETTLE_FROM", 1)
     build, broken = model.history_with, [True]
 
-    def fails(events, under=None):
-        if broken and under is None:
+    def fails(events, under):
+        if broken and threading.current_thread().name == "live-history":
             raise RuntimeError("no memory")
         return build(events, under)
 

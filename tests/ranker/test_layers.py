@@ -78,10 +78,11 @@ def test_layers_answer_like_all_events_at_once(past, layers):
     for layer in layers:
         layered = told(layered, layer)
     together = told(bundle, [event for layer in layers for event in layer])
+    settled = layered.settled()
     assert layered.user_rows([*USERS, "nobody"]).tolist() == together.user_rows([*USERS, "nobody"]).tolist()
     for hour in (0, 7, 24, 31):
-        assert everything(layered, hour) == everything(together, hour)
-    assert layered.kinds == together.kinds
+        assert everything(layered, hour) == everything(settled, hour) == everything(together, hour)
+    assert layered.kinds == settled.kinds == together.kinds
 
 
 def test_layers_share_the_hours_counted_for_all_events_at_once():
@@ -92,6 +93,14 @@ def test_layers_share_the_hours_counted_for_all_events_at_once():
     layered = told(told(bundle, events[1:]), events[:1])
     assert layered.hours(3, before)[0][0] is together.hours(3, before)[0][0]
     assert bundle.hours(3, before)[0][0] is not together.hours(3, before)[0][0]
+
+
+def test_settled_history_takes_further_layers():
+    bundle = History.from_frames(ITEMS, log(("ann", "a", 0)))
+    parts = [[("bob", 1, 1, 1.0, "view", "s1")], [("eve", 0, 1, 2.0, "like", None)], [("bob", 2, 1, 1.0, "view", "s2")]]
+    settled = told(told(told(bundle, parts[0]), parts[1]).settled(), parts[2])
+    assert everything(settled, 31) == everything(told(bundle, [event for part in parts for event in part]), 31)
+    assert settled.user_rows(["eve", "bob"]).tolist() == [2, 1]
 
 
 def test_events_on_top_leave_the_history_below_as_it_was():
