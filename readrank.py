@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 SECTIONS = {
     "columns": "ingest.mapping:ColumnsConfig",
     "kinds": "ingest.checks:KindsConfig",
-    "checks": "ingest.checks:ChecksConfig",
-    "quality": "ingest.quality:QualityConfig",
     "privacy": "ingest.pseudonyms:PrivacyConfig",
+    "rules": "ranker.rules:RulesConfig",
     "retention": "ingest.retention:RetentionConfig",
     "text": "encoders.text:TextConfig",
+    "checks": "ingest.checks:ChecksConfig",
+    "quality": "ingest.quality:QualityConfig",
     "encoder": "encoders.train:EncoderConfig",
     "examples": "ranker.examples:ExamplesConfig",
     "candidates": "ranker.candidates:CandidatesConfig",
@@ -40,11 +41,10 @@ SECTIONS = {
     "factors": "ranker.factors:FactorsConfig",
     "blend": "ranker.boost:BlendConfig",
     "tune": "ranker.tune:TuneConfig",
-    "rules": "ranker.rules:RulesConfig",
     "evaluation": "offline_eval.evaluate:EvaluationConfig",
     "baselines": "offline_eval.systems:BaselinesConfig",
 }
-"""Sections of readrank.toml and the config classes that read them; imported only when a command needs them."""
+"""Sections of readrank.toml, those first that a shop sets, and their config classes, imported only when needed."""
 
 DONE, FAILED, MISTAKE = 0, 1, 2
 

@@ -34,13 +34,13 @@ class EncoderConfig:
     base: str = "auto"
     """Base model: `auto`, `catalogue`, a folder, an installed model package or a Hub id."""
     tuning: Literal["full", "lora", "none"] = "full"
-    """What of the text is tuned: `full`, `none` (the user tower alone), or a transformer's `lora`."""
+    """What of the encoder is tuned: `full`, `none` (the user tower alone), or for a transformer `lora`."""
     lora_rank: int = 16
     """Rank of the adapters when tuning = lora."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """How matrices are multiplied: `float32`, `bfloat16`, or `auto`, which is bfloat16 on a GPU that has it."""
     compile_layers: bool = False
-    """Compile a transformer's layers when they first run: a minute or so, for faster steps on a GPU."""
+    """Compile a transformer's layers when they first run: takes about a minute, makes steps on a GPU faster."""
     dim: int = 256
     """Length of static vectors; a transformer keeps its own."""
     vectors: Literal["float16", "int8"] = "float16"
@@ -60,41 +60,43 @@ class EncoderConfig:
     dropout: float = 0.2
     """Dropout in the tower."""
     token_dropout: float = 0.3
-    """Share of an item's tokens that a step of the static kind does not read; a transformer has dropout of its own."""
+    """Share of an item's tokens that each step of the static kind leaves out; a transformer has its own dropout."""
     epochs: int = -1
-    """Most epochs of a first tuning, -1: 6, of a transformer 12; a later window stops it earlier."""
+    """Most epochs of a first tuning; -1 means 6, and 12 for a transformer. A later window may stop it earlier."""
     patience: int = 2
-    """Epochs without a better later window before stopping."""
+    """Stop after this many epochs without a better result on the later window."""
     continue_epochs: int = 2
     """Epochs when an earlier tuning is continued on a longer log (`init_from`)."""
     pairs_per_epoch: int = 200_000
-    """Most (history, next item) pairs of one epoch; a longer log is sampled anew each epoch."""
+    """Most (history, next item) pairs in an epoch; of a longer log each epoch draws its own sample."""
     pairs_at_once: int = 2048
-    """Most pairs in a step of each process; a transformer on a CPU takes an eighth."""
+    """Most pairs in a step of each process; a transformer on a CPU takes an eighth of them."""
     least_steps: int = 16
-    """Fewest steps of an epoch: of a small log each is over fewer pairs, down to 32; 0: no matter how few."""
+    """Fewest steps in an epoch: on a small log each step takes fewer pairs, down to 32. 0 sets no minimum."""
     texts_at_once: int = 0
-    """Most texts encoded with gradient at a time; 0 is all of a step. Lower it when memory is full."""
+    """Most texts encoded with gradient at a time; 0 encodes all of a step at once. Lower it when memory is full."""
     negatives: int = 1024
-    """Items drawn from the catalogue for a step, beside the batch's own."""
+    """Items drawn from the catalogue as negatives of a step, in addition to the batch's own."""
     hard_negatives: int = 0
-    """Near neighbours of a step's targets among its negatives."""
+    """Near neighbours of its targets that a step adds to its negatives."""
     skipped_negatives: int = 0
-    """Most items that its user was shown and skipped among a pair's negatives; 0 leaves them to the listwise loss."""
+    """Most skipped items of its user that a pair has as negatives; 0 leaves skipped items to the listwise loss."""
     negatives_power: float = 0.5
     """Negatives are drawn in proportion to how often items were taken, to this power."""
     recent_half: float = 0.15
-    """A pair counts half for each such share of the log's events that came after it; 0 counts all alike."""
+    """A pair counts half when this share of the log's events came after it, a quarter after twice that; 0 counts all
+    alike."""
     popularity_correction: float = 0.5
     """Share of the logQ correction: 0 leaves popularity out of interest, 1 puts all of it in."""
     newcomer_cost: float = 0.08
-    """Share of known items' NDCG@10 that may be given up to find those nobody has touched; below 0 adds nothing."""
+    """Share of known items' NDCG@10 that may be given up to find items that nobody has touched; below 0 adds
+    nothing."""
     read_kinds_and_ages: bool = True
-    """Whether the tower reads what was done and when; without, it knows the order alone."""
+    """Whether the tower reads what was done and when; without, it knows only the order."""
     cut_dims: str = ""
     """Lengths at which vectors may be cut (Matryoshka), such as `64, 128`; each costs training time."""
     serve_dim: int = 0
-    """Length, one of `cut_dims`, at which a service scores items: less memory and time; 0 is the whole length."""
+    """Length, one of `cut_dims`, at which a service scores items, to save memory and time; 0 is the whole length."""
     cold_share: float = 0.3
     """Share of items that a step reads as if they were new, so that new items keep their place."""
     learning_rate: float = 1e-3
@@ -104,7 +106,7 @@ class EncoderConfig:
     embedding_rate: float = 1.0
     """A transformer's token embeddings learn at this share of `learning_rate`."""
     warmup_steps: int = 20
-    """Steps in which the learning rate rises; from then on it falls evenly to a twentieth."""
+    """Steps in which the learning rate rises; afterwards it falls evenly to a twentieth."""
     impressions_share: float = 0.5
     """Weight of the loss over shown items, where the log has impressions."""
     validation_queries: int = 3000
@@ -115,7 +117,8 @@ class EncoderConfig:
     """Write TensorBoard logs: `python -m encoders.train` to `NAME.tensorboard` beside the model, `readrank train` to
     `reports/tensorboard/VERSION`."""
     threads: int = 1
-    """CPU threads of the static kind; its steps are small: a second gains little, and costs on a busy machine."""
+    """CPU threads of the static kind. Its steps are small: a second thread gains little, and costs on a busy
+    machine."""
     seed: int = 0
     """Two runs with the same seed on a CPU give the same vectors."""
 

@@ -24,13 +24,13 @@ class ChecksConfig:
     """What makes a row unacceptable, and how many such rows make a file unacceptable."""
 
     max_id_length: Positive = 512
-    """Ids with more characters are rejected."""
+    """Longest id in characters; rows with a longer one are rejected."""
     max_rejected_share: Annotated[float, Bounds(least=0, most=1, way_out="write 0.05 for 5 %")] = 0.5
-    """A file with a larger share of rejected rows is refused whole, as is one without any good row."""
+    """A file with a larger share of rejected rows is refused whole, and so is one without any good row."""
     future_tolerance_days: Days = 1.0
     """Times later than now by more than this are rejected."""
     time_format: str | None = None
-    """strftime format tried before all others on times given as text, such as "%d/%m/%Y %H:%M"."""
+    """strftime format that is tried first on times given as text, such as "%d/%m/%Y %H:%M"."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -38,7 +38,7 @@ class ChecksConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KindsConfig:
-    """How much each kind of interaction says, when the log itself has no weight; negative is a dislike."""
+    """How much each kind of interaction counts where the log itself has no weight; negative is a dislike."""
 
     weights: dict[str, float] = field(
         default_factory=lambda: {
@@ -57,7 +57,7 @@ class KindsConfig:
         },
         metadata=GATHERS_REST,
     )
-    """One line a kind, in lower case; a kind named nowhere counts 1 and is reported."""
+    """One line for each kind, in lower case; a kind that is not named here counts 1 and is reported."""
 
     def __post_init__(self) -> None:
         for kind, weight in self.weights.items():

@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class QualityConfig:
-    """From when on a load is reported as unlike those before it; nothing is refused for it."""
+    """When a load is reported as unlike those before it; nothing is refused for it."""
 
     volume_factor: Annotated[float, Bounds(over=1)] = 3.0
-    """A file with more rows than its usual times this, or fewer than its usual divided by this, is reported."""
+    """A file is reported when it has more rows than usual times this, or fewer than usual divided by this."""
     volume_loads: Positive = 10
-    """The usual is the median of so many latest loads of files that are named alike but for dates and numbers; of what
-    came over HTTP, of so many latest days that brought any."""
+    """Usual is the median of this many latest loads of files whose names differ only in dates and numbers; for
+    events over HTTP, of this many latest days that brought any."""
     volume_min_loads: Size = 3
-    """With fewer such loads or days than this nothing is usual yet."""
+    """With fewer such loads or days nothing is usual yet."""
     max_unknown_item_share: Fraction = 0.1
-    """Reported when a larger share of the new rows names items that the catalogue lacks; 1 never reports."""
+    """Largest share of new rows that may name items that the catalogue lacks; 1 never reports."""
     late_days: Days = 30.0
-    """An event is late when it is older by more days than the newest event known before the load."""
+    """An event is late when it is this many days older than the newest event known before the load."""
     max_late_share: Fraction = 0.05
-    """Reported when a larger share of the new events is late; 1 never reports."""
+    """Largest share of new events that may be late; 1 never reports."""
     max_future_share: Fraction = 0.001
-    """Reported when a larger share of a file's rows lies in the future; those rows are rejected anyway."""
+    """Largest share of a file's rows that may lie in the future; those rows are rejected anyway."""
     max_new_kinds: Size = 0
-    """Reported when more kinds than this come that no earlier load had."""
+    """Most kinds in a load that no earlier load had."""
     min_text_share: Fraction = 0.5
-    """Reported when a smaller share of the catalogue has a title or a description; 0 never reports."""
+    """Smallest share of the catalogue that must have a title or a description; 0 never reports."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -26,26 +26,26 @@ _DaysOrDefault = (
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionConfig:
-    """How many days things are kept. Left out, a setting has its default: one without a number keeps things for
-    good, and 500000 does so for the others. Applied after ingest, train and refresh."""
+    """How many days things are kept, applied after ingest, train and refresh. A setting left out has its default:
+    those without a number here keep things for good. For the others 500000 days means for good."""
 
     interactions_days: _DaysOrForGood = None
-    """Days after which an interaction is removed from the store; it is in no later training then."""
+    """An interaction is removed from the store this many days after it happened; later trainings do not see it."""
     requests_days: _DaysOrForGood = None
-    """Days after which a logged answer goes, and the impressions, whether served or loaded."""
+    """Logged answers, and impressions from the service or from files, are removed after this many days."""
     rejected_days: _DaysOrForGood = None
-    """Days after its load in which a rejected row can be looked at."""
+    """A rejected row is removed this many days after its load."""
     bundles_days: _DaysOrForGood = None
-    """Days after its training in which a bundle stays, though it does not serve."""
+    """A bundle that does not serve is removed this many days after its training."""
     keep_bundles: Size = 3
-    """The newest so many bundles stay however old they are; so do the one that serves and the one before it."""
+    """The newest bundles, up to this many, stay however old they are; so do the one that serves and the one before."""
     erased_bundles_days: _DaysOrDefault = 30
-    """Days after an erasure in which bundles trained with that person go, whatever keep_bundles says, unless one
-    still serves: train, so that another one does."""
+    """Bundles trained with a forgotten person are removed this many days after the erasure, whatever keep_bundles
+    says. One that still serves stays until another one does: train."""
     outbox_days: _DaysOrDefault = 30
-    """Days after which an event leaves online.sqlite, once it is in the store and covered by the bundle that serves,
-    by the one before it and by all newer ones. Covered is what arrived before the training and happened before its
-    cutoff. A still older bundle, promoted again, serves without the live events of between that are gone."""
+    """An event leaves online.sqlite this many days after it happened, once it is in the store and covered by the
+    bundle that serves, the one before it and all newer ones. A bundle covers what arrived before its training and
+    happened before its cutoff. An older bundle that is promoted again lacks the live events removed since."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -163,7 +163,7 @@ def _field_docs(cls: type) -> dict[str, str]:
 def _comment(text: str | None) -> list[str]:
     if not text:
         return []
-    return [f"# {line}".rstrip() for paragraph in text.splitlines() for line in textwrap.wrap(paragraph, 110) or [""]]
+    return [f"# {line}" for line in textwrap.wrap(" ".join(text.split()), 110)]
 
 
 def _key(key: str) -> str:

@@ -28,15 +28,15 @@ class BlendConfig:
     """How LightGBM is trained."""
 
     trees: Positive = 500
-    """Trees at most."""
+    """Most trees."""
     patience: Size = 40
-    """Trees without a better NDCG@10 on the later window before training stops; 0 grows all of them."""
+    """Stop after this many trees without a better NDCG@10 on the later window; 0 grows all of them."""
     learning_rate: PositiveAmount = 0.05
     """Shrinkage of each tree."""
     leaves: _Leaves = 31
     """Leaves of a tree."""
     min_rows: Annotated[int, Bounds(least=0, most=_LONGEST)] = 50
-    """Rows in a leaf at least."""
+    """Fewest rows in a leaf."""
     l2: Amount = 5.0
     """L2 penalty of leaf values."""
     feature_share: Share = 0.7
@@ -44,21 +44,22 @@ class BlendConfig:
     row_share: Share = 0.8
     """Share of the rows that each tree sees."""
     truncation: Annotated[int, Bounds(least=1, most=_LONGEST)] = 20
-    """Pairs below this rank teach nothing."""
+    """Pairs of which both items rank below this place teach nothing."""
     given_leaves: _Leaves = 7
-    """Leaves of a tree of the blend for given items, which has fewer and noisier examples."""
+    """Leaves of each tree in the blend for given items, which has fewer and noisier examples."""
     given_trees: Positive = 800
-    """Trees of the blend for given items where it has few examples: a few later requests cannot tell when to stop."""
+    """Trees of the blend for given items where examples are few: a few later requests cannot tell when to stop."""
     monotone: bool = False
-    """Whether what can only speak for an item, such as interest, may never lower its score; the blend for given items,
-    which has few examples, is always held to that."""
+    """Whether features that can only speak for an item, such as interest, may never lower its score. The blend for
+    given items, which has few examples, is always held to that."""
     from_interest: bool = False
-    """Whether boosting begins at what interest alone is worth; for given items, of few examples, it always does."""
+    """Whether boosting begins at what interest alone is worth; for given items it always does."""
     compiled: bool = True
-    """Whether training also compiles the trees to machine code, where lleaves is installed: seconds of training for
-    scores several times as fast."""
+    """Whether training also compiles the trees to machine code, where lleaves is installed: it takes seconds and
+    makes scoring several times as fast."""
     threads: Size = 1
-    """Threads of LightGBM. More are faster alone, but wait for each other by spinning where the cores are shared."""
+    """Threads of LightGBM. More are faster on idle cores, but spin while they wait, which costs where cores are
+    shared."""
     seed: Seed = 0
     """Seed of the samples."""
 

@@ -42,9 +42,9 @@ class CandidatesConfig:
     category: Size = 50
     """Popular and trending in the user's categories."""
     facets: Size = 50
-    """Of the same author, brand or other attribute values as the user's past, rare ones before common ones."""
+    """With the same author, brand or other attribute values as the user's past, rare values before common ones."""
     repeats: Size = 50
-    """Of what the user took before, where the rules allow repeats: what was taken often and lately."""
+    """What the user took before, often and lately, where the rules allow repeats."""
     trending: Size = 60
     """Most taken in the latest 1 % of the log."""
     popular: Size = 60
@@ -52,7 +52,8 @@ class CandidatesConfig:
     evergreen: Size = 60
     """Most taken of all time."""
     fresh: Size = 60
-    """Nearest by interest among items hardly anyone has touched; without texts those first touched most lately."""
+    """Nearest by interest among items that hardly anyone has touched; without texts, those first touched most
+    lately."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

@@ -26,14 +26,14 @@ class ExamplesConfig:
     """Which moments become queries, and how many candidates of each are learned from."""
 
     share: Part = 0.1
-    """The latest share of the log, from which examples come; sources for training are fitted on what lies before it."""
+    """Examples come from this latest share of the log; the sources that make them are fitted on what lies before it."""
     max_queries: Size = 8_000
-    """Queries of each sort at most, drawn at random: at a later interaction (what came next?), and at one moment for
+    """Most queries of each kind, drawn at random: at later interactions (what came next?), and at one moment for
     every user active later (what came at all?)."""
     max_requests: Size = 20_000
-    """Shown requests at most from which the blend for given items learns, drawn at random."""
+    """Most shown requests from which the blend for given items learns, drawn at random."""
     negatives: Size = 100
-    """Candidates without any interest kept for each query, drawn at random."""
+    """Candidates that the user did not take kept for each query, drawn at random."""
     seed: Seed = 0
     """Seed of the draws."""
 

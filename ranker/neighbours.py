@@ -25,18 +25,18 @@ class NeighboursConfig:
     size: Positive = 200
     """Neighbours kept for each item."""
     max_history: Positive = 300
-    """Only this many of a user's latest items count; keeps a few very busy users from deciding."""
+    """Only this many of a user's latest items count, so that a few very busy users do not decide."""
     half_life: PositiveAmount = 0.25
-    """An interaction this share of the log's span before its end counts half."""
+    """An interaction counts half when it lies this share of the log's span before its end."""
     max_lag: Positive = 10
-    """For the order: how many steps apart two interactions of a user may lie."""
+    """For the order: most steps between two interactions of a user."""
     lag_decay: Amount = 0.7
-    """For the order: each further step apart counts this much of the one before."""
+    """For the order: each further step apart counts this much of the one before it."""
     session_weight: Amount = 1.0
-    """For the order: two interactions of one session (without a session_id: within half an hour) count this many
+    """For the order: two interactions of one session (without a session_id, within half an hour) count this many
     times. More than 1 found less of what came next on the logs tried."""
     shrinkage: Amount = 5.0
-    """Added to the norm, so that pairs seen once or twice do not come first."""
+    """Added to the norm, so that pairs seen only once or twice do not come first."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

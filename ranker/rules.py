@@ -18,24 +18,24 @@ class RulesConfig:
     repeats: bool = False
     """Whether items that the user already took may be recommended again."""
     fresh_every: int = 10
-    """Of every so many places at least one goes to an item that hardly anyone has touched; 0 keeps no place."""
+    """At least one in this many places goes to an item that hardly anyone has touched; 0 keeps no place."""
     fresh_cost: float = 0.08
-    """Share of known items' NDCG@10 that places for such items may cost: training keeps more of them, up to half, for
-    users who take new items or for all, as long as known ones lose no more on a later window, and none where hardly
-    anybody takes such items; 0 keeps one. That holds in answers at the bundle's cutoff; live ones keep one."""
+    """Share of known items' NDCG@10 that more than one such place may cost on a later window. Training then keeps up
+    to half of all places, for users who take new items or for everyone, and none where hardly anybody takes such
+    items; 0 keeps one. This holds for answers at the bundle's cutoff; later ones keep one."""
     price_attribute: str = "price"
     """Attribute of the catalogue that a query's min_price and max_price look at."""
     diversity: float = 0.0
-    """How much the first hundred items shall differ from each other: 0 = the score alone, 1 = difference alone.
+    """How much the first hundred items differ from each other: 0 follows the score alone, 1 difference alone.
     A query may ask for another value."""
     caps: dict[str, int] = field(default_factory=dict)
-    """How many items of an answer may share a value: { category = 4, brand = 3 }. category means the categories,
-    but for those that a query asks for; other names are attributes of the catalogue. 0 caps nothing."""
+    """How many items of an answer may share a value, such as { category = 4, brand = 3 }. `category` means the
+    categories, except those that a query asks for; other names are attributes of the catalogue. 0 caps nothing."""
     explore_share: float = 0.0
-    """Probability with which the service gives a place, from the fourth on, to an item drawn at random; what that
-    costs is measured by what it logs. Files of queries are answered without."""
+    """Probability with which the service gives a place, from the fourth on, to an item drawn at random. Its logs
+    show what that costs. Files of queries are answered without it."""
     explore_top: int = 50
-    """Such an item is drawn, all alike, from so many candidates that stand next below the answer."""
+    """Such an item is drawn from this many candidates next below the answer, each equally likely."""
 
     def __post_init__(self) -> None:
         for name in ("diversity", "explore_share", "fresh_cost"):

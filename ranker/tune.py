@@ -32,9 +32,9 @@ class TuneConfig:
     """How `readrank tune` searches."""
 
     trials: Positive = 40
-    """Trials of a study in all; one that was broken off goes on where it was. The first are the defaults."""
+    """Trials of a study in all; a study that was broken off goes on where it was. The first trial has the defaults."""
     random_trials: Size = 10
-    """The first trials, whose settings are drawn evenly; later ones lie where the earlier were good."""
+    """The first trials, whose settings are drawn evenly; later ones are drawn near the best so far."""
     seed: Seed = 0
     """Seed of the draws."""
 
