@@ -23,9 +23,9 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from benchmarks.small_shop import small_shop
+from encoders.intervals import paired_interval
 from ingest import columns as c
 from ingest.store import END_OF_TIME, Store
-from offline_eval.intervals import paired_interval
 from offline_eval.simulate import Simulation
 from offline_eval.windows import choose_cutoff
 from ranker.gain import ndcg_of_queries

@@ -177,7 +177,7 @@ def _at_last(data: Sequences, asked: HeldOut | None, trainer: Trainer, cost: flo
             newcomers=gain,
             figures=figures_of(asked, ours),
             words=figures_of(asked, by_words),
-            over_words=lead(ours, by_words, seed=trainer.config.seed),
+            over_words=lead(ours, by_words, users=asked.users, seed=trainer.config.seed),
         )
     return trainer.ranks.from_first(found)
 

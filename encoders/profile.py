@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from encoders.batches import histories_at
+from encoders.intervals import paired_interval
 from encoders.measure import HeldOut, at_once, bar_taken, gains, not_ranked, target_ranks
-from encoders.paired import mean_interval
 from encoders.past import past_rows, past_shares
 from encoders.report import Lead
 from encoders.sequences import Sequences
@@ -73,10 +73,12 @@ def asked_profiles(data: Sequences, asked: HeldOut, words: csr_matrix) -> Iterat
         yield part, scores
 
 
-def lead(ours: Ints, theirs: Ints, *, seed: int) -> Lead | None:
-    """Return how far NDCG@10 by some ranks is above that by others of the same questions; None without questions."""
-    if not len(ours):
+def lead(ours: Ints, theirs: Ints, *, users: NDArray[np.integer], seed: int) -> Lead | None:
+    """Return how far NDCG@10 by some ranks is above that by others of the same questions, each of a user.
+
+    None with fewer than two users: one alone tells nothing of how far users differ.
+    """
+    if len(np.unique(users)) < 2:
         return None
-    difference = gains(ours) - gains(theirs)
-    low, high = mean_interval(difference, seed=seed)
-    return Lead(value=float(difference.mean()), low=low, high=high)
+    found = paired_interval(gains(ours), gains(theirs), by=users, seed=seed)
+    return Lead(value=found.value, low=found.low, high=found.high)

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from encoders.intervals import Interval, mean_intervals, paired_interval
 from ingest import columns as c
 from offline_eval import metrics
-from offline_eval.intervals import Interval, mean_intervals, paired_interval
 from offline_eval.windows import Window
 
 SEGMENTS = ("all", "warm users", "users with one event", "cold users", "cold items", "shown requests")

@@ -98,6 +98,8 @@ class Examples:
     """Rows of each query."""
     as_of: Times
     """Moment of each query."""
+    users: Ints
+    """A number that tells each query's user from the others'."""
     negative_weight: Floats
     """How many candidates that nobody took each of the kept ones stands for, by query."""
     retrieved: float
@@ -115,6 +117,7 @@ class Examples:
             positions=self.positions[rows],
             groups=self.groups[queries],
             as_of=self.as_of[queries],
+            users=self.users[queries],
             negative_weight=self.negative_weight[queries],
             retrieved=self.retrieved,
         )
@@ -129,6 +132,7 @@ class Examples:
             positions=np.concatenate([part.positions for part in parts]),
             groups=np.concatenate([part.groups for part in parts]),
             as_of=np.concatenate([part.as_of for part in parts]),
+            users=np.concatenate([part.users for part in parts]),
             negative_weight=np.concatenate([part.negative_weight for part in parts]),
             retrieved=float(np.average([p.retrieved for p in parts], weights=weights)) if sum(weights) else 0.0,
         )
@@ -143,8 +147,9 @@ def next_items(history: History, since: int, until: int, *, repeats: bool = Fals
     """
     users, items, weights, times = history.events(before=until)
     asked = history.asked(before=until)
-    new = (repeats | first_time(users, items, times)) & (asked >= since) & (weights > 0)
-    return _as_truth(users[new], asked[new], items[new], weights[new], known_by=None)
+    worth = weights if repeats else worth_of_first(users, items, times, weights)
+    taken = (worth > 0) & (asked >= since)
+    return _as_truth(users[taken], asked[taken], items[taken], worth[taken], known_by=None)
 
 
 def all_later(history: History, moment: int, until: int, *, repeats: bool = False) -> Truth:
@@ -153,17 +158,25 @@ def all_later(history: History, moment: int, until: int, *, repeats: bool = Fals
     Cold users are asked too, and about items that were first touched within the window.
     """
     users, items, weights, times = history.events(before=until)
-    new = (repeats | first_time(users, items, times)) & (times >= moment) & (weights > 0)
-    return _as_truth(users[new], np.full(new.sum(), moment), items[new], weights[new], known_by=until)
+    worth = weights if repeats else worth_of_first(users, items, times, weights)
+    taken = (worth > 0) & (times >= moment)
+    return _as_truth(users[taken], np.full(taken.sum(), moment), items[taken], worth[taken], known_by=until)
 
 
-def first_time(users: Ints, items: Rows, times: Times) -> npt.NDArray[np.bool_]:
-    """Mark the events in which a user met an item for the first time, of whatever weight; of several at once one."""
+def worth_of_first(users: Ints, items: Rows, times: Times, weights: Floats) -> Floats:
+    """Return what each event in which a user met an item for the first time led to; 0 for all other events.
+
+    That is the greatest weight of the user's events with the item: who views it now may buy it later. A first event of
+    whatever weight counts, of several at once one.
+
+    >>> worth_of_first(np.array([7, 7, 8]), np.array([1, 1, 1]), np.array([10, 20, 15]), np.array([1.0, 10.0, 1.0]))
+    array([10.,  0.,  1.])
+    """
     order = np.lexsort((times, items, users))
-    first = np.ones(len(order), bool)
-    first[1:] = (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)
-    out = np.zeros(len(order), bool)
-    out[order[first]] = True
+    begins = np.flatnonzero(np.append(True, (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)))
+    out = np.zeros(len(order), weights.dtype)
+    if len(order):
+        out[order[begins]] = np.maximum(np.maximum.reduceat(weights[order], begins), 0)
     return out
 
 
@@ -210,17 +223,16 @@ def make_examples(
         drawn.append(_drawn(pairs.query, weight <= 0, kept))
         pairs, weight = pairs.take(kept), weight[kept]
         features = compute(situation, sources.everything, pairs, sources)
-        parts.append((features, labels_of(weight), np.unique(pairs.query, return_counts=True)))
-    as_of = [
-        truth.moments.as_of[block][counted[0]]
-        for block, (_, _, counted) in zip(blocks(len(truth.moments), n_items), parts, strict=True)
-    ]
+        asked, groups = np.unique(pairs.query, return_counts=True)
+        parts.append((features, labels_of(weight), groups, block.start + asked))
+    features, labels, groups, asked = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Examples(
-        features=np.concatenate([part[0] for part in parts]),
-        labels=np.concatenate([part[1] for part in parts]),
-        positions=np.zeros(sum(len(part[1]) for part in parts), np.int32),
-        groups=np.concatenate([part[2][1] for part in parts]),
-        as_of=np.concatenate(as_of),
+        features=features,
+        labels=labels,
+        positions=np.zeros(len(labels), np.int32),
+        groups=groups,
+        as_of=truth.moments.as_of[asked],
+        users=truth.moments.users[asked].astype(np.int64),
         negative_weight=_stand_for(np.concatenate([part[0] for part in drawn]), sum(part[1] for part in drawn)),
         retrieved=found / max(len(truth_key), 1),
     )

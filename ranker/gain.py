@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from encoders.paired import mean_interval
+from encoders.intervals import paired_interval
 from ranker.examples import Examples, rows_by_query
 
 
@@ -19,7 +19,7 @@ class Gain:
     """Mean NDCG@10 of the other."""
     low: float
     high: float
-    """Bounds of the mean difference, ours minus the other: a paired 95 % bootstrap interval."""
+    """Bounds of the mean difference, ours minus the other: a paired 95 % bootstrap interval over users, NaN for one."""
     queries: int
 
     @property
@@ -71,6 +71,7 @@ def dcg_of_queries(
 def compare(judge: Examples, ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], seed: int) -> Gain:
     """Compare two models' scores of the examples, question by question."""
     mine, others = (ndcg_of_queries(judge.labels, scores, judge.groups) for scores in (ours, theirs))
-    difference = mine - others
-    low, high = mean_interval(difference, seed=seed)
-    return Gain(value=float(mine.mean()), baseline=float(others.mean()), low=low, high=high, queries=len(difference))
+    found = paired_interval(mine, others, by=judge.users, seed=seed)
+    return Gain(
+        value=float(mine.mean()), baseline=float(others.mean()), low=found.low, high=found.high, queries=found.n
+    )

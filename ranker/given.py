@@ -31,6 +31,8 @@ class GivenRequests:
     """Catalogue row; -1 for an item outside the catalogue."""
     order: npt.NDArray[np.int64]
     """Where each pair stood in the frame it came from."""
+    users: npt.NDArray[np.int64]
+    """A number that tells each request's user from the others', known or not."""
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, history: History, catalogue: Catalogue) -> "GivenRequests":
@@ -47,6 +49,7 @@ class GivenRequests:
             query=numbered["number"].to_numpy()[order].astype(np.int32),
             item=catalogue.rows(frame[c.ITEM_ID])[order],
             order=order.astype(np.int64),
+            users=requests[c.USER_ID].rank("dense").cast(pl.Int64).to_numpy(),
         )
 
 
@@ -120,6 +123,7 @@ def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:
         positions=seen[c.POSITION].fill_null(0).to_numpy()[requests.order].astype(np.int32),
         groups=np.unique(requests.query, return_counts=True)[1],
         as_of=requests.moments.as_of,
+        users=requests.users,
         negative_weight=np.ones(len(requests.moments), np.float32),
         retrieved=1.0,
     )

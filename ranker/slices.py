@@ -9,7 +9,7 @@ import numpy as np
 
 from ingest.progress import Progress, silent
 from ranker.candidates import CandidatesConfig
-from ranker.examples import Examples, ExamplesConfig, all_later, first_time, make_examples, next_items
+from ranker.examples import Examples, ExamplesConfig, all_later, make_examples, next_items, worth_of_first
 from ranker.history import History
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
@@ -52,7 +52,7 @@ def examples_begin(history: History, cutoff: int, share: float, *, repeats: bool
     if not len(times):
         return None
     begin, widest = (int(times[min(int(len(times) * (1 - part)), len(times) - 1)]) for part in (share, WIDEST))
-    taken = np.sort(moments[(weights > 0) & (repeats | first_time(users, items, moments))])
+    taken = np.sort(moments[(weights if repeats else worth_of_first(users, items, moments, weights)) > 0])
     if len(taken):
         begin = min(begin, max(int(taken[-FEWEST_TAKINGS:][0]), widest))
     if begin == times[0]:

@@ -88,12 +88,14 @@ def test_a_refusal_is_no_part_of_a_profile(tmp_path):
 
 def test_a_lead_is_the_paired_difference_of_ndcg():
     ours, theirs = np.array([1, 3, 11]), np.array([2, 3, 1])
-    found = lead(ours, theirs, seed=0)
+    users = np.array([4, 5, 6])
+    found = lead(ours, theirs, users=users, seed=0)
     differences = [1 - 1 / np.log2(3), 0, -1]
     assert found.value == pytest.approx(sum(differences) / 3)
     assert min(differences) <= found.low <= found.value <= found.high <= max(differences)
-    assert lead(ours, ours, seed=0) == Lead(value=0, low=0, high=0)
-    assert lead(ours[:0], ours[:0], seed=0) is None
+    assert lead(ours, ours, users=users, seed=0) == Lead(value=0, low=0, high=0)
+    assert lead(ours[:0], ours[:0], users=users[:0], seed=0) is None
+    assert lead(ours, theirs, users=np.array([4, 4, 4]), seed=0) is None, "how far do users differ? one cannot tell"
 
 
 def test_a_training_prints_and_keeps_what_words_alone_find(shop, small, tmp_path, capsys):

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from encoders.intervals import mean_intervals, paired_interval
 from ingest import columns as c
 from offline_eval import metrics
-from offline_eval.intervals import mean_intervals, paired_interval
 from offline_eval.windows import choose_cutoff, cutoff_window, replay_window
 
 JUDGE = Path(__file__).parents[3] / "shared" / "judge"

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from encoders.intervals import mean_intervals, paired_interval
 from ingest import columns as c
 from offline_eval import metrics
-from offline_eval.intervals import mean_intervals, paired_interval
 
 
 def shown(**lists: str) -> pl.DataFrame:
@@ -76,7 +76,7 @@ def test_interval_of_a_mean_agrees_with_the_textbook() -> None:
 
 
 def test_columns_share_draws_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    from offline_eval import intervals
+    from encoders import intervals
 
     values = np.random.default_rng(3).random((50, 3))
     together = mean_intervals(values)

@@ -107,6 +107,7 @@ def shown_in_order(seed: int, n_requests: int = 1500, places: int = 8) -> tuple[
         positions=position.astype(np.int32),
         groups=np.full(n_requests, places),
         as_of=np.arange(n_requests),
+        users=np.arange(n_requests),
         negative_weight=np.ones(n_requests, np.float32),
         retrieved=1.0,
     )

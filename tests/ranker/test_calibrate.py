@@ -30,6 +30,7 @@ def examples(scores, labels, groups, negative_weight=None) -> Examples:
         positions=np.zeros(len(scores), np.int32),
         groups=np.asarray(groups),
         as_of=np.arange(len(groups)),
+        users=np.arange(len(groups)),
         negative_weight=np.ones(len(groups), np.float32) if negative_weight is None else negative_weight,
         retrieved=1.0,
     )

@@ -30,6 +30,22 @@ def test_all_later_asks_each_user_once_cold_ones_too():
     assert sorted(zip(truth.query.tolist(), truth.item.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 0)]
 
 
+def test_what_a_first_view_led_to_before_the_end_is_its_worth():
+    """Ann views a, b and z and buys two of them; what lies at the end or later is not known."""
+    told = [("ann", "a", 1, 1.0), ("ann", "b", 2, 0.0), ("ann", "z", 2, 1.0)]
+    told += [("ann", "b", 3, 10.0), ("ann", "a", 4, 10.0), ("ann", "a", 5, 2.0), ("ann", "z", 9, 10.0)]
+    frame = pl.concat([log((user, item, day), weight=weight) for user, item, day, weight in told])
+    log_of_ann = History.from_frames(catalogue("a", "b", "z"), frame)
+    truth = next_items(log_of_ann, 1 * DAY, 9 * DAY)
+    asked = truth.moments.as_of[truth.query] // DAY
+    found = zip(asked.tolist(), truth.item.tolist(), truth.weight.tolist(), strict=True)
+    assert sorted(found) == [(1, 0, 10.0), (2, 1, 10.0), (2, 2, 1.0)]
+    later = all_later(log_of_ann, 2 * DAY, 9 * DAY)
+    assert (later.item.tolist(), later.weight.tolist()) == ([1, 2], [10.0, 1.0])
+    again = next_items(log_of_ann, 3 * DAY, 9 * DAY, repeats=True)
+    assert (again.item.tolist(), again.weight.tolist()) == ([1, 0, 0], [10.0, 10.0, 2.0]), "each as it is"
+
+
 def test_known_items_are_touched_strictly_before():
     log_of_ann = history(("ann", "a", 1), ("ann", "b", 2))
     known = known_items(log_of_ann, catalogue("a", "b", "z"), np.array([2 * DAY, 2 * DAY + 1]))

@@ -43,6 +43,7 @@ def asked(*, known_taken: int, fresh_taken: bool) -> Examples:
         positions=np.zeros(len(features), np.int32),
         groups=np.full(N, 15),
         as_of=np.zeros(N, np.int64),
+        users=np.arange(N),
         negative_weight=np.ones(N, np.float32),
         retrieved=1.0,
     )

@@ -39,6 +39,7 @@ def questions(n: int, taken: dict[str, int], left: dict[str, int]) -> Examples:
         positions=np.zeros(2 * n, np.int32),
         groups=np.full(n, 2),
         as_of=np.arange(n),
+        users=np.arange(n),
         negative_weight=np.ones(n, np.float32),
         retrieved=1.0,
     )

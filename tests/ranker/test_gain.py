@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -19,6 +21,7 @@ def some_examples(seed: int, n_queries: int = 120, rows: int = 12) -> Examples:
         positions=np.zeros(len(features), np.int32),
         groups=np.full(n_queries, rows),
         as_of=np.arange(n_queries),
+        users=np.arange(n_queries),
         negative_weight=np.ones(n_queries, np.float32),
         retrieved=1.0,
     )
@@ -64,6 +67,19 @@ def test_noise_against_noise_is_mostly_neither_better_nor_worse(rng):
     noise = rng.normal(size=(40, 2, len(judge.labels)))
     gains = [compare(judge, ours, theirs, seed=0) for ours, theirs in noise]
     assert sum(gain.low < 0 < gain.high for gain in gains) >= 40 - 6
+
+
+def test_many_questions_of_few_users_prove_less_than_as_many_users(rng):
+    """Each of eight users likes one model or the other, in all of forty questions."""
+    judge = some_examples(6, n_queries=320)
+    right = judge.labels.astype(np.float64)
+    user = np.repeat(np.arange(8), 40)
+    liked = np.repeat(user < 6, judge.groups)
+    ours, theirs = np.where(liked, right, -right), np.where(liked, -right, right)
+    assert compare(judge, ours, theirs, seed=0).is_better
+    assert not compare(replace(judge, users=user), ours, theirs, seed=0).is_better
+    one = compare(replace(judge, users=user * 0), ours, theirs, seed=0)
+    assert (np.isnan(one.low), one.is_better, one.is_worse) == (True, False, False)
 
 
 def test_the_same_model_gains_nothing():

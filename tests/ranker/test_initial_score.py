@@ -27,6 +27,7 @@ def shown(seed: int, n_requests: int, places: int = 8, worth: float = 1.5) -> Ex
         positions=np.zeros(len(features), np.int32),
         groups=np.full(n_requests, places),
         as_of=np.arange(n_requests),
+        users=np.arange(n_requests),
         negative_weight=np.ones(n_requests, np.float32),
         retrieved=1.0,
     )

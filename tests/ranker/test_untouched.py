@@ -83,6 +83,7 @@ def asked(n: int, *, takes_new: int) -> Examples:
         positions=np.zeros(len(features), np.int32),
         groups=np.full(n, 3),
         as_of=np.zeros(n, np.int64),
+        users=np.arange(n),
         negative_weight=np.ones(n, np.float32),
         retrieved=1.0,
     )

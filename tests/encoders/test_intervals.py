@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from encoders.intervals import mean_intervals, paired_interval
 from ingest import columns as c
 from offline_eval.compare import compare_lists, compare_scores
-from offline_eval.intervals import mean_intervals, paired_interval
 from offline_eval.windows import Window
 
 

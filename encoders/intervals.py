@@ -21,7 +21,7 @@ class Interval:
     low: float
     high: float
     n: int
-    """How many queries it is over; with 0 the value and the bounds are NaN, with many of one user the bounds are."""
+    """How many queries it is over; with 0 the value and the bounds are NaN, with one user the bounds are."""
 
 
 def mean_intervals(
@@ -58,7 +58,7 @@ def mean_intervals(
     if by is not None:
         above, below = _sums_of_users(np.hstack([above, below]), np.asarray(by))
     n_users = len(above)
-    if n_users == 1 < n:
+    if n_users == 1:
         return [Interval(float(value), float("nan"), float("nan"), n) for value in centre]
     rng = np.random.default_rng(seed)
     means = np.empty((draws, m))
