@@ -215,7 +215,7 @@ class Arranger:
             newest = newest[: wish.k]
         waiting = np.concatenate([left, np.full(len(newest), -1)])
         rows = np.concatenate([pairs.item[left], newest])
-        more = tally.fill(rows, wish.k - len(placed))
+        more, _ = tally.fill(rows, wish.k - len(placed))
         pair = np.concatenate([placed, waiting[more]])
         known = pair >= 0
         scores = np.empty(len(pair))

@@ -114,7 +114,7 @@ class Fitted:
 
     trees: Trees
     """Learned from all examples: what serves."""
-    before: Trees
+    earlier: Trees
     """Of the same size, learned from the earlier examples alone: its scores of the later ones are as honest as in
     service."""
     measured: dict[str, Any]
@@ -129,14 +129,14 @@ def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
     import lightgbm
 
     initial = initial_score(train, config)
-    before, ndcg = grow(dataset(train, initial), dataset(valid, initial), config)
+    earlier, ndcg = grow(dataset(train, initial), dataset(valid, initial), config)
     both = Examples.concatenate([train, valid])
     every = dataset(both, initial_score(both, config))
-    size = before.booster.best_iteration
+    size = earlier.booster.best_iteration
     booster = lightgbm.train(_parameters(config), every.rows, size)
     return Fitted(
         trees=Trees(booster, initial=every.initial),
-        before=before,
+        earlier=earlier,
         measured={
             "trees": size,
             "valid_ndcg@10": ndcg,
@@ -170,7 +170,7 @@ def initial_score(examples: Examples, config: BlendConfig) -> InitialScore:
 def grow(
     data: Data, later: Data, config: BlendConfig, watch: Callable[[int, float], None] | None = None
 ) -> tuple[Trees, float]:
-    """Learn from `data` until `later` has not gained for a while; return the model and its NDCG@10 there.
+    """Learn from `data` until `later` has not gained for a while; return the model and the best NDCG@10 there.
 
     Both begin at the same score. Without patience the model has all its trees.
 

@@ -147,8 +147,11 @@ def checked_manifest(folder: Path) -> Manifest:
 
     manifest = read_manifest(folder)
     if manifest.feature_names != list(FEATURE_NAMES):
+        missing = ", ".join(sorted(set(FEATURE_NAMES) - set(manifest.feature_names))) or "none"
+        unknown = ", ".join(sorted(set(manifest.feature_names) - set(FEATURE_NAMES))) or "none"
         raise BundleError(
-            f"{folder}: wanted {len(FEATURE_NAMES)} known features, got others; train again with this version"
+            f"{folder}: wanted the {len(FEATURE_NAMES)} features of this version in their order, got others "
+            f"(missing: {missing}; unknown: {unknown}); train again"
         )
     return manifest
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from ingest.bounds import Size, check_bounds
-from ranker.arrays import Floats, Rows
+from ranker.arrays import Floats, Ints, Rows
 from ranker.best import best, best_from_approximate
 from ranker.scores import Scores, score_all
 from ranker.situation import ItemSet, Situation
@@ -22,7 +22,11 @@ Places = npt.NDArray[np.int64]
 WORDS_COMPARED: Final = 3
 """Items that share words, for each that the source proposes, whose words are all compared."""
 AT_LEAST_AT_ONCE: Final = 16
-"""Queries of a block, however large the catalogue."""
+"""Fewest queries of a block, however large the catalogue."""
+AT_MOST_AT_ONCE: Final = 2_000
+"""Most queries of a block, however small the catalogue."""
+MOST_EVENTS_AT_ONCE: Final = 10_000_000
+"""Most events in the pasts of a block's queries, which take some seventy bytes each; one query may have more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,21 +121,28 @@ def every_pair(n_queries: int, n_items: int) -> Candidates:
     return Candidates(query=query, item=item, ranks=ranks)
 
 
-def blocks(n_queries: int, n_items: int, cells: int = 4_000_000) -> Iterator[slice]:
-    """Cut queries into blocks whose score matrices have about `cells` cells: flat memory, few calls.
+def blocks(n_queries: int, n_items: int, cells: int = 4_000_000, pasts: Ints | None = None) -> Iterator[slice]:
+    """Cut queries into blocks: flat memory, few calls.
 
-    Of a large catalogue they have more: fewer than `AT_LEAST_AT_ONCE` queries would share each reading of it.
+    The score matrices of a block have about `cells` cells. For a large catalogue they have more, as a few queries shall
+    share each reading of it; for a small one less, as each query has vectors of its own. `pasts` are the numbers of
+    events before each query [n_queries], all of which a block holds at once: very long ones make it shorter.
     """
-    size = max(AT_LEAST_AT_ONCE, cells // max(n_items, 1))
-    for start in range(0, n_queries, size):
-        yield slice(start, min(start + size, n_queries))
+    size = int(np.clip(cells // max(n_items, 1), AT_LEAST_AT_ONCE, AT_MOST_AT_ONCE))
+    start = 0
+    while start < n_queries:
+        end = min(start + size, n_queries)
+        if pasts is not None:
+            within = np.searchsorted(np.cumsum(pasts[start:end]), MOST_EVENTS_AT_ONCE, side="right")
+            end = start + max(int(within), 1)
+        yield slice(start, end)
+        start = end
 
 
 class _Search:
     """One query's search of the sources: for each the best of what is allowed, with exact scores.
 
-    Scores of all items are approximate, by how much depends on what else is in the batch: who is near the edge is
-    decided exactly.
+    Scores of a batch are approximate, and the error depends on the batch; items near the edge are compared exactly.
     """
 
     def __init__(

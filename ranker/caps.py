@@ -97,14 +97,14 @@ class Tally:
             start = picked[-1] + 1
         return np.array(picked, np.int64)
 
-    def fill(self, rows: npt.NDArray[np.integer], n: int) -> npt.NDArray[np.int64]:
-        """Count `n` of the items, or all; returns their places in `rows`.
+    def fill(self, rows: npt.NDArray[np.integer], n: int) -> tuple[npt.NDArray[np.int64], int]:
+        """Count `n` of the items, or all; returns their places in `rows`, and how many of these, the first, had room.
 
         Where none is left that fits, all caps give way by as much as they are, as often as it takes: an answer that
         cannot keep to three of a brand keeps to six.
         """
         waiting = np.arange(len(rows))
-        chosen = [np.empty(0, np.int64)]
+        chosen: list[npt.NDArray[np.int64]] = []
         while n > 0 and len(waiting):
             picked = self.pick(rows[waiting], n)
             chosen.append(waiting[picked])
@@ -112,7 +112,7 @@ class Tally:
             waiting = np.delete(waiting, picked)
             if n > 0:
                 self._widen()
-        return np.concatenate(chosen)
+        return np.concatenate([np.empty(0, np.int64), *chosen]), len(chosen[0]) if chosen else 0
 
     def _widen(self) -> None:
         self._left += self._caps.limits

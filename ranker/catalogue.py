@@ -98,9 +98,9 @@ class Catalogue:
 
     @cached_property
     def items_by_facet(self) -> sparse.csr_matrix:
-        """Return which items hold each attribute value [n_values, n_items], one of many values each the less.
+        """Return the items that hold each attribute value [n_values, n_items]; one of many values counts less for each.
 
-        None are returned for values so common that they tell nothing.
+        Rows of values so common that they tell nothing are empty.
         """
         facets = self.facets
         held = np.repeat(np.diff(facets.indptr), np.diff(facets.indptr))

@@ -210,7 +210,7 @@ def make_examples(
     order = np.argsort(truth_key)
     truth_key, truth_weight = truth_key[order], truth.weight[order]
     parts, drawn, found = [], [], 0
-    for block in blocks(len(truth.moments), n_items):
+    for block in blocks(len(truth.moments), n_items, pasts=history.user_counts(truth.moments)):
         situation = sources.situation(history, truth.moments.take(block))
         allowed = allowed_items(history, situation.moments, sources.catalogue, rules)
         allowed &= known_items(history, sources.catalogue, truth.known_by[block])

@@ -37,7 +37,7 @@ class FreshPlaces:
     """How many of every `fresh_every` places are kept for new items, by what the user is known to take."""
 
     kept: int = 1
-    """For users who take young items; everybody else has one. 0: nobody has any."""
+    """For users who take young items; everybody else has one. 0: nobody has any at the cutoff."""
     newness: float = -np.inf
     """Up to which `user_newness` that is."""
 
@@ -52,7 +52,7 @@ class FreshPlaces:
     def at(self, features: Floats, live: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
         """Return it for each pair's user [n_pairs]; a user without a past has what everybody has.
 
-        So has everybody in live answers, marked by `live`: of what is taken next, few new items make up for the places.
+        Everybody has one place in live answers, marked by `live`: few new items are taken next, and more do not pay.
         """
         kept = np.where(features[:, _NEWNESS] <= self.newness, self.kept, min(self.kept, 1))
         return kept if live is None else np.where(live, 1, kept)

@@ -56,7 +56,7 @@ class GivenRequests:
 def given_features(sources: Sources, history: History, requests: GivenRequests) -> Floats:
     """Compute features of every pair [n_pairs, n_features]; an item outside the catalogue has no text."""
     out = np.empty((len(requests.item), len(FEATURE_NAMES)), np.float32)
-    for block in blocks(len(requests.moments), len(sources.catalogue)):
+    for block in blocks(len(requests.moments), len(sources.catalogue), pasts=history.user_counts(requests.moments)):
         start, end = np.searchsorted(requests.query, [block.start, block.stop])
         if start == end:
             continue

@@ -137,10 +137,9 @@ class History:
         return list(self._layers[0].users)
 
     def user_rows(self, user_ids: Sequence[str]) -> Rows:
-        """Return the row of each user; a user without history gets a row that no event has."""
-        nobody = np.iinfo(np.int32).max
+        """Return the row of each user, -1 for one without history, as `AsOfCounter` has it."""
         rows = (self._row(user) for user in user_ids)
-        return np.fromiter((nobody if row is None else row for row in rows), np.int32, len(user_ids))
+        return np.fromiter((-1 if row is None else row for row in rows), np.int32, len(user_ids))
 
     def _row(self, user: str) -> int | None:
         """Return a user's row; None for one without history."""

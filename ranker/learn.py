@@ -12,9 +12,9 @@ from ranker.blend import Blend, Trees
 from ranker.boost import fit, importance
 from ranker.calibrate import Calibration
 from ranker.cold_users import ask_cold_users, choose_order
-from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items
+from ranker.examples import Examples, ExamplesConfig, Truth, all_later, make_examples, next_items, rows_by_query
 from ranker.fresh_places import choose_places
-from ranker.fusion import Fusion
+from ranker.fusion import Fusion, fuse_given
 from ranker.gain import compare
 from ranker.given import every_outcome, impression_examples
 from ranker.history import History
@@ -88,26 +88,27 @@ def learn(
         return _fused(parts, _too_few("positive examples", positives, FEWEST_POSITIVES), found)
     judge = Examples.concatenate(later.parts)
     fitted = fit(Examples.concatenate(earlier.parts), judge, config.blend)
-    by_trees, by_ranks = (blend.score(judge.features) for blend in (fitted.before, Fusion.fit(earlier.parts)))
+    by_trees, by_ranks = (blend.score(judge.features) for blend in (fitted.earlier, Fusion.fit(earlier.parts)))
     gain = compare(judge, by_trees, by_ranks, config.examples.seed)
     if gain.is_worse or (min(positives) < MIN_POSITIVES and not gain.is_better):
         why = f"{min(positives)} positive examples in a window; NDCG@10 of later queries is {gain.value:.4f} by trees"
         return _fused(parts, f"{why}, {gain.baseline:.4f} by ranks", found)
-    calibration, calibrated = calibrate.calibrate(fitted.before, later.following)
+    calibration, calibrated = calibrate.calibrate(fitted.earlier, later.following)
     return Learned(
         blend=fitted.trees,
         calibration=calibration,
         measured={
             "learned": True,
             **fitted.measured,
+            "ranks_ndcg@10": gain.baseline,
             "calibration": calibrated,
             "candidate_recall": round(Examples.concatenate(parts).retrieved, 4),
             "importance": _importance(fitted.trees),
         },
         sources=found,
-        places=window.places(fitted.before),
-        cold_users=window.cold_users(fitted.before),
-        untouched=window.untouched(fitted.before),
+        places=window.places(fitted.earlier),
+        cold_users=window.cold_users(fitted.earlier),
+        untouched=window.untouched(fitted.earlier),
     )
 
 
@@ -144,7 +145,7 @@ class _LaterWindow:
     def cold_users(self, trees: Trees) -> dict[str, Any]:
         """Choose the order in which users without a past see items."""
         shares = [1 / COLD_MOMENTS] * COLD_MOMENTS
-        evenly = np.array(window_bounds(self._history, self._since, self._until, shares)[:-1])
+        evenly = np.unique(window_bounds(self._history, self._since, self._until, shares)[:-1])
         config = self._config
         asked = ask_cold_users(self._sources, self._history, evenly, self._until, config.candidates, config.rules)
         return choose_order(trees, asked)
@@ -182,11 +183,22 @@ def learn_given(
         why = {"learned": False, "why": _too_few("clicked impressions", positives, MIN_POSITIVES)}
         return Learned(blend=None, measured=why)
     fitted = fit(earlier_part, later_part, config.blend.for_given(len(earlier_part.labels)))
+    by_ranks = fuse_given(later_part.features, rows_by_query(later_part.groups).astype(np.int32))
+    gain = compare(later_part, fitted.earlier.score(later_part.features), by_ranks, seed)
+    if gain.is_worse:
+        worse = f"NDCG@10 of later requests is {gain.value:.4f} by trees, {gain.baseline:.4f} by fused ranks"
+        return Learned(blend=Fusion(), measured={"learned": False, "fused": True, "why": worse})
     outcomes = every_outcome(
         sources, history, impressions, since=int(later), max_requests=CALIBRATED_REQUESTS, seed=seed
     )
-    calibration, calibrated = calibrate.calibrate(fitted.before, outcomes)
-    figures = {"learned": True, **fitted.measured, "calibration": calibrated, "importance": _importance(fitted.trees)}
+    calibration, calibrated = calibrate.calibrate(fitted.earlier, outcomes)
+    figures = {
+        "learned": True,
+        **fitted.measured,
+        "ranks_ndcg@10": gain.baseline,
+        "calibration": calibrated,
+        "importance": _importance(fitted.trees),
+    }
     return Learned(blend=fitted.trees, calibration=calibration, measured=figures)
 
 

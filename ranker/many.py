@@ -22,7 +22,7 @@ def recommend_many(
     """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of (default: the cutoff)."""
     moments = _moments(model, queries, history)
     answers = [_frame(queries.clear(), model.catalogue, NOTHING)]
-    for block in blocks(len(moments), len(model.catalogue)):
+    for block in blocks(len(moments), len(model.catalogue), pasts=history.user_counts(moments)):
         situation = model.sources.situation(history, moments.take(block))
         allowed = allowed_items(history, situation.moments, model.catalogue, model.rules)
         answers.append(_frame(queries[block], model.catalogue, model.place(situation, allowed, Wish(k=k)).places))

@@ -70,13 +70,14 @@ class Model:
     def load(cls, folder: Path, manifest: Manifest) -> Self:
         """Read a bundle whose manifest has been checked; what the later window chose stands in the manifest."""
         trees, given = folder / "ranker.txt", folder / "ranker_given.txt"
+        learned_given = manifest.measured.get("given", {})
         blend: Blend = _trees(trees, manifest, "blend") or Fusion.of(manifest.measured)
         rules = RulesConfig(**manifest.settings["rules"])
         serve_dim = manifest.settings["encoder"].get("serve_dim", 0)
         return cls(
             sources=Sources.load(folder, Catalogue.load(folder), serve_dim=serve_dim),
             blend=blend,
-            blend_given=_trees(given, manifest, "given") or blend,
+            blend_given=_trees(given, manifest, "given") or (Fusion() if "fused" in learned_given else blend),
             candidates=CandidatesConfig(**manifest.settings["candidates"]),
             rules=rules,
             cutoff=datetime.fromisoformat(manifest.cutoff),

@@ -94,11 +94,11 @@ def fit_following(
 def fit_straight(users: Ints, items: Rows, times: Times, n_items: int, config: NeighboursConfig) -> sparse.csr_matrix:
     """Tell which share of the steps from an item led straight to another one, later steps counting more.
 
-    `fit_following` says what goes with an item, near by and whatever its popularity; this says how likely each comes
-    next, which of a path that many take, step by step, is what decides. Next are all items of the user's next instant,
-    as parts of one step, and half as much those of the same instant, in whatever order the log has them, up to
-    `max_lag` places away. `shrinkage` is added to the steps. Arguments and rows are those of
-    `fit_following`; sessions do not matter.
+    `fit_following` says what goes with an item, near by and whatever its popularity. This says how likely each item is
+    to come next, which decides where many users take the same path step by step. Next are all items of the user's next
+    instant, as parts of one step, and half as much those of the same instant, in whatever order the log has them, up to
+    `max_lag` places away. `shrinkage` is added to the steps. Arguments and rows are those of `fit_following`; sessions
+    do not matter.
     """
     steps = _StraightSteps(users, items, times, config)
     total = np.full(n_items, config.shrinkage)

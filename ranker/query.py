@@ -162,5 +162,5 @@ class Answer:
     degraded: bool = False
     """True when a part of the model could not be used and a simpler answer was given."""
     filtered: dict[str, int] = field(default_factory=dict)
-    """How many items each hard rule held back, those before it aside: `unavailable`, `seen` (taken or hidden),
-    `excluded`, `category`, `price` and `price_unknown`."""
+    """How many items each hard rule held back, `unavailable`, `seen` (taken or hidden), `excluded`, `category`, `price`
+    and `price_unknown`; an item that several hold back counts for the first of these."""

@@ -109,7 +109,8 @@ def _read(path: Path, wanted: Sequence[str]) -> pl.DataFrame:
             raise QueryFileError(f"{path}: wanted one of {', '.join(FORMATS)}, got '{path.suffix}'; convert the file")
     except (pl.exceptions.PolarsError, OSError) as error:
         raise QueryFileError(
-            f"{path}: wanted {path.suffix[1:]}, could not read it as that ({first_line(error)})"
+            f"{path}: wanted {path.suffix[1:]}, could not read it as that ({first_line(error)}); "
+            "convert it, or give it the ending of its format"
         ) from error
     missing = [name for name in wanted if name not in frame.columns]
     if missing:

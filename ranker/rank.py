@@ -33,6 +33,7 @@ from ranker.registry import FEATURE_NAMES
 from ranker.rules import allowed_items, on_offer, without
 from ranker.situation import Situation
 from ranker.sources import SOURCES
+from ranker.timeline import POPULAR_SHARES
 
 VIEW = "view"
 VIEW_WEIGHT = 1.0
@@ -181,27 +182,29 @@ class Ranker:
         moments = _moments(query, history)
         allowed, held_back = self._allowed(history, moments, query)
         n_items, as_of = len(self.catalogue), int(moments.as_of[0])
-        recently = history.counts_of_all(n_items, since=int(history.since_share(0.05, moments.as_of)[0]), before=as_of)
+        recently = history.counts_of_all(
+            n_items, since=int(history.since_share(POPULAR_SHARES["popular"], moments.as_of)[0]), before=as_of
+        )
         ever = history.counts_of_all(n_items, before=as_of)
 
         def in_order(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
             return rows[np.lexsort((rows, -ever[rows], -recently[rows]))]
 
         best = in_order(np.flatnonzero(allowed & (recently > 0)))
-        place = self._caps.tally(query.categories).pick(best, query.k)
-        if len(place) < query.k:  # only then is all of the catalogue worth sorting
+        chosen = self._caps.tally(query.categories).pick(best, query.k)
+        n_within = len(chosen)
+        if n_within < query.k:  # only then is all of the catalogue worth sorting
             best = in_order(np.flatnonzero(allowed))
-            place = self._caps.tally(query.categories).fill(best, query.k)
-        held_back_by_caps, best = place < np.maximum.accumulate(place), best[place]
+            chosen, n_within = self._caps.tally(query.categories).fill(best, query.k)
         answer = [
             RankedItem(
                 item_id=self.catalogue.ids[row],
                 rank=place + 1,
                 score=float(recently[row]),
-                placed_by=PlacedBy.CAP if held_back_by_caps[place] else PlacedBy.SCORE,
+                placed_by=PlacedBy.SCORE if place < n_within else PlacedBy.CAP,
                 sources=("popular",),
             )
-            for place, row in enumerate(best.tolist())
+            for place, row in enumerate(best[chosen].tolist())
         ]
         return Answer(items=tuple(answer), degraded=True, filtered=held_back)
 

@@ -52,9 +52,11 @@ class Changes:
     encoded: int
     """Texts that went through the encoder; all others kept their vector bit by bit."""
     users_left_out: int
-    """Users without an interaction left in the store, forgotten or too long ago: their past is left out."""
+    """Users of whose past the store holds nothing any more, forgotten or too long ago: it is left out."""
     rules: bool = False
-    """Whether `[rules]` say something else."""
+    """Whether `[rules]` say something else, `repeats` aside."""
+    repeats_wait: bool = False
+    """Whether `repeats` says something else: it decides what is learned, so it waits for the next training."""
 
     def __bool__(self) -> bool:
         return bool(self.new or self.removed or self.changed or self.users_left_out or self.rules)
@@ -64,11 +66,12 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     """Write a bundle of the same models over the store's catalogue as it is now; nothing is promoted.
 
     Only texts that the bundle (by default the one that serves) has no vector of are encoded, by its own encoder.
-    Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay, but for `[rules]`, which nothing
-    was learned from and which are those of the workspace now; history, neighbours and factors follow the items to their
-    new rows. What the store holds of a new item from before the cutoff is put into the history, since the training has
-    not read it: whoever took or hid the item shall not be shown it. Neighbours by behaviour and factors it has none
-    until the next training. When nothing has changed there is no new bundle, and the folder is that of the old one.
+    Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay, except `[rules]`, which are
+    those of the workspace now; only `repeats`, from which models learned, stays. History, neighbours and factors follow
+    the items to their new rows. What the store holds of a new item from before the cutoff is put into the history,
+    since the training has not read it: whoever took or hid the item shall not be shown it. Neighbours by behaviour and
+    factors it has none until the next training. When nothing has changed there is no new bundle, and the folder is that
+    of the old one.
     """
     folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
     manifest = bundle.checked_manifest(folder)
@@ -83,17 +86,22 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         absences = store.absences(before=END_OF_TIME, settled=cutoff)
         now = _catalogue_now(store)
         catalogue = Catalogue(now.items, _facet_values(old, now), absences)
-        known_users = store.connection.sql("SELECT DISTINCT user_id FROM interactions").to_arrow_table()
+        # Somebody forgotten may have come back since: what they did then does not bring their past back.
+        known_users = store.connection.sql(
+            "SELECT DISTINCT user_id FROM interactions WHERE occurred_at < ?", params=[cutoff]
+        ).to_arrow_table()
         earlier = read_earlier(workspace, store, catalogue, old, before=cutoff, seq=manifest.outbox_seq)
     sources, history = Sources.load(folder, old), History.load(folder / "history")
     text = TextConfig(**manifest.settings["text"])
     texts = item_texts(catalogue.items, text, manifest.text_attributes)
     vectors, encoded = sources.item_vectors.refresh(sources.interest, catalogue.ids, texts, progress)
-    rules = workspace.section("rules", RulesConfig)
+    wanted, trained = workspace.section("rules", RulesConfig), RulesConfig(**manifest.settings["rules"])
+    rules = replace(wanted, repeats=trained.repeats)
     stays = pl.Series(history.user_ids, dtype=pl.String).is_in(pl.Series(known_users[c.USER_ID]).implode()).to_numpy()
     changes = replace(
         _compared(folder.name, old, catalogue, encoded.encoded, int((~stays).sum())),
-        rules=rules != RulesConfig(**manifest.settings["rules"]),
+        rules=rules != trained,
+        repeats_wait=wanted.repeats != trained.repeats,
     )
     if not changes:
         return folder, changes

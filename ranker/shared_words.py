@@ -15,7 +15,7 @@ from ranker.sparse_rows import row_lengths
 WEIGHTIEST: Final = 64
 """Items are looked for by this many of the past's words, at most."""
 READ_AT_MOST: Final = 200_000
-"""And by so many words that no more places are read, one for each item that has a word; by one word in any case."""
+"""And by no more words than have this many entries in all, one for each item that has a word; but always by one."""
 _COMMON_SHARE: Final = 0.2
 _COMMON_FROM: Final = 1_000
 _DENSE_SHARE: Final = 0.1

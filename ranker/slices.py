@@ -64,13 +64,14 @@ def examples_begin(history: History, cutoff: int, share: float, *, repeats: bool
 def window_bounds(history: History, since: int, until: int, shares: Sequence[float]) -> list[int]:
     """Return the moments between windows that hold these shares of the interactions in `since <= time < until`.
 
-    One more than there are shares: the first is `since`, the last is `until`, and none comes twice.
+    One more than there are shares: the first is `since`, the last is `until`. Where many interactions lie at one
+    instant, as in a log of dates, a window may be empty.
     """
     times = history.events(before=until)[3]
     later = np.sort(times[times >= since])
     found = [since]
     for share in np.cumsum(shares)[:-1]:
-        found.append(max(int(later[min(int(len(later) * share), len(later) - 1)]), found[-1] + 1))
+        found.append(min(max(int(later[min(int(len(later) * share), len(later) - 1)]), found[-1] + 1), until))
     return [*found, until]
 
 

@@ -33,7 +33,7 @@ class SourceRecall:
     """Share of what was taken that any source proposed, of as many places as they have together."""
     taken: int
     idle: list[str]
-    """Sources without all of which nothing that was taken would be missed."""
+    """Sources that could all be left out together without losing a taking."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures for the manifest."""
@@ -54,9 +54,9 @@ def recall_of_sources(
     n_items = len(sources.catalogue)
     found = np.zeros(len(SOURCES))
     hits = [np.empty((0, len(SOURCES)), bool)]
-    bounds = np.argsort(truth.query, kind="stable")
-    for block in blocks(len(truth.moments), n_items):
-        inside = bounds[(truth.query[bounds] >= block.start) & (truth.query[bounds] < block.stop)]
+    by_query = np.argsort(truth.query, kind="stable")
+    for block in blocks(len(truth.moments), n_items, pasts=history.user_counts(truth.moments)):
+        inside = by_query[slice(*np.searchsorted(truth.query[by_query], [block.start, block.stop]))]
         query, item = truth.query[inside] - block.start, truth.item[inside]
         situation = sources.situation(history, truth.moments.take(block))
         scores = score_all(sources, situation)

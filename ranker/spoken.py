@@ -22,11 +22,11 @@ def training_lines(trained: "Trained", promoted: bool) -> Iterator[str]:
     yield from _encoder_lines(encoder)
     if blend["learned"]:
         yield (
-            f"blend of {blend['trees']} trees: NDCG@10 {blend['valid_ndcg@10']:.4f} on later queries, over candidates "
-            f"that hold {blend['candidate_recall']:.1%} of what followed"
+            f"blend of {blend['trees']} trees: NDCG@10 {_beside_ranks(blend)} on later queries, over a sample of "
+            f"candidates that hold {blend['candidate_recall']:.1%} of what followed"
         )
     else:
-        yield f"blend by fusion of ranks, as there was too little to learn from: {blend['why']}"
+        yield f"blend by fusion of ranks: {blend['why']}"
         if weights := blend.get("weights"):
             speaking = measured["sources"]["recall@500"]  # not those that the rules leave out
             told = ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items() if name in speaking)
@@ -57,11 +57,15 @@ def _encoder_lines(encoder: dict[str, Any]) -> Iterator[str]:
 
 def _given_line(given: dict[str, Any], blend: dict[str, Any]) -> str:
     if given["learned"]:
-        return (
-            f"blend for given items of {given['trees']} trees: NDCG@10 {given['valid_ndcg@10']:.4f} on later requests"
-        )
-    instead = "the blend" if blend["learned"] else "fused ranks"
+        return f"blend for given items of {given['trees']} trees: NDCG@10 {_beside_ranks(given)} on later requests"
+    instead = "the blend" if blend["learned"] and "fused" not in given else "fused ranks"
     return f"no blend for given items: {given['why']}; {instead} will order them"
+
+
+def _beside_ranks(blend: dict[str, Any]) -> str:
+    """Tell the NDCG@10 of trees beside that of fused ranks, which a bundle of before does not know."""
+    trees = f"{blend['valid_ndcg@10']:.4f}"
+    return f"{trees} ({blend['ranks_ndcg@10']:.4f} by fused ranks)" if "ranks_ndcg@10" in blend else trees
 
 
 def source_lines(
@@ -167,6 +171,8 @@ def refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator[
             yield f"the past of {changes.users_left_out:,} users whom the store no longer knows is left out"
     else:
         yield f"nothing has changed since {changes.source} was written: no new bundle"
+    if changes.repeats_wait:
+        yield "repeats under [rules] stays as it was learned: it counts from the next `readrank train` on"
     yield _serves(folder, promoted)
 
 

@@ -39,9 +39,8 @@ class Frames:
         # Without `until` a bundle is for service, and shows the catalogue as it is, also where it changed after the
         # last event; the cutoff then speaks of behaviour alone.
         before = until or END_OF_TIME
-        interactions = store.interactions(before=before)
-        last = interactions[c.OCCURRED_AT].max()
-        cutoff = until or (last + timedelta(microseconds=1) if isinstance(last, datetime) else datetime(1970, 1, 2))
+        interactions, impressions = store.interactions(before=before), store.impressions(before=before)
+        cutoff = until or _end_of(interactions, impressions)
         absences = store.absences(before=before, settled=cutoff)
         catalogue = Catalogue.from_store(store.items(before=before), interactions, absences)
         if not len(catalogue):
@@ -52,10 +51,16 @@ class Frames:
         return cls(
             catalogue=catalogue,
             interactions=interactions,
-            impressions=store.impressions(before=before),
+            impressions=impressions,
             cutoff=cutoff,
             changed_later=store.items_changed(since=before),
         )
+
+
+def _end_of(*logs: pl.DataFrame) -> datetime:
+    """Return the moment just after the last event of all; early in 1970 where there is none."""
+    lasts = [last for log in logs if isinstance(last := log[c.OCCURRED_AT].max(), datetime)]
+    return max(lasts) + timedelta(microseconds=1) if lasts else datetime(1970, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)

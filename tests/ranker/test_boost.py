@@ -23,7 +23,7 @@ def test_same_seed_gives_the_same_model_text_and_another_seed_another():
     train, later = some_examples(1), some_examples(2)
     first, again, other = (fit(train, later, replace(CONFIG, seed=seed)) for seed in (0, 0, 1))
     assert text_of(first.trees) == text_of(again.trees)
-    assert text_of(first.before) == text_of(again.before)
+    assert text_of(first.earlier) == text_of(again.earlier)
     assert text_of(first.trees) != text_of(other.trees)
 
 
@@ -62,16 +62,16 @@ def test_final_model_has_the_chosen_size_and_learns_from_both_windows():
     train, later = some_examples(1), some_examples(2)
     fitted = fit(train, later, replace(CONFIG, trees=500))
     assert fitted.trees.booster.num_trees() == fitted.measured["trees"]
-    assert fitted.before.booster.num_trees() > fitted.measured["trees"]
+    assert fitted.earlier.booster.num_trees() > fitted.measured["trees"]
     assert fitted.measured["rows"] == len(train.labels) + len(later.labels)
-    assert not np.allclose(fitted.trees.score(later.features), fitted.before.score(later.features))
+    assert not np.allclose(fitted.trees.score(later.features), fitted.earlier.score(later.features))
 
 
 def test_scores_before_are_those_of_the_chosen_size():
     train, later = some_examples(1), some_examples(2)
     fitted = fit(train, later, CONFIG)
-    cut = fitted.before.booster.predict(later.features, num_iteration=int(fitted.measured["trees"]))
-    assert fitted.before.score(later.features).tolist() == pytest.approx(cut.tolist())
+    cut = fitted.earlier.booster.predict(later.features, num_iteration=int(fitted.measured["trees"]))
+    assert fitted.earlier.score(later.features).tolist() == pytest.approx(cut.tolist())
 
 
 def test_one_data_set_serves_trainings_of_any_settings():

@@ -69,11 +69,12 @@ def test_picking_goes_on_where_it_was():
 
 
 def test_caps_give_way_only_when_nothing_else_is_left():
-    fill = Caps(SHELF, {"category": 1}).tally().fill
+    places, within = Caps(SHELF, {"category": 1}).tally().fill(ROWS, 6)
     # First what keeps to one of each category (a, d, e), then to two (b), three (c) and four (f).
-    assert ROWS[fill(ROWS, 6)].tolist() == [A, D, E, B, C, F]
+    assert (ROWS[places].tolist(), within) == ([A, D, E, B, C, F], 3)
 
 
 def test_filling_ends_with_what_there_is():
-    assert Caps(SHELF, {"category": 1}).tally().fill(ROWS, 9).tolist() == [0, 3, 4, 1, 2, 5]
-    assert Caps(SHELF, {}).tally().fill(np.empty(0, np.int64), 3).tolist() == []
+    assert Caps(SHELF, {"category": 1}).tally().fill(ROWS, 9)[0].tolist() == [0, 3, 4, 1, 2, 5]
+    places, within = Caps(SHELF, {}).tally().fill(np.empty(0, np.int64), 3)
+    assert (places.tolist(), within) == ([], 0)

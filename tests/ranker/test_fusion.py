@@ -14,12 +14,13 @@ from ranker.bundle import live_folder, read_manifest
 from ranker.examples import Examples, ExamplesConfig
 from ranker.fusion import OFFSET, PRIOR, Fusion, fuse_given
 from ranker.history import History
-from ranker.learn import learn
+from ranker.learn import learn, learn_given
 from ranker.model import Model
 from ranker.registry import FEATURE_NAMES
 from ranker.slices import examples_begin
 from ranker.sources import SOURCES
 from ranker.train_config import TrainConfig
+from tests.ranker.conftest import bundle_that_measured
 
 
 def ranked(*rows: dict[str, int]) -> np.ndarray:
@@ -94,7 +95,7 @@ def learned_with(ranker, shop, monkeypatch):
     def learn_with(trees, *, safe: int):
         def fitted(*parts) -> Fitted:
             found = fit(*parts)
-            return replace(found, before=trees(found.before))
+            return replace(found, earlier=trees(found.earlier))
 
         monkeypatch.setattr("ranker.learn.fit", fitted)
         monkeypatch.setattr("ranker.learn.MIN_POSITIVES", safe)
@@ -123,6 +124,29 @@ def test_trees_that_order_worse_than_fused_ranks_do_not_serve(learned_with):
     assert len(set(learned.measured["weights"].values())) > 3
     assert "by trees" in learned.measured["why"]
     assert learned.sources["taken"] > 0, "what the sources find is told"
+
+
+def test_given_items_are_ordered_by_fused_ranks_where_trees_are_worse(ranker, shop, monkeypatch, tmp_path):
+    with Store.open(shop.store_path, read_only=True) as store:
+        impressions = store.impressions(before=END_OF_TIME)
+        history = History.from_frames(ranker.catalogue, store.interactions(before=END_OF_TIME), impressions)
+    asked = ranker.model.sources, history, 0, impressions, TrainConfig()
+    learned = learn_given(*asked)
+    assert isinstance(learned.blend, Trees)
+    assert 0 < learned.measured["ranks_ndcg@10"] < 1
+
+    def upside_down(*parts) -> Fitted:
+        found = fit(*parts)
+        return replace(found, earlier=Upside(found.earlier))
+
+    monkeypatch.setattr("ranker.learn.fit", upside_down)
+    learned = learn_given(*asked)
+    assert isinstance(learned.blend, Fusion)
+    assert "by fused ranks" in learned.measured["why"]
+    folder = bundle_that_measured(shop, tmp_path / "told", "given", learned.measured)
+    manifest = read_manifest(folder)
+    (folder / "ranker_given.txt").unlink()
+    assert isinstance(Model.load(folder, manifest).blend_given, Fusion)
 
 
 def test_with_few_positives_trees_must_be_better_by_an_interval(learned_with, monkeypatch):

@@ -43,7 +43,7 @@ def test_places_after_k_count_nothing():
 def test_ndcg_is_that_by_which_trees_are_counted():
     later = some_examples(2)
     fitted = fit(some_examples(1), later, BlendConfig(trees=60, min_rows=5))
-    ours = ndcg_of_queries(later.labels, fitted.before.score(later.features), later.groups)
+    ours = ndcg_of_queries(later.labels, fitted.earlier.score(later.features), later.groups)
     assert fitted.measured["trees"] > 10
     assert ours.mean() == pytest.approx(fitted.measured["valid_ndcg@10"], abs=1e-9)
 

@@ -81,9 +81,9 @@ def test_few_requests_are_ordered_better_than_by_trees_that_begin_at_nothing():
 def test_the_later_window_judges_trees_with_what_they_began_at():
     train, later = shown(1, 150), shown(2, 300)
     fitted = fit(train, later, BlendConfig(trees=40, patience=0, min_rows=5, from_interest=True))
-    judged = ndcg_of_queries(later.labels, fitted.before.score(later.features), later.groups)
+    judged = ndcg_of_queries(later.labels, fitted.earlier.score(later.features), later.groups)
     assert fitted.measured["valid_ndcg@10"] == pytest.approx(judged.mean(), abs=1e-9)
-    assert fitted.before.initial == begun_at(train)
+    assert fitted.earlier.initial == begun_at(train)
     assert fitted.trees.initial == InitialScore.of(fitted.measured)
     assert fitted.trees.initial == begun_at(Examples.concatenate([train, later]))
 

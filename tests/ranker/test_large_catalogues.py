@@ -6,7 +6,7 @@ import pytest
 from ingest.moments import NEVER, to_microseconds
 from ranker import neighbours
 from ranker.best import nth_greatest
-from ranker.candidates import AT_LEAST_AT_ONCE, blocks
+from ranker.candidates import AT_LEAST_AT_ONCE, AT_MOST_AT_ONCE, MOST_EVENTS_AT_ONCE, blocks
 from ranker.examples import all_later
 from ranker.history import History
 from ranker.moments import Moments
@@ -137,5 +137,19 @@ def test_counts_of_all_are_those_of_each_also_with_live_events():
 
 
 def test_large_catalogues_are_read_for_several_queries_at_once():
-    assert [block.stop - block.start for block in blocks(40, 10**7)] == [AT_LEAST_AT_ONCE, AT_LEAST_AT_ONCE, 8]
-    assert [block.stop - block.start for block in blocks(100, 100_000)] == [40, 40, 20]
+    assert sizes(blocks(40, 10**7)) == [AT_LEAST_AT_ONCE, AT_LEAST_AT_ONCE, 8]
+    assert sizes(blocks(100, 100_000)) == [40, 40, 20]
+
+
+def test_blocks_of_a_small_catalogue_bound_what_queries_themselves_take():
+    assert sizes(blocks(AT_MOST_AT_ONCE + 1, 20)) == [AT_MOST_AT_ONCE, 1]
+
+
+def test_blocks_of_long_pasts_are_short():
+    half = MOST_EVENTS_AT_ONCE // 2
+    pasts = np.array([half, half, 1, 3 * half, half, half - 1])
+    assert sizes(blocks(6, 20, pasts=pasts)) == [2, 1, 1, 2]
+
+
+def sizes(found):
+    return [block.stop - block.start for block in found]

@@ -151,7 +151,7 @@ def test_a_batch_in_blocks_is_the_same_as_in_one(ranker, frames, asked, monkeypa
     queries = asked.with_row_index(c.QUERY_ID).with_columns(pl.col(c.QUERY_ID).cast(pl.String)).head(7)
     history = History.from_frames(ranker.catalogue, *frames)
     whole = recommend_many(ranker.model, queries, 5, history)
-    monkeypatch.setattr("ranker.many.blocks", lambda n, _: [slice(at, min(at + 2, n)) for at in range(0, n, 2)])
+    monkeypatch.setattr("ranker.many.blocks", lambda n, _, pasts: [slice(at, min(at + 2, n)) for at in range(0, n, 2)])
     in_blocks = recommend_many(ranker.model, queries, 5, history)
     assert in_blocks.drop(c.SCORE).equals(whole.drop(c.SCORE))
     np.testing.assert_allclose(in_blocks[c.SCORE], whole[c.SCORE], atol=1e-6)

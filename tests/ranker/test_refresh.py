@@ -25,6 +25,7 @@ from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.refresh import _facet_values, refresh
 from ranker.registry import FEATURE_NAMES
+from ranker.spoken import refresh_lines
 from tests.ranker.conftest import DAY, catalogue, live_events, log, with_rules
 
 
@@ -169,6 +170,18 @@ def test_forgotten_user_is_not_carried_over(copied):
         np.testing.assert_array_equal(one.items, other.items)
 
 
+def test_a_forgotten_user_who_came_back_does_not_bring_the_past_back(copied):
+    old = Ranker.load(bundle.live_folder(copied.bundles_path))
+    user = old.history.user_ids[2]
+    with Store.open(copied.store_path) as store, store.transaction() as connection:
+        connection.execute(
+            "UPDATE interactions SET occurred_at = CAST(? AS TIMESTAMP) WHERE user_id = ?", [old.cutoff, user]
+        )
+    folder, changes = refresh(copied)
+    assert changes.users_left_out == 1
+    assert user not in History.load(folder / "history").user_ids
+
+
 def test_unknown_version_says_so(copied):
     with pytest.raises(BundleError, match="wanted a bundle, found no manifest"):
         refresh(copied, version="20000101T000000000")
@@ -208,6 +221,20 @@ def test_rules_are_those_of_the_workspace_now(copied):
     assert before == [item.item_id for item in with_rules(new, old.model.rules).recommend(query).items]
     bundle.promote(copied.bundles_path, folder.name)
     assert not refresh(workspace)[1]
+
+
+def test_repeats_stays_as_it_was_learned_and_that_is_said(copied):
+    settings = copied.settings_path
+    settings.write_text(settings.read_text() + "\n[rules]\nrepeats = true\ndiversity = 0.5\n")
+    folder, changes = refresh(Workspace.open(copied.root))
+    assert (changes.rules, changes.repeats_wait) == (True, True)
+    rules = Ranker.load(folder).model.rules
+    assert (rules.repeats, rules.diversity) == (False, 0.5)
+    assert any("counts from the next `readrank train` on" in line for line in refresh_lines(folder, changes, False))
+    bundle.promote(copied.bundles_path, folder.name)
+    same, changes = refresh(Workspace.open(copied.root))
+    assert (same, bool(changes)) == (folder, False)
+    assert any("counts from the next" in line for line in refresh_lines(folder, changes, False))
 
 
 @pytest.fixture

@@ -122,19 +122,22 @@ def test_no_answer_breaks_a_rule_whatever_is_asked(ranker, shelves, data):
 
 
 def test_a_degraded_answer_tells_which_items_a_cap_held_back(ranker, shelves):
-    """Most counts are alike: what a cap held back is told by its place in the list without caps, not by its count."""
+    """Without caps the list tells who comes first: of those, the first of each category has room."""
     query = Query(user_id="never-seen", as_of=ranker.cutoff, k=300)
     free, capped = (
         with_rules(ranker, RulesConfig(caps=caps), shelves).popular(query).items for caps in ({}, {"category": 1})
     )
-    place = {item.item_id: item.rank for item in free}
     assert {item.placed_by for item in free} == {PlacedBy.SCORE}
-    furthest, held_back = 0, set()
-    for item in capped:
-        held_back |= {item.item_id} if place[item.item_id] < furthest else set()
-        furthest = max(furthest, place[item.item_id])
-    assert held_back
-    assert {item.item_id for item in capped if item.placed_by == PlacedBy.CAP} == held_back
+    categories = dict(shelves.select(c.ITEM_ID, c.CATEGORIES).iter_rows())
+    had, room = set(), set()
+    for item in free:
+        its_own = set(categories[item.item_id] or ())
+        if not its_own & had:
+            room.add(item.item_id)
+            had |= its_own
+    assert {item.item_id for item in capped} == {item.item_id for item in free}
+    assert {item.item_id for item in capped if item.placed_by == PlacedBy.SCORE} == room
+    assert {item.placed_by for item in capped} == {PlacedBy.SCORE, PlacedBy.CAP}
 
 
 @BROAD

@@ -3,7 +3,7 @@
 import importlib.util
 import shutil
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from encoders.errors import EncoderError
 from encoders.interest import InterestModel
 from encoders.train import EncoderConfig
 from ingest.load import load_files
+from ingest.moments import to_microseconds
 from ingest.store import Store
 from ingest.workspace import Workspace
 from ranker import tuned_encoder
@@ -91,6 +92,18 @@ def test_nothing_from_the_cutoff_on_is_used(trained):
     ranker = trained(until=datetime(2024, 5, 2), items=items, log=log(("ann", "a", 1), ("bob", "b", 2)))
     assert ranker.cutoff == datetime(2024, 5, 2)
     assert ranker.history.user_ids == ["ann"]
+
+
+def test_cutoff_is_after_all_that_was_shown_too(trained):
+    """What was shown after the last interaction is counted by the bundle, so it must lie before its cutoff."""
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["oak table", "pine chair"]})
+    shown = log(("ann", "a", 3), ("ann", "b", 3)).with_columns(
+        pl.lit("r1").alias("request_id"), pl.lit(False).alias("clicked")
+    )
+    ranker = trained(items=items, log=log(("ann", "a", 1), ("bob", "b", 2)), shown=shown)
+    assert ranker.cutoff == datetime(2024, 5, 3) + timedelta(microseconds=1)
+    until = np.array([to_microseconds(ranker.cutoff)])
+    assert ranker.history.exposure(np.array([0, 1]), before=until)[0].tolist() == [1, 1]
 
 
 def test_empty_store_says_what_to_do(trained):
