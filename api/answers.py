@@ -8,7 +8,7 @@ from ranker.query import PlacedBy
 
 
 class FeatureWeightOut(BaseModel):
-    """What one feature adds to an item's score; docs/ranker.md lists what they mean."""
+    """What one feature adds to an item's score; docs/features.md lists what they mean."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 from ranker.registry import AS_OF, FEATURES
 from ranker.sources import SOURCES
 
-PAGE = (Path(__file__).parents[2] / "docs" / "ranker.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "features.md").read_text()
 
 
 def test_page_lists_every_feature_with_its_meaning():
