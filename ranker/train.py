@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from encoders.interest import ITEM_VECTORS, InterestModel
 from encoders.lexical import Words
 from encoders.settings import check_settings
+from encoders.train import EncoderConfig
 from ingest.progress import Progress, silent
 from ingest.store import Store
 from ingest.take_in import drain_outbox
@@ -73,10 +74,8 @@ def train(
     tuned elsewhere, on an export of this store: `EncoderError` when they do not fit.
     """
     encoder, examples_from = ready_encoders(encoders, config.encoder, until) if encoders else (config.encoder, 0)
-    if without_text:
-        encoder = replace(encoder, base="catalogue", kind="static", tuning="full", epochs=1, cut_dims="", serve_dim=0)
-    check_settings(encoder)
-    config = replace(config, encoder=encoder)
+    config = replace(config, encoder=_without_reading(encoder) if without_text else encoder)
+    check_settings(config.encoder)
     found = tuned_settings.read(workspace)
     blend_config, used = tuned_settings.with_tuned(config.blend, found, until)
     config = replace(config, blend=blend_config)
@@ -86,7 +85,7 @@ def train(
     if without_text:
         frames = replace(frames, catalogue=frames.catalogue.without_text())
     log.info("train interactions=%d items=%d cutoff=%s", len(frames.interactions), len(frames.catalogue), frames.cutoff)
-    changed_later, cutoff = frames.changed_later, frames.cutoff
+    changed_later = frames.changed_later
     # Threads of BLAS wait by spinning: where cores are shared they cost many times what they gain.
     with scratch_folder(workspace) as scratch, threadpool_limits(1, "blas"), ExitStack() as kept:
         data = TrainingData.of(
@@ -99,48 +98,18 @@ def train(
         )
         del frames  # a long log is most of what is held in memory
         learned = scratch if encoders else kept.enter_context(resumable_folder(workspace, data.folder, scratch))
-        both = TwoEncoders(data, config.encoder, learned, progress, ready=encoders)
-        with both.early() as early_model:
-            progress("fit sources", 0, 2)
-            words = Words.fit_rows(data.texts)
-            before = fit_behaviour(data, data.until if data.examples_since is None else data.examples_since, config)
-            progress("fit sources", 1, 2)
-            whole = fit_behaviour(data, data.until, config)
-            progress("fit sources", 2, 2)
-            early = early_model()
-        with both.final() as final_model:
-            recommended, given = _blends(data, fit_sources(data, words, early, before, config), config, progress)
-            final = final_model()
-        del before, early  # of a large catalogue they take gigabytes, as do those that follow
-        sources = fit_sources(data, words, final, whole, config)
+        two = TwoEncoders(data, config.encoder, learned, progress, ready=encoders)
+        parts = _learn(data, two, config, progress)
         measured = {
             "catalogue": {"items": len(data.catalogue), "changed_later": changed_later},
             "without_text": without_text,
-            "encoder": both.measured,
-            "blend": recommended.measured,
-            "sources": recommended.sources,
-            "fresh_places": recommended.places,
-            "cold_users": recommended.cold_users,
-            "untouched": recommended.untouched,
-            "given": given.measured,
+            "encoder": two.measured,
+            **parts.measured,
         }
-
-        def fill(folder: Path) -> None:
-            data.catalogue.save(folder)
-            data.history.save(folder / "history")
-            sources.save(folder)
-            shutil.copytree(final.folder, folder / "encoder", ignore=shutil.ignore_patterns(ITEM_VECTORS))
-            for model, name in ((recommended.blend, "ranker.txt"), (given.blend, "ranker_given.txt")):
-                if isinstance(model, Trees):
-                    model.booster.save_model(str(folder / name))
-                    if config.blend.compiled:
-                        compile_trees(folder / name)
-            calibrate.save({"recommend": recommended.calibration, "given": given.calibration}, folder)
-
         folder = bundle.write(
             workspace.bundles_path,
-            fill,
-            cutoff=cutoff,
+            lambda fresh: parts.save(fresh, data, compiled=config.blend.compiled),
+            cutoff=data.cutoff,
             outbox_seq=outbox_seq,
             feature_names=list(FEATURE_NAMES),
             settings=asdict(config),
@@ -151,6 +120,66 @@ def train(
         keep_logs(learned, workspace.reports_path / "tensorboard" / folder.name)
     bundle.record(workspace, folder, progress)
     return Trained(folder=folder, measured=measured, tuned=used, not_used=None if used else found)
+
+
+def _without_reading(encoder: EncoderConfig) -> EncoderConfig:
+    """Return settings of an encoder that has nothing to read: as little as may be is tuned."""
+    return replace(encoder, base="catalogue", kind="static", tuning="full", epochs=1, cut_dims="", serve_dim=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What was learned of the whole log: all that a bundle holds but the data themselves."""
+
+    sources: Sources
+    encoder: Path
+    """Folder of the final encoder."""
+    recommended: Learned
+    given: Learned
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """What the later window told of the blends."""
+        return {
+            "blend": self.recommended.measured,
+            "sources": self.recommended.sources,
+            "fresh_places": self.recommended.places,
+            "cold_users": self.recommended.cold_users,
+            "untouched": self.recommended.untouched,
+            "given": self.given.measured,
+        }
+
+    def save(self, folder: Path, data: TrainingData, *, compiled: bool) -> None:
+        """Write the bundle's files, the trees also as machine code where they are to be compiled."""
+        data.catalogue.save(folder)
+        data.history.save(folder / "history")
+        self.sources.save(folder)
+        shutil.copytree(self.encoder, folder / "encoder", ignore=shutil.ignore_patterns(ITEM_VECTORS))
+        for model, name in ((self.recommended.blend, "ranker.txt"), (self.given.blend, "ranker_given.txt")):
+            if isinstance(model, Trees):
+                model.booster.save_model(str(folder / name))
+                if compiled:
+                    compile_trees(folder / name)
+        calibrate.save({"recommend": self.recommended.calibration, "given": self.given.calibration}, folder)
+
+
+def _learn(data: TrainingData, two: TwoEncoders, config: TrainConfig, progress: Progress) -> _Parts:
+    """Learn the blends from sources that know nothing of the later slices, then fit the sources on the whole log."""
+    with two.early() as early_model:
+        progress("fit sources", 0, 2)
+        words = Words.fit_rows(data.texts)
+        since = data.until if data.examples_since is None else data.examples_since
+        early_behaviour = fit_behaviour(data, since, config)
+        progress("fit sources", 1, 2)
+        behaviour = fit_behaviour(data, data.until, config)
+        progress("fit sources", 2, 2)
+        early = early_model()
+    with two.final() as final_model:
+        recommended, given = _blends(data, fit_sources(data, words, early, early_behaviour, config), config, progress)
+        final = final_model()
+    del early_behaviour, early  # of a large catalogue they take gigabytes, as do those that follow
+    sources = fit_sources(data, words, final, behaviour, config)
+    return _Parts(sources=sources, encoder=final.folder, recommended=recommended, given=given)
 
 
 def _blends(data: TrainingData, sources: Sources, config: TrainConfig, progress: Progress) -> tuple[Learned, Learned]:
