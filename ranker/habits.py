@@ -8,10 +8,11 @@ import numpy.typing as npt
 from ranker.arrays import Columns, Rows
 from ranker.moments import Moments, Recent
 from ranker.own_items import OwnItems
+from ranker.registry import DAY
 from ranker.situation import Situation
 
 _HOUR_S = 3600.0
-_DAY_S = 86_400.0
+_DAY_S = DAY / 1e6
 
 
 def habits(situation: Situation, rows: Rows, query: Rows) -> Columns:

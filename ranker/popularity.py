@@ -78,6 +78,6 @@ def _ages(history: History, rows: Rows, before: Times, everything: npt.NDArray[n
     return {
         "age_first": np.log1p(first),
         "age_last": np.log1p(last),
-        "life_rate": np.log((everything + 1) / (first / 86_400 + 1)),
+        "life_rate": np.log((everything + 1) / (first / (DAY / 1e6) + 1)),
         "item_pace": np.log1p((first - last) / np.maximum(everything - 1, 1)),
     }

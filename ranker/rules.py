@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 
+from ingest.bounds import Bounds, Fraction, Size, check_bounds
 from ranker.catalogue import Catalogue
 from ranker.history import History
 from ranker.moments import Moments
@@ -17,34 +19,28 @@ class RulesConfig:
 
     repeats: bool = False
     """Whether items that the user already took may be recommended again."""
-    fresh_every: int = 10
+    fresh_every: Size = 10
     """At least one in this many places goes to an item that hardly anyone has touched; 0 keeps no place."""
-    fresh_cost: float = 0.08
+    fresh_cost: Fraction = 0.08
     """Share of known items' NDCG@10 that more than one such place may cost on a later window. Training then keeps up
     to half of all places, for users who take new items or for everyone, and none where hardly anybody takes such
     items; 0 keeps one. This holds for answers at the bundle's cutoff; later ones keep one."""
     price_attribute: str = "price"
     """Attribute of the catalogue that a query's min_price and max_price look at."""
-    diversity: float = 0.0
+    diversity: Fraction = 0.0
     """How much the first hundred items differ from each other: 0 follows the score alone, 1 difference alone.
     A query may ask for another value."""
     caps: dict[str, int] = field(default_factory=dict)
     """How many items of an answer may share a value, such as { category = 4, brand = 3 }. `category` means the
     categories, except those that a query asks for; other names are attributes of the catalogue. 0 caps nothing."""
-    explore_share: float = 0.0
+    explore_share: Fraction = 0.0
     """Probability with which the service gives a place, from the fourth on, to an item drawn at random. Its logs
     show what that costs. Files of queries are answered without it."""
-    explore_top: int = 50
+    explore_top: Annotated[int, Bounds(least=1, way_out="explore_share = 0 switches off")] = 50
     """Such an item is drawn from this many candidates next below the answer, each equally likely."""
 
     def __post_init__(self) -> None:
-        for name in ("diversity", "explore_share", "fresh_cost"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: wanted a number from 0 to 1, got {getattr(self, name)}")
-        if self.fresh_every < 0:
-            raise ValueError(f"fresh_every: wanted at least 0, got {self.fresh_every}; 0 keeps no place")
-        if self.explore_top < 1:
-            raise ValueError(f"explore_top: wanted at least 1, got {self.explore_top}; explore_share = 0 switches off")
+        check_bounds(self)
         for name, limit in self.caps.items():
             if limit < 0:
                 raise ValueError(f"caps: wanted 0 or more for {name}, got {limit}; 0 caps nothing")

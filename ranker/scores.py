@@ -169,7 +169,7 @@ def _add_newcomers(sources: Sources, interest: Floats, situation: Situation) -> 
         return
     first, since = situation.history.first_events(len(sources.catalogue)), situation.new_from
     if len(since) and (since == since[0]).all():  # usually the end of the encoder's training
-        items = sources.untouched(first, int(since[0]))
+        items = sources.never_met(first, int(since[0]))
         interest[:, items] += gain.of(situation.interest, _shared(sources, items, situation))
         return
     new = (first[None] >= since[:, None]) & sources.everything.speaks

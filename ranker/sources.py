@@ -126,7 +126,7 @@ class Sources:
             held = self._in_vogue = InVogue.of(hour, self.everything)
         return held
 
-    def untouched(self, first: Times, since: int) -> npt.NDArray[np.int64]:
+    def never_met(self, first: Times, since: int) -> npt.NDArray[np.int64]:
         """Return the items with text that nobody had touched before a moment; `first` tells when each first was.
 
         Kept for the next, who mostly asks of the same moment and history.

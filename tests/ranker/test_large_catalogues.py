@@ -117,11 +117,11 @@ def test_untouched_items_are_those_of_the_history_asked(ranker):
     sources, history = ranker.model.sources, ranker.history
     n_items, since = len(ranker.catalogue), to_microseconds(ranker.cutoff)
     first = history.first_events(n_items)
-    rows = sources.untouched(first, since)
+    rows = sources.never_met(first, since)
     assert rows.tolist() == np.flatnonzero(first >= since).tolist()
-    earlier = sources.untouched(first, since - 20 * DAY)
+    earlier = sources.never_met(first, since - 20 * DAY)
     assert len(earlier) > len(rows)
-    assert sources.untouched(first.copy(), since).tolist() == rows.tolist()
+    assert sources.never_met(first.copy(), since).tolist() == rows.tolist()
 
 
 def test_counts_of_all_are_those_of_each_also_with_live_events():

@@ -176,10 +176,10 @@ def test_price_range_holds_its_bounds_and_counts_what_it_holds_back():
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"diversity": 1.5}, "diversity: wanted a number from 0 to 1, got 1.5"),
-        ({"explore_share": -0.1}, "explore_share: wanted a number from 0 to 1, got -0.1"),
-        ({"fresh_cost": 1.5}, "fresh_cost: wanted a number from 0 to 1, got 1.5"),
-        ({"fresh_every": -1}, "fresh_every: wanted at least 0, got -1; 0 keeps no place"),
+        ({"diversity": 1.5}, "diversity: wanted 0 to 1, got 1.5"),
+        ({"explore_share": -0.1}, "explore_share: wanted 0 to 1, got -0.1"),
+        ({"fresh_cost": 1.5}, "fresh_cost: wanted 0 to 1, got 1.5"),
+        ({"fresh_every": -1}, "fresh_every: wanted at least 0, got -1"),
         ({"explore_top": 0}, "explore_top: wanted at least 1, got 0; explore_share = 0 switches off"),
         ({"caps": {"brand": -1}}, "caps: wanted 0 or more for brand, got -1; 0 caps nothing"),
     ],
