@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NoReturn, TextIO
 
-from encoders.errors import EncoderError, OutOfMemoryError
+from encoders.errors import DivergedError, EncoderError, OutOfMemoryError
 from encoders.report import TrainingReport, report_lines
 from encoders.settings import with_settings
 from encoders.train import EncoderConfig, train
@@ -33,7 +33,9 @@ def main(given: Sequence[str] | None = None) -> int:
         with shown(sys.stderr) if first else nullcontext(silent) as progress:
             report = _pair(options, config, progress) if options.pair else _single(options, config, progress)
     except ReadrankError as error:
-        if first or isinstance(error, OutOfMemoryError):  # all processes make the same mistakes but for this one
+        if first or isinstance(
+            error, OutOfMemoryError | DivergedError
+        ):  # all processes make the same mistakes but for this one
             sys.stderr.write(f"{error}\n")
         return 2
     if first:

@@ -19,5 +19,9 @@ class ModelFolderError(EncoderError):
     """A trained encoder's folder is missing, damaged or of another format."""
 
 
+class DivergedError(EncoderError):
+    """The loss is no number any more; the message says after which step and what to lower."""
+
+
 class OutOfMemoryError(EncoderError):
     """Training did not fit into memory; the message says which setting to lower."""

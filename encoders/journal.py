@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from encoders.errors import DivergedError
 from ingest.progress import Progress
 
 if TYPE_CHECKING:
@@ -97,11 +99,16 @@ class Journal:
         self._began = self._told = time.monotonic()
 
     def _settle(self) -> None:
-        """Fetch what the steps left: one wait for all of them."""
+        """Fetch what the steps left, with one wait for all of them; `DivergedError` for a loss that is not finite."""
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
         losses = torch.stack([step.loss for step in waiting]).tolist()
+        for step, loss in zip(waiting, losses, strict=True):
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"wanted a finite loss, got {loss} in step {step.number}; lower learning_rate in [encoder]"
+                )
         totals = self._totals
         totals.tokens += int(sum(step.tokens for step in waiting))
         totals.texts += sum(step.texts for step in waiting)

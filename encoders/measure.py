@@ -211,11 +211,13 @@ def shared_words(
 def target_ranks(interest: Tensor, targets: Ints) -> Ints:
     """Return the 1-based rank of each target [n].
 
-    Among equals a target stands in the middle: a user of whom nothing can be said finds nothing.
+    Among equals a target stands in the middle: a user of whom nothing can be said finds nothing. A model that has
+    diverged finds nothing either: a target whose interest is NaN ranks last, and rivals of NaN rank above the others.
     """
     own = interest.gather(1, torch.from_numpy(targets).to(interest.device)[:, None])
     equals = (interest == own).sum(dim=1) - 1
-    return ((interest > own).sum(dim=1) + equals // 2 + 1).cpu().numpy()
+    # NaN compares as False, so `interest > own` would put it below
+    return ((~(interest <= own)).sum(dim=1) + equals // 2 + 1).cpu().numpy()
 
 
 def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints, times: Ints, length: int) -> Tensor:

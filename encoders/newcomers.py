@@ -87,12 +87,12 @@ class TargetRanks:
         self._rivals: dict[float, Tensor] = {}
 
     def with_gain(self, gain: NewcomerGain) -> NDArray[np.int64]:
-        """Return each target's 1-based rank [n], or more than ten; among equals in their middle."""
+        """Return each target's 1-based rank [n], or more than ten; among equals in their middle, NaN behind all."""
         if gain.words not in self._rivals:
             self._rivals = {gain.words: _best(self._others + gain.words * self._shared)}
         own = self._own + self._own_new * (gain.always + gain.words * self._own_shared)
         others = torch.cat([self._known, self._rivals[gain.words] + gain.always], dim=1)
-        rank = (others > own).sum(dim=1) + (others == own).sum(dim=1) // 2 + 1
+        rank = (~(others <= own)).sum(dim=1) + (others == own).sum(dim=1) // 2 + 1
         return np.asarray(rank.cpu().numpy(), np.int64)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.errors import DivergedError
 from encoders.journal import Journal, Step
 from encoders.sequences import read_sequences
 from encoders.train import train
@@ -78,3 +79,11 @@ def test_a_log_without_tensorboard_is_said_to_be_missing(shop, small, tmp_path, 
     train(shop.folder, tmp_path / "m", replace(small, epochs=1, tensorboard=True))
     assert "tensorboard is not installed" in caplog.text
     assert (tmp_path / "m" / "tower.npz").is_file()
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_ends_the_training_with_its_step_and_a_way_out(loss):
+    journal = Journal(silent)
+    journal.step(Step(number=1, loss=torch.tensor(2.0), tokens=3, texts=1, rate=0.1), 1, 9)
+    with pytest.raises(DivergedError, match=rf"got {loss} in step 2; lower learning_rate"):
+        journal.step(Step(number=2, loss=torch.tensor(loss), tokens=3, texts=1, rate=0.1), 2, 9)

@@ -190,3 +190,24 @@ def ranks_of(data, asked, tower):
     """Where the targets stand among items of which nothing can be said."""
     found = asked_interest(data, asked, torch.zeros(40, 4), tower, 4)
     return {rank for part, _, interest in found for rank in target_ranks(interest, asked.targets[part]).tolist()}
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("interest", "rank"),
+    [
+        ([NAN, NAN, NAN, NAN], 4),
+        ([NAN, 1.0, 2.0, 3.0], 4),
+        ([2.0, NAN, 3.0, 1.0], 1 + 2),  # one of more interest, and one of which nothing is known
+        ([2.0, 2.0, 2.0, NAN], 1 + 1 + 2 // 2),
+    ],
+)
+def test_interest_that_is_no_number_finds_nothing(interest, rank):
+    """The first item is the target; a model that has diverged must not look like a perfect one."""
+    scores, target = torch.tensor([interest]), np.array([0])
+    assert target_ranks(scores, target).tolist() == [rank]
+    for new in (np.zeros(4, bool), np.array([False, True, False, True])):
+        shared = torch.zeros(1, int(new.sum()))
+        assert TargetRanks(scores, target, new, shared).with_gain(NO_GAIN) >= rank
