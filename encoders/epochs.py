@@ -106,7 +106,7 @@ def tune(
         untuned=untuned,
         best=last.figures,
         best_epoch=best_epoch,
-        newcomers=newcomers if asked is None else last.newcomers,
+        newcomers=newcomers if asked is None or not len(asked.users) else last.newcomers,
         epochs=tuple(done),
         words=last.words,
         over_words=last.over_words,

@@ -132,29 +132,50 @@ class StaticEncoder(nn.Module):
         return {"kind": self.kind, "dim": self.dim, "max_tokens": self.max_tokens}
 
     def start_from(self, folder: Path) -> None:
-        """Take over learned parts by token; tokens that are new in this catalogue begin at the base."""
+        """Take over what each token has learned; tokens that are new in this catalogue begin at the base.
+
+        Tokens are known by their strings: in a tokenizer made from the catalogue, more items give them other numbers.
+        """
+        from tokenizers import Tokenizer
+
         try:
             with np.load(folder / STATIC_PARTS, allow_pickle=False) as stored:
-                common, here, there = np.intersect1d(self.vocabulary, stored["vocabulary"], return_indices=True)
+                earlier = Tokenizer.from_file(str(folder / TOKENIZER))
+                here, there = _in_both(self.tokenizer, self.vocabulary, earlier, stored["vocabulary"])
                 learned, weight = stored["learned"].astype(np.float32)[there], stored["log_weight"][there]
-                project = stored["project"]
+                known, project = len(stored["vocabulary"]), stored["project"]
         except (OSError, ValueError, KeyError) as error:
             raise ModelFolderError(f"{folder}: wanted a trained static encoder, got {error}; train anew") from error
         if project.shape != tuple(self.project.shape):
             raise ModelFolderError(
                 f"{folder}: wanted vectors of {self.dim}, got {project.shape[0]}; train anew or set the same dim"
             )
+        if known and len(self.vocabulary) and not len(here):
+            raise ModelFolderError(
+                f"{folder}: wanted tokens of the present catalogue, got {known} of which it has none; "
+                "train anew or set the same base"
+            )
         with torch.no_grad():
             self.learned[torch.from_numpy(here)] = torch.from_numpy(learned)
             self.log_weight[torch.from_numpy(here)] = torch.from_numpy(weight)
             self.project.copy_(torch.from_numpy(project))
-        log.info("continue from=%s tokens=%d of %d", folder, len(common), len(self.vocabulary))
+        log.info("continue from=%s tokens=%d of %d", folder, len(here), len(self.vocabulary))
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         lengths = self.lengths[rows]
         bag = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
         first = (self.starts[rows] - (lengths.cumsum(0) - lengths))[bag]
         return first + torch.arange(len(bag), device=rows.device), bag
+
+
+def _in_both(
+    tokenizer: Tokenizer, ids: NDArray[np.int64], other: Tokenizer, other_ids: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of the tokens that both lists hold, in the first [n] and in the second [n]."""
+    place = {tokenizer.id_to_token(token): n for n, token in enumerate(ids.tolist())}
+    found = [(place.get(other.id_to_token(token), -1), n) for n, token in enumerate(other_ids.tolist())]
+    here, there = np.array([pair for pair in found if pair[0] >= 0], np.int64).reshape(-1, 2).T
+    return here, there
 
 
 def _idf(n_texts: int, held: NDArray[np.int64] | int) -> NDArray[np.float64]:

@@ -230,11 +230,21 @@ def gain_before(folder: Path) -> NewcomerGain:
 
 def start_from(encoder: Encoder, tower: UserTower, folder: Path) -> None:
     """Take over encoder and tower of an earlier model folder."""
-    InterestModel.load(folder)  # says what is wrong with a folder that is not whole
+    there = InterestModel.load(folder).config  # says what is wrong with a folder that is not whole
     encoder.start_from(folder)
-    try:
-        tower.load_state_dict({name: torch.from_numpy(array) for name, array in read_tower(folder).items()})
-    except RuntimeError as error:
-        raise EncoderError(
-            f"{folder}: wanted a tower of the present settings, got another shape; train anew instead of continuing"
-        ) from error
+    earlier = read_tower(folder)
+    for name, wanted in tower.state_dict().items():
+        got = earlier[name].shape if name in earlier else None
+        if got != wanted.shape:
+            raise _other_tower(folder, there, earlier, f"{name} of shape {tuple(wanted.shape)}, got {got or 'none'}")
+    if more := earlier.keys() - tower.state_dict().keys():
+        raise _other_tower(folder, there, earlier, f"a tower without {min(more)}, got {earlier[min(more)].shape}")
+    tower.load_state_dict({name: torch.from_numpy(array) for name, array in earlier.items()})
+
+
+def _other_tower(folder: Path, there: dict[str, Any], earlier: dict[str, Any], difference: str) -> EncoderError:
+    """Say how an earlier model's tower differs, and which settings it was trained with."""
+    return EncoderError(
+        f"{folder}: wanted {difference}; set width = {len(earlier['enter.weight'])}, heads = {there['heads']} and "
+        f"layers = {there['layers']} in [encoder], or train anew instead of continuing"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer, without_bars
-from encoders.errors import BaseModelError
+from encoders.errors import BaseModelError, ModelFolderError
 from encoders.interest import TRANSFORMER, Floats
 from encoders.memory import memory_is_full
 from encoders.packed import pack, run_packed
@@ -161,8 +162,21 @@ class TransformerEncoder(nn.Module):
         return {"kind": self.kind, "dim": self.dim, "max_tokens": self.max_tokens, "tuning": self.tuning}
 
     def start_from(self, folder: Path) -> None:
-        """Go on from an earlier tuning's merged model; adapters begin anew upon it."""
-        self.model = load_sentence_transformer(folder / TRANSFORMER)
+        """Go on from an earlier tuning's merged model; adapters begin anew upon it.
+
+        The texts are tokenised already, so a model that would cut them into other tokens raises `ModelFolderError`.
+        """
+        earlier = load_sentence_transformer(folder / TRANSFORMER)
+        if (dim := earlier.get_embedding_dimension()) != self.dim:
+            raise ModelFolderError(
+                f"{folder}: wanted vectors of {self.dim}, got {dim}; set the base that it began with"
+            )
+        if _as_read(earlier) != _as_read(self.model):
+            raise ModelFolderError(
+                f"{folder}: wanted a model that reads texts as the present base does, got one with another tokenizer "
+                "or prompt; set the base that it began with, or train anew"
+            )
+        self.model = earlier
         self.model.max_seq_length = self.max_tokens
         self._frozen = None
         self._known[:] = False
@@ -290,6 +304,14 @@ def prompted(model: Any, texts: Sequence[str]) -> list[str]:
     """Return the texts as training and service read them: each behind the base's default prompt, if it has one."""
     prompt = model.prompts.get(model.default_prompt_name) or ""
     return [prompt + text for text in texts]
+
+
+def _as_read(model: Any) -> Any:
+    """Return what decides which tokens a text becomes, to compare with another model's."""
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    told = model.tokenizer.get_vocab() if backend is None else json.loads(backend.to_str())
+    # how texts were last cut and padded is kept there too
+    return {name: value for name, value in told.items() if name not in ("truncation", "padding")}, prompted(model, [""])
 
 
 def _pieces(

@@ -101,8 +101,8 @@ def tiny_base(request, tmp_path_factory) -> Path:
     return make_base(tmp_path_factory.mktemp("base"), request.param)
 
 
-def make_base(folder: Path, architecture: str) -> Path:
-    """Write a sentence-transformers folder of one layer, 32 wide, and return it."""
+def make_base(folder: Path, architecture: str, *, width: int = 32, words: tuple[str, ...] = ()) -> Path:
+    """Write a sentence-transformers folder of one layer, with a vocabulary from the topics and more words."""
     import torch
     import transformers
     from sentence_transformers import SentenceTransformer
@@ -110,10 +110,11 @@ def make_base(folder: Path, architecture: str) -> Path:
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer()
-    tokenizer.train_from_iterator([" ".join(words) for words in TOPICS.values()], vocab_size=200, show_progress=False)
+    known = [" ".join(topic) for topic in (*TOPICS.values(), words)]
+    tokenizer.train_from_iterator(known, vocab_size=200, show_progress=False)
     fast = transformers.BertTokenizerFast(tokenizer_object=tokenizer._tokenizer)
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    shape = {"hidden_size": width, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     if architecture == "DistilBert":
         shape = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}
     config = getattr(transformers, f"{architecture}Config")(
@@ -121,6 +122,6 @@ def make_base(folder: Path, architecture: str) -> Path:
     )
     getattr(transformers, f"{architecture}Model")(config).save_pretrained(folder / "bare")
     fast.save_pretrained(folder / "bare")
-    words = Transformer(str(folder / "bare"), max_seq_length=32)
-    SentenceTransformer(modules=[words, Pooling(32)], device="cpu").save(str(folder / "model"))
+    read = Transformer(str(folder / "bare"), max_seq_length=32)
+    SentenceTransformer(modules=[read, Pooling(width)], device="cpu").save(str(folder / "model"))
     return folder / "model"
