@@ -55,14 +55,17 @@ def held_out_from(data: Sequences, validate_from: datetime | None, *, hold_out: 
 def held_out(data: Sequences, since: int, *, most: int, seed: int) -> HeldOut:
     """Draw at most `most` first takes at or after `since` (microseconds) by users with some history before them.
 
+    What a user had seen before, or refused, and then takes is nothing to ask for: a service without repeats does not
+    rank it any more.
+
     A catalogue may list what is yet to come and what nobody will ever take. Before the window it has as many untouched
     items more than at its end as the window sees for the first time: so many of those still unseen are left out, drawn
     at random, or all where there are fewer.
     """
-    has_text = data.has_text
     users = data.users
     first_event = data.times[data.starts[users]] if len(users) else data.times
-    asked = np.flatnonzero(data.takes() & (data.times >= since) & (first_event < data.times) & has_text[data.items])
+    some_past = (data.times >= since) & (first_event < data.times)
+    asked = np.flatnonzero(data.takes() & data.meets() & some_past & data.has_text[data.items])
     if len(asked) > most:
         asked = np.sort(np.random.default_rng(seed).choice(asked, most, replace=False))
     return HeldOut(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Sequences:
         """Users with at least one event."""
         return len(self.starts) - 1
 
-    @property
+    @cached_property
     def users(self) -> NDArray[np.int64]:
         """The user of each event."""
         return np.repeat(np.arange(self.n_users), np.diff(self.starts))
@@ -101,19 +102,31 @@ class Sequences:
         np.minimum.at(first, self.items, self.times)
         return first
 
-    @property
+    @cached_property
     def has_text(self) -> NDArray[np.bool_]:
         """Whether each item's text says anything [items]."""
         return np.array([bool(text.strip()) for text in self.texts], dtype=bool)
 
     def takes(self) -> NDArray[np.bool_]:
-        """Return for each event whether it is of positive weight and the user's first with that item."""
-        key = self.users * max(self.n_items, 1) + self.items
+        """Return for each event whether it is the user's first of positive weight with that item.
+
+        Events of weight zero and refusals may stand before it.
+        """
+        key = self._pairs()
         positive = np.flatnonzero(self.weights > 0)
         _, first = np.unique(key[positive], return_index=True)
         out = np.zeros(len(self.items), bool)
         out[positive[first]] = True
         return out
+
+    def meets(self) -> NDArray[np.bool_]:
+        """Return for each event whether its user had no event at all with that item strictly before it."""
+        _, first, pair = np.unique(self._pairs(), return_index=True, return_inverse=True)
+        return np.asarray(self.times == self.times[first][pair], bool)
+
+    def _pairs(self) -> NDArray[np.int64]:
+        """Return a number for each event's user and item together."""
+        return self.users * max(self.n_items, 1) + self.items
 
     def before(self, moment: int) -> "Sequences":
         """Return the same log with only what occurred strictly before `moment` (microseconds)."""
@@ -148,21 +161,26 @@ class Sequences:
 
 
 def read_sequences(folder: Path) -> Sequences:
-    """Read a training folder; `TrainingDataError` when a file or column is missing or rows point nowhere."""
-    items = _read(folder / ITEMS)
-    log_rows = _read(folder / SEQUENCES)
-    texts = [text or "" for text in items.column(c.TEXT).to_pylist()]
-    starts, rows = _lists(log_rows, ROWS, np.int64)
-    kinds, codes = _kinds(log_rows)
-    _, weights = _lists(log_rows, WEIGHTS, np.float32)
-    _, times = _lists(log_rows, TIMES, np.int64)
-    user_ids = log_rows.column(c.USER_ID).to_pylist()
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(texts)):
+    """Read a training folder; `TrainingDataError` names the file and value that no export writes.
+
+    Those are a missing file or column, lists of unequal length, rows that point nowhere, and times out of order.
+    """
+    texts = [text or "" for text in _read(folder / ITEMS).column(c.TEXT).to_pylist()]
+    path = folder / SEQUENCES
+    table = _read(path)
+    starts, rows = _flat(path, table, ROWS, np.int64)
+    kinds, codes = _kinds(path, table)
+    weights, times = (_flat(path, table, name, kind)[1] for name, kind in ((WEIGHTS, np.float32), (TIMES, np.int64)))
+    _check(path, table, (KINDS, WEIGHTS, TIMES), rows, len(texts))
+    backwards = np.diff(times) < 0
+    ends = starts[1:-1]
+    backwards[ends[(ends > 0) & (ends < len(times))] - 1] = False  # the next user may begin earlier
+    if backwards.any():
+        place = int(backwards.argmax())
         raise TrainingDataError(
-            f"{folder}: wanted rows of {len(texts)} items in {SEQUENCES}, got {rows.max()}; export it again"
+            f"{path}: wanted each user's {TIMES} oldest first, got {times[place + 1]} after {times[place]}; "
+            "export it again"
         )
-    if not len(rows) == len(weights) == len(times) == len(codes):
-        raise TrainingDataError(f"{folder}: wanted lists of equal length in {SEQUENCES}; export it again")
     return Sequences(
         texts=texts,
         starts=starts,
@@ -171,7 +189,7 @@ def read_sequences(folder: Path) -> Sequences:
         times=times,
         codes=codes,
         kinds=kinds,
-        shown=_read_shown(folder / IMPRESSIONS, user_ids),
+        shown=_read_shown(folder / IMPRESSIONS, table.column(c.USER_ID).to_pylist(), len(texts)),
     )
 
 
@@ -181,14 +199,15 @@ def read_ids(folder: Path) -> list[str]:
     return ids
 
 
-def _read_shown(path: Path, user_ids: list[str]) -> Shown:
+def _read_shown(path: Path, user_ids: list[str], n_items: int) -> Shown:
     if not path.is_file():
         return Shown.nothing()
     table = _read(path)
     place = {user: row for row, user in enumerate(user_ids)}
     users = np.array([place.get(user, -1) for user in table.column(c.USER_ID).to_pylist()], dtype=np.int64)
-    starts, rows = _lists(table, ROWS, np.int64)
-    _, clicked_at = _lists(table, c.CLICKED_AT, np.int64)
+    starts, rows = _flat(path, table, ROWS, np.int64)
+    _, clicked_at = _flat(path, table, c.CLICKED_AT, np.int64)
+    _check(path, table, (c.CLICKED_AT,), rows, n_items)
     times = table.column(TIME).to_numpy().astype(np.int64)
     return Shown(users=users, times=times, starts=starts, items=rows, clicked_at=clicked_at)
 
@@ -215,14 +234,29 @@ def _read(path: Path) -> Any:
     return table
 
 
-def _kinds(table: Any) -> tuple[Kinds, Codes]:
+def _check(path: Path, table: Any, others: Sequence[str], rows: NDArray[np.int64], n_items: int) -> None:
+    """Raise `TrainingDataError` unless all lists of a line are as long as its items, and these are in the catalogue."""
+    wanted = _lengths(path, table, ROWS)
+    for name in others:
+        got = _lengths(path, table, name)
+        wrong = np.flatnonzero(got != wanted)
+        if len(wrong):
+            line = wrong[0]
+            raise TrainingDataError(
+                f"{path}: wanted lists of equal length, got {wanted[line]} {ROWS} and {got[line]} {name} in line "
+                f"{line + 1}; export it again"
+            )
+    outside = rows[(rows < 0) | (rows >= n_items)]
+    if len(outside):
+        raise TrainingDataError(f"{path}: wanted rows of {n_items} items in {ROWS}, got {outside[0]}; export it again")
+
+
+def _kinds(path: Path, table: Any) -> tuple[Kinds, Codes]:
     """Return the vocabulary of a log's kinds, and each event's code."""
     import pyarrow as pa
     from pyarrow import compute
 
-    column = table.column(KINDS)
-    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        raise TrainingDataError(f"{SEQUENCES}: wanted lists of names in {KINDS}, got {column.type}; export it again")
+    column = _column(path, table, KINDS)
     flat = pa.chunked_array([chunk.flatten() for chunk in column.chunks], column.type.value_type)
     counts = compute.value_counts(flat.drop_null()).to_pylist()
     kinds = Kinds.of_counts((str(one["values"]), one["counts"]) for one in counts)
@@ -233,11 +267,28 @@ def _kinds(table: Any) -> tuple[Kinds, Codes]:
     return kinds, codes
 
 
-def _lists(table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
-    """Return where each row's list begins, and all lists as one array."""
-    column = table.column(name).combine_chunks()
+def _flat(path: Path, table: Any, name: str, dtype: Any) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return where each line's list begins, and all lists as one array."""
+    column = _column(path, table, name).combine_chunks()
     if hasattr(column, "chunks"):  # a chunked array without chunks, when the table has no rows
         return np.zeros(1, np.int64), np.zeros(0, dtype)
-    lengths = column.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
     flat = column.flatten().to_numpy(zero_copy_only=False).astype(dtype)
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), flat
+    return np.concatenate([[0], np.cumsum(_lengths(path, table, name))]).astype(np.int64), flat
+
+
+def _lengths(path: Path, table: Any, name: str) -> NDArray[np.int64]:
+    """Return how long each line's list is."""
+    from pyarrow import compute
+
+    lengths = compute.list_value_length(_column(path, table, name)).fill_null(0)
+    return np.asarray(lengths.to_numpy(), np.int64)
+
+
+def _column(path: Path, table: Any, name: str) -> Any:
+    """Return a column of lists; `TrainingDataError` where it holds anything else."""
+    import pyarrow as pa
+
+    column = table.column(name)
+    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
+        raise TrainingDataError(f"{path}: wanted lists in {name}, got {column.type}; export it again")
+    return column

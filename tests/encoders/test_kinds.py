@@ -200,8 +200,8 @@ def test_a_tower_without_a_row_for_each_kind_is_refused(trained, tmp_path):
     ("changed", "said"),
     [
         (lambda log: log.drop("kinds"), "got no kinds; export it again"),
-        (lambda log: log.with_columns(kinds=pl.lit("view")), "wanted lists of names in kinds, got"),
-        (lambda log: log.with_columns(pl.col("kinds").list.head(1)), "wanted lists of equal length"),
+        (lambda log: log.with_columns(kinds=pl.lit("view")), "wanted lists in kinds, got"),
+        (lambda log: log.with_columns(pl.col("kinds").list.head(1)), "got 5 items and 1 kinds in line 1"),
     ],
 )
 def test_training_data_without_whole_kinds_say_so(folder, tmp_path, changed, said):
