@@ -7,22 +7,22 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoders.errors import ModelFolderError
 from encoders.newcomer_gain import NewcomerGain
-from encoders.report import Figures, Lead, words_line
+from encoders.report import Epoch, Figures, Lead, TrainingReport, words_line
 from ingest.moments import to_moment, utc_now
 
 if TYPE_CHECKING:
-    from encoders.report import TrainingReport
     from encoders.train import EncoderConfig
 
 JSON_CARD = "card.json"
 READABLE_CARD = "README.md"
+_COUNTS = ("items", "users", "events", "requests")
 _LIBRARIES = ("torch", "numpy", "tokenizers", "transformers", "sentence-transformers", "peft")
 
 
@@ -31,77 +31,42 @@ def write_card(folder: Path, *, config: EncoderConfig, report: TrainingReport, w
 
     They tell base, data window, counts, settings, figures beside those of words alone, and environment.
     """
+    told = asdict(report)
+    del told["folder"]
     card: dict[str, Any] = {
-        "kind": report.kind,
-        "base": report.base,
-        "base_sha256": report.base_sha256,
         "made_at": utc_now().isoformat(sep=" ", timespec="seconds"),
         "window": [_moment(window[0]), _moment(window[1])] if window else None,
-        "counts": {name: getattr(report, name) for name in ("items", "users", "events", "requests")},
-        "kinds": list(report.kinds),
-        "log": list(report.log),
+        "counts": {name: told.pop(name) for name in _COUNTS},
         "settings": asdict(config),
-        "untuned": asdict(report.untuned) if report.untuned else None,
-        "tuned": asdict(report.tuned) if report.tuned else None,
-        "words": asdict(report.words) if report.words else None,
-        "over_words": asdict(report.over_words) if report.over_words else None,
-        "best_epoch": report.best_epoch,
-        "newcomers": asdict(report.newcomers),
-        "epochs": [asdict(epoch) for epoch in report.epochs],
+        **told,
         "seconds": round(report.seconds, 1),
-        "note": report.note,
         "environment": _machine() | _versions(),
     }
     (folder / JSON_CARD).write_text(json.dumps(card, indent=1), encoding="utf-8")
     (folder / READABLE_CARD).write_text(_readable(card, report), encoding="utf-8")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Earlier:
-    """What a training that is repeated on more of the log takes over."""
-
-    epochs: int | None
-    """How many it ran, those after its best included; 0 where none beat the untuned base, None where none could run."""
-    newcomers: NewcomerGain
-    untuned: Figures | None
-    tuned: Figures | None
-    words: Figures | None
-    over_words: Lead | None
-
-
-def read_card(folder: Path) -> Earlier:
-    """Read what an earlier training found; a folder without a whole card raises `ModelFolderError`."""
-    with _card(folder) as card:
-        ran = len(card["epochs"]) or None
-        if ran and not card["best_epoch"]:
-            ran = 0
-        return Earlier(
-            epochs=ran,
-            newcomers=NewcomerGain.read(card["newcomers"]),
-            untuned=_figures(card["untuned"]),
-            tuned=_figures(card["tuned"]),
-            **_words(card),
-        )
-
-
 def read_report(folder: Path) -> TrainingReport:
-    """Read what the training that wrote this folder reported; `ModelFolderError` where its card does not say."""
-    from encoders.report import Epoch, TrainingReport
+    """Read what the training that wrote this folder reported; `ModelFolderError` where its card does not say.
 
+    Cards of before words alone were measured say nothing of them.
+    """
     with _card(folder) as card:
-        return TrainingReport(
-            folder=folder,
-            untuned=_figures(card["untuned"]),
-            tuned=_figures(card["tuned"]),
-            **_words(card),
-            newcomers=NewcomerGain.read(card["newcomers"]),
-            base_sha256=card.get("base_sha256"),
-            kinds=tuple(card.get("kinds", ())),
-            log=tuple(card.get("log", ())),
-            epochs=tuple(Epoch.read(row) for row in card["epochs"]),
-            **{name: card[name] for name in ("kind", "base", "best_epoch", "seconds", "note")},
-            **card["counts"],
-        )
+        over_words = card.get("over_words")
+        told = card | card["counts"]
+        told |= {name: _figures(card[name]) for name in ("untuned", "tuned")}
+        told |= {"words": _figures(card.get("words")), "over_words": Lead(**over_words) if over_words else None}
+        told |= {"newcomers": NewcomerGain.read(card["newcomers"])}
+        told |= {"epochs": tuple(Epoch.read(row) for row in card["epochs"])}
+        told |= {name: tuple(card.get(name, ())) for name in ("kinds", "log")}
+        known = [field.name for field in fields(TrainingReport)]
+        return TrainingReport(**{name: told[name] for name in known if name in told} | {"folder": folder})
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Read the settings of the training that wrote this folder; `ModelFolderError` where its card does not say."""
+    with _card(folder) as card:
+        return dict(card["settings"])
 
 
 @contextmanager
@@ -117,12 +82,6 @@ def _card(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _figures(told: dict[str, Any] | None) -> Figures | None:
     return Figures(**told) if told else None
-
-
-def _words(card: dict[str, Any]) -> dict[str, Any]:
-    """Return what a card says of words alone; cards of before they were measured say nothing."""
-    found = card.get("over_words")
-    return {"words": _figures(card.get("words")), "over_words": Lead(**found) if found else None}
 
 
 def _readable(card: dict[str, Any], report: TrainingReport) -> str:

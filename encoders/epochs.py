@@ -31,14 +31,14 @@ class Tuned:
     """What the epochs came to; the trainer holds the best one's weights."""
 
     untuned: Figures | None
-    best: Figures | None
+    tuned: Figures | None
     best_epoch: int
     newcomers: NewcomerGain
     epochs: tuple[Epoch, ...]
     words: Figures | None = None
     """Of a TF-IDF profile, asked the same."""
     over_words: Lead | None = None
-    """By how much the best is above it."""
+    """By how much `tuned` is above it."""
 
 
 def tune(
@@ -71,7 +71,7 @@ def tune(
         last = _at_last(data, asked, trainer, None)
         return Tuned(
             untuned=untuned,
-            best=untuned,
+            tuned=untuned,
             best_epoch=0,
             newcomers=newcomers,
             epochs=(),
@@ -104,7 +104,7 @@ def tune(
     last = _at_last(data, asked, trainer, None if asked is None else trainer.config.newcomer_cost)
     return Tuned(
         untuned=untuned,
-        best=last.figures,
+        tuned=last.figures,
         best_epoch=best_epoch,
         newcomers=newcomers if asked is None or not len(asked.users) else last.newcomers,
         epochs=tuple(done),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
 from encoders.scripts import MARKS, UNSPACED, has_unspaced, terms, without_accents
+from ingest.bounds import Positive, Size, check_bounds
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -35,12 +36,15 @@ _LONGEST_RUN = 50
 class WordsConfig:
     """How words are counted."""
 
-    max_words: int = 100_000
+    max_words: Positive = 100_000
     """Largest vocabulary; the most frequent words stay."""
-    longest: int = 2
+    longest: Positive = 2
     """Longest run of words that counts as one term."""
-    min_items: int = 2
+    min_items: Size = 2
     """A run of two or more words counts only if this many items have it; single words always count."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 class Words:

@@ -106,6 +106,13 @@ class TrainingReport:
     log: tuple[str, ...] = ()
     """What is remembered of the log that was learned from, to tell another one (`encoders.origin`)."""
 
+    @property
+    def to_repeat(self) -> int | None:
+        """How many epochs a repetition runs: as many as ran, 0 if none beat the base, None where none could run."""
+        if not self.epochs:
+            return None
+        return len(self.epochs) if self.best_epoch else 0
+
 
 def report_lines(report: TrainingReport) -> Iterator[str]:
     """Tell how good text interest is on held-out next items, untuned and tuned, and beside words alone."""

@@ -86,4 +86,4 @@ def test_a_wrong_seed_of_an_encoder_is_one_line(tmp_path, capsys, seed):
     given = [str(tmp_path), str(tmp_path / "model"), "--set", f"seed={seed}"]
     assert train_encoder(given) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"[encoder] seed: wanted 0 to 4294967295, got {seed}")
+    assert line.startswith(f"[encoder] seed: wanted 0 to 4,294,967,295, got {seed}")

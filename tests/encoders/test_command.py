@@ -62,9 +62,13 @@ def test_command_trains_with_its_options(shop, tmp_path, capsys):
     [
         (["--set", "kind=magic"], "wanted one of static, transformer"),
         (["--fit-before", "soon"], "--fit-before: wanted a time such as 2024-05-01"),
-        (["--set", "texts_at_once=-1"], "texts_at_once: wanted 0 or more, got -1"),
-        (["--set", "least_steps=-1"], "least_steps: wanted 0 or more, got -1"),
-        (["--set", "max_minutes=inf"], "max_minutes: wanted 0 or more, got inf"),
+        (["--set", "texts_at_once=-1"], "[encoder] texts_at_once: wanted at least 0, got -1; change it"),
+        (["--set", "least_steps=-1"], "least_steps: wanted at least 0, got -1"),
+        (["--set", "max_minutes=inf"], "max_minutes: wanted a finite number, got inf"),
+        (["--set", "dropout=1"], "dropout: wanted 0 to 0.9, got 1.0"),
+        (["--epochs", "-5"], "epochs: wanted 0 or more, got -5"),
+        (["--repeat-of", "m", "--validate-from", "2024-01-20"], "got validate_from as well; leave one of them out"),
+        (["--repeat-of", "m", "--init-from", "m"], "got init_from as well; leave one of them out"),
     ],
 )
 def test_a_mistake_ends_with_2_and_one_line(shop, tmp_path, capsys, options, told):

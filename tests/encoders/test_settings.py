@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from encoders.buckets import age_bucket, weight_bucket
+from encoders.card import read_report
 from encoders.errors import EncoderError
 from encoders.interest import InterestModel
 from encoders.settings import check_settings
@@ -28,6 +29,29 @@ def test_repeating_takes_epochs_and_addition_over_and_holds_nothing_out(shop, sm
     assert again.events > first.events
     assert again.tuned == first.tuned
     assert json.loads((tmp_path / "again" / "config.json").read_text())["newcomers"] == gain
+
+
+def test_repeating_by_other_settings_is_refused_before_the_log_is_read(shop, small, tmp_path):
+    """Or the card of the one kind would show the figures of the other."""
+    train(shop.folder, tmp_path / "first", replace(small, epochs=0))
+    for changes, told in (
+        ({"kind": "transformer"}, "got kind = transformer instead of static; set kind = static"),
+        ({"learning_rate": 0.5}, "got learning_rate = 0.5 instead of 0.01; set learning_rate = 0.01"),
+    ):
+        with pytest.raises(EncoderError, match=told):
+            train(shop.folder, tmp_path / "m", replace(small, epochs=0, **changes), repeat_of=tmp_path / "first")
+    card = json.loads((tmp_path / "first" / "card.json").read_text())
+    del card["settings"]["cold_share"]  # as an earlier version wrote it
+    (tmp_path / "first" / "card.json").write_text(json.dumps(card))
+    how = {"texts_at_once": 9, "vectors": "int8"}
+    train(shop.folder, tmp_path / "m", replace(small, epochs=0, **how), repeat_of=tmp_path / "first")
+    with pytest.raises(EncoderError, match=r"got cold_share = 0\.1 instead of 0\.3"):
+        train(shop.folder, tmp_path / "m", replace(small, epochs=0, cold_share=0.1), repeat_of=tmp_path / "first")
+
+
+def test_a_report_is_read_back_as_it_was_written(shop, small, tmp_path):
+    report = train(shop.folder, tmp_path / "m", replace(small, epochs=1))
+    assert replace(read_report(tmp_path / "m"), seconds=report.seconds) == report
 
 
 def test_frozen_text_stays_as_it_was(shop, small, tmp_path):
