@@ -51,14 +51,13 @@ _WITHOUT = """
 import json, sys, time
 began = time.perf_counter()
 import numpy as np
-from benchmarks.encoder_histories import EVENTS, Histories, histories
 from encoders.interest import InterestModel
 model = InterestModel.load(sys.argv[1])
 ready = time.perf_counter() - began
 vectors = model.encode(["a new item's text"])[None]
 one = np.ones((1, 1))
 model.user_vectors(vectors, one, one, one.astype(bool))
-heavy = ("torch", "transformers", "sentence_transformers", "polars", "duckdb", "scipy")
+heavy = ("torch", "transformers", "sentence_transformers", "polars", "duckdb")
 print(json.dumps({"ready_s": ready, "imported": [name for name in heavy if name in sys.modules]}))
 """
 
@@ -154,7 +153,7 @@ def without(place: Path) -> Iterator[Row]:
     told = json.loads(done.stdout)
     yield Row(what="import and load, static", value=told["ready_s"] * 1e3, unit="ms")
     imported = told["imported"]
-    note = f"of torch, transformers, sentence_transformers, polars, duckdb, scipy: {', '.join(imported) or 'none'}"
+    note = f"of torch, transformers, sentence_transformers, polars, duckdb: {', '.join(imported) or 'none'}"
     yield Row(what="heavy packages imported for it", value=len(imported), unit="", bar=0, note=note)
 
 

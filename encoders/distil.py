@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ def distil(
     seed: int = 0,
     progress: Progress = silent,
 ) -> tuple[Tokenizer, NDArray[np.float32]]:
-    """Return a tokenizer and token vectors [tokens, dim] of the base, of length one.
+    """Return a tokenizer and token vectors [tokens, dim] of the base, of about length one.
 
     Each token goes through the base alone and the principal components are kept, as model2vec does; a base that is
     static already gives its own vectors. Kept in the user's cache folder, since it takes long and depends on the base
@@ -55,7 +56,7 @@ def _meaning(
     from tokenizers import Tokenizer
 
     kept = _cache_folder() / f"{_fingerprint(base.folder)}-{dim}"
-    if not (kept / "vectors.npy").is_file():
+    if not _is_whole(kept):
         tokenizer, vectors = _distil(base.folder, dim, progress)
         _keep(kept, tokenizer, vectors)
         return tokenizer, vectors
@@ -112,16 +113,25 @@ def _fingerprint(folder: Path) -> str:
     return named_files_sha256(_FORMAT, ((file.name, file) for file in files))[:16]
 
 
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (TOKENIZER, "vectors.npy"))
+
+
 def _keep(folder: Path, tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> None:
-    """Write the cache entry under another name and rename it: a killed run leaves nothing half-written."""
+    """Write the cache entry under another name and rename it: a killed run leaves nothing half-written.
+
+    Of two runs that distil at once the first keeps its entry; one that lacks a file is replaced.
+    """
+    fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
-        fresh.mkdir(exist_ok=True)
+        fresh.mkdir(parents=True, exist_ok=True)
         tokenizer.save(str(fresh / TOKENIZER))
         np.save(fresh / "vectors.npy", vectors)
         (fresh / "made.json").write_text(json.dumps({"tokens": len(vectors), "dim": vectors.shape[1]}))
-        if not folder.exists():
+        if not _is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
             fresh.rename(folder)
     except OSError as error:
         log.warning("token vectors are not kept folder=%s reason=%s", folder, error)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
