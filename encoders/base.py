@@ -73,15 +73,15 @@ def load_sentence_transformer(folder: Path) -> Any:
 @contextmanager
 def without_bars() -> Iterator[None]:
     """Read or write a model without the bars that transformers draws, on a terminal or not: ours say how far it is."""
-    from transformers.utils import logging as told
+    from transformers.utils import logging as their_logging
 
-    shown = told.is_progress_bar_enabled()
-    told.disable_progress_bar()  # type: ignore[no-untyped-call]
+    shown = their_logging.is_progress_bar_enabled()
+    their_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            told.enable_progress_bar()  # type: ignore[no-untyped-call]
+            their_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _auto() -> Base:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from encoders.errors import ModelFolderError
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 from encoders.report import Epoch, Figures, Lead, TrainingReport, words_line
 from ingest.moments import to_moment, utc_now
 
@@ -56,7 +56,7 @@ def read_report(folder: Path) -> TrainingReport:
         told = card | card["counts"]
         told |= {name: _figures(card[name]) for name in ("untuned", "tuned")}
         told |= {"words": _figures(card.get("words")), "over_words": Lead(**over_words) if over_words else None}
-        told |= {"newcomers": NewcomerGain.read(card["newcomers"])}
+        told |= {"newcomers": NewcomerBonus.read(card["newcomers"])}
         told |= {"epochs": tuple(Epoch.read(row) for row in card["epochs"])}
         told |= {name: tuple(card.get(name, ())) for name in ("kinds", "log")}
         known = [field.name for field in fields(TrainingReport)]

@@ -15,8 +15,8 @@ from encoders.journal import Journal
 from encoders.lexical import Words
 from encoders.measure import HeldOut, figures_of, interest_ranks, measure
 from encoders.memory import advised, vectors_advice
-from encoders.newcomer_gain import NO_GAIN, NewcomerGain
-from encoders.newcomers import fit_newcomers, may_gain
+from encoders.newcomer_bonus import NO_BONUS, NewcomerBonus
+from encoders.newcomers import fit_newcomers, may_add
 from encoders.profile import lead, profile_ranks
 from encoders.report import Epoch, Figures, Lead
 from encoders.sequences import Sequences
@@ -33,7 +33,7 @@ class Tuned:
     untuned: Figures | None
     tuned: Figures | None
     best_epoch: int
-    newcomers: NewcomerGain
+    newcomers: NewcomerBonus
     epochs: tuple[Epoch, ...]
     words: Figures | None = None
     """Of a TF-IDF profile, asked the same."""
@@ -52,7 +52,7 @@ def tune(
     logs: Path | None,
     progress: Progress,
     until: float | None,
-    newcomers: NewcomerGain = NO_GAIN,
+    newcomers: NewcomerBonus = NO_BONUS,
 ) -> Tuned:
     """Run up to `total` epochs, from where a killed run stood if there was one, and keep the best.
 
@@ -152,14 +152,14 @@ def _figures(data: Sequences, asked: HeldOut | None, trainer: Trainer) -> Figure
 class _Last:
     """What the held-out questions say of the weights that are kept."""
 
-    newcomers: NewcomerGain = NO_GAIN
+    newcomers: NewcomerBonus = NO_BONUS
     figures: Figures | None = None
     words: Figures | None = None
     over_words: Lead | None = None
 
 
 def _at_last(data: Sequences, asked: HeldOut | None, trainer: Trainer, cost: float | None) -> _Last:
-    """Find what new items gain, unless `cost` is None, and measure with it, beside words alone.
+    """Find what is added for new items, unless `cost` is None, and measure with it, beside words alone.
 
     The first process does, for all.
     """
@@ -168,13 +168,13 @@ def _at_last(data: Sequences, asked: HeldOut | None, trainer: Trainer, cost: flo
     found = _Last()
     if trainer.ranks.first:
         vectors, tower, length = all_vectors(trainer.encoder, data.n_items), trainer.tower, trainer.config.history
-        words, gain = Words.fit_rows(data.texts)[1], NO_GAIN
-        if cost is not None and may_gain(asked, cost):
-            gain = fit_newcomers(data, asked, vectors, tower, length, words, cost=cost)
-        ours = interest_ranks(data, asked, vectors, tower, length, words=words, newcomers=gain)
+        words, bonus = Words.fit_rows(data.texts)[1], NO_BONUS
+        if cost is not None and may_add(asked, cost):
+            bonus = fit_newcomers(data, asked, vectors, tower, length, words, cost=cost)
+        ours = interest_ranks(data, asked, vectors, tower, length, words=words, newcomers=bonus)
         by_words = profile_ranks(data, asked, words)
         found = _Last(
-            newcomers=gain,
+            newcomers=bonus,
             figures=figures_of(asked, ours),
             words=figures_of(asked, by_words),
             over_words=lead(ours, by_words, users=asked.users, seed=trainer.config.seed),

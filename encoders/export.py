@@ -75,21 +75,11 @@ def export_frames(
     written = texts if texts is not None else item_texts(items, text)
     catalogue = items.select(c.ITEM_ID).with_columns(pl.Series(c.TEXT, written, dtype=pl.String)).sort(c.ITEM_ID)
     _write(catalogue, folder / ITEMS)
-    rows = catalogue.select(c.ITEM_ID).with_row_index(ROWS).with_columns(pl.col(ROWS).cast(pl.Int32))
-
-    rows = rows.with_columns(pl.col(c.ITEM_ID).cast(pl.String))
+    rows = catalogue.select(c.ITEM_ID).with_row_index(ROWS)
+    rows = rows.with_columns(pl.col(ROWS).cast(pl.Int32), pl.col(c.ITEM_ID).cast(pl.String))
     past = interactions.filter(pl.col(c.OCCURRED_AT) < before)
     known = past.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left").sort(c.OCCURRED_AT, maintain_order=True)
-    sequences = (
-        known.group_by(c.USER_ID)
-        .agg(
-            pl.col(ROWS),
-            pl.col(c.KIND).alias(KINDS),
-            pl.col(c.WEIGHT).cast(pl.Float32).fill_null(1.0).alias(WEIGHTS),
-            pl.col(c.OCCURRED_AT).dt.epoch("us").alias(TIMES),
-        )
-        .sort(c.USER_ID)
-    )
+    sequences = _by_user(known)
     _write(sequences, folder / SEQUENCES)
 
     requests = lost = 0
@@ -97,18 +87,8 @@ def export_frames(
     if impressions is not None and impressions.height:
         shown = impressions.filter(pl.col(c.OCCURRED_AT) < before)
         kept = shown.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left")
-        lost = shown.height - kept.height
-        clicked_at = pl.when(pl.col(c.CLICKED_AT) < before).then(pl.col(c.CLICKED_AT).dt.epoch("us")).otherwise(NEVER)
-        grouped = (
-            kept.group_by(c.REQUEST_ID, c.USER_ID, maintain_order=True)
-            .agg(
-                pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias(TIME),
-                pl.col(ROWS),
-                clicked_at.alias(c.CLICKED_AT),
-            )
-            .sort(TIME, c.REQUEST_ID)
-        )
-        requests = grouped.height
+        grouped = _by_request(kept, before)
+        requests, lost = grouped.height, shown.height - kept.height
         if requests:
             _write(grouped, folder / IMPRESSIONS)
     done = Exported(
@@ -120,6 +100,34 @@ def export_frames(
     )
     log.info("exported folder=%s before=%s counts=%s", folder, before, done)
     return done
+
+
+def _by_user(events: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a user of SEQUENCES, of events in order of time."""
+    import polars as pl
+
+    return (
+        events.group_by(c.USER_ID)
+        .agg(
+            pl.col(ROWS),
+            pl.col(c.KIND).alias(KINDS),
+            pl.col(c.WEIGHT).cast(pl.Float32).fill_null(1.0).alias(WEIGHTS),
+            pl.col(c.OCCURRED_AT).dt.epoch("us").alias(TIMES),
+        )
+        .sort(c.USER_ID)
+    )
+
+
+def _by_request(shown: pl.DataFrame, before: datetime) -> pl.DataFrame:
+    """Return one row a request of IMPRESSIONS; a click at or after `before` is none."""
+    import polars as pl
+
+    clicked_at = pl.when(pl.col(c.CLICKED_AT) < before).then(pl.col(c.CLICKED_AT).dt.epoch("us")).otherwise(NEVER)
+    return (
+        shown.group_by(c.REQUEST_ID, c.USER_ID, maintain_order=True)
+        .agg(pl.col(c.OCCURRED_AT).min().dt.epoch("us").alias(TIME), pl.col(ROWS), clicked_at.alias(c.CLICKED_AT))
+        .sort(TIME, c.REQUEST_ID)
+    )
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:

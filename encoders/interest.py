@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.errors import ModelFolderError
 from encoders.kinds import Codes, Kinds
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 from encoders.served_tower import ServedTower
 from ingest.moments import NEVER
 
@@ -43,7 +43,7 @@ class InterestModel:
     """A trained encoder folder, ready to turn texts into vectors and histories into interest.
 
     `interest(user, item) = user_vectors(...) @ item_vectors.T`, plus what `newcomers` says while training has not met
-    the item. The static kind needs NumPy and `tokenizers` alone; the transformer kind imports sentence-transformers
+    the item. The static kind needs NumPy, SciPy and `tokenizers`; the transformer kind imports sentence-transformers
     when it meets a new text, and never for users.
 
     A model trained with `cut_dims` can be cut to one of these lengths (Matryoshka; Kusupati et al., 2022). Item vectors
@@ -59,8 +59,8 @@ class InterestModel:
         self.kind: EncoderKind = config["kind"]
         self.history: int = config["history"]
         """How many of a user's latest events the tower was trained on; more than that is ignored."""
-        self.newcomers = NewcomerGain.read(config.get("newcomers"))
-        """What interest gains in an item that nobody had touched before `trained_before`."""
+        self.newcomers = NewcomerBonus.read(config.get("newcomers"))
+        """What is added to the interest in an item that nobody had touched before `trained_before`."""
         self.kinds = Kinds(tuple(config.get("kinds", ())))
         """What the tower knows of events beside their weight: `user_vectors` reads codes of these."""
         self._tower = ServedTower(tower, config["heads"], config["layers"], config["history"])
@@ -177,7 +177,7 @@ class InterestModel:
                 f"{self.folder}: wanted {TRANSFORMER}/ to encode {len(texts)} texts that it has no vectors of, found "
                 "none; bring the whole folder, or tune again on the present catalogue"
             )
-        from encoders.transformer import encode_served
+        from encoders.served_transformer import encode_served
 
         self._transformer, vectors = encode_served(self._transformer, self.folder / TRANSFORMER, texts)
         return blank_to_zero(texts, vectors)

@@ -139,8 +139,14 @@ def catalogue_tokens(texts: Sequence[str], dim: int, *, seed: int = 0) -> tuple[
     (Deerwester et al., 1990) plus a little seeded noise, without which tokens that no item has could never be told
     apart.
     """
-    from scipy.sparse import csr_matrix
-    from sklearn.decomposition import TruncatedSVD
+    tokenizer = _word_pieces(texts)
+    vectors = _latent_vectors(tokenizer, texts, dim, seed)
+    log.info("made token vectors from the catalogue tokens=%d dim=%d", len(vectors), dim)
+    return tokenizer, vectors
+
+
+def _word_pieces(texts: Sequence[str]) -> Tokenizer:
+    """Return a tokenizer of the commonest words, of recurring pairs where none are spaced, and of single letters."""
     from tokenizers import Tokenizer, models
 
     normalizer, splitter = _normalizer(), _splitter()
@@ -160,6 +166,14 @@ def catalogue_tokens(texts: Sequence[str], dim: int, *, seed: int = 0) -> tuple[
     pieces = dict.fromkeys(["[UNK]", *words, *letters, *(f"##{piece}" for piece in continued)])
     tokenizer = Tokenizer(models.WordPiece(vocab={token: n for n, token in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, _splitter("".join(filter(has_unspaced, letters)))
+    return tokenizer
+
+
+def _latent_vectors(tokenizer: Tokenizer, texts: Sequence[str], dim: int, seed: int) -> NDArray[np.float32]:
+    """Return the latent semantic analysis of tokens by the items that hold them [tokens, dim], plus a little noise."""
+    from scipy.sparse import csr_matrix
+    from sklearn.decomposition import TruncatedSVD
+
     n = tokenizer.get_vocab_size()
     rng = np.random.default_rng(seed)
     vectors = rng.normal(scale=0.02, size=(n, dim))
@@ -177,8 +191,7 @@ def catalogue_tokens(texts: Sequence[str], dim: int, *, seed: int = 0) -> tuple[
             latent = svd.components_.T * np.sqrt(np.maximum(svd.singular_values_, 0))
             scale = np.linalg.norm(latent, axis=1).mean()
             vectors[:, :rank] += latent / max(scale, 1e-9)
-    log.info("made token vectors from the catalogue tokens=%d dim=%d", n, dim)
-    return tokenizer, vectors.astype(np.float32)
+    return vectors.astype(np.float32)
 
 
 def _normalizer() -> Any:

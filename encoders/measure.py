@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from encoders.batches import Histories, histories_at
-from encoders.newcomer_gain import NO_GAIN, NewcomerGain
+from encoders.newcomer_bonus import NO_BONUS, NewcomerBonus
 from encoders.past import past_rows, past_shares
 from encoders.report import Figures
 from encoders.sequences import Sequences
@@ -94,7 +94,7 @@ def measure(
     length: int,
     *,
     words: csr_matrix | None = None,
-    newcomers: NewcomerGain = NO_GAIN,
+    newcomers: NewcomerBonus = NO_BONUS,
 ) -> Figures | None:
     """Rank the catalogue for each question with the history strictly before it; None without questions."""
     return figures_of(asked, interest_ranks(data, asked, vectors, tower, length, words=words, newcomers=newcomers))
@@ -108,7 +108,7 @@ def interest_ranks(
     length: int,
     *,
     words: csr_matrix | None = None,
-    newcomers: NewcomerGain = NO_GAIN,
+    newcomers: NewcomerBonus = NO_BONUS,
 ) -> Ints:
     """Return the 1-based rank of each question's target by interest.
 

@@ -1,4 +1,4 @@
-"""What does interest gain in an item that nobody has touched? Its words have learned little, but they are there."""
+"""What is added to the interest in an item that nobody has touched? Its words have learned little, but are there."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -10,7 +10,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewcomerGain:
+class NewcomerBonus:
     """What training found is to be added to the interest in items that it has not met."""
 
     always: float = 0.0
@@ -30,9 +30,9 @@ class NewcomerGain:
 
         Users without events have no interest at all, so nothing is added for them.
         """
-        gained = np.float32(self.always) + np.float32(self.words) * shared
+        added = np.float32(self.always) + np.float32(self.words) * shared
         known = np.asarray(users.any(axis=1))[:, None]
-        return np.where(known, gained, np.float32(0))
+        return np.where(known, added, np.float32(0))
 
     def __bool__(self) -> bool:
         return bool(self.always or self.words)
@@ -42,4 +42,4 @@ class NewcomerGain:
         return f"{self.always:g}{by_words}"
 
 
-NO_GAIN: Final = NewcomerGain()
+NO_BONUS: Final = NewcomerBonus()

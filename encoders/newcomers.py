@@ -9,23 +9,22 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from encoders.measure import HeldOut, asked_interest, shared_words
-from encoders.newcomer_gain import NO_GAIN, NewcomerGain
+from encoders.measure import HeldOut, K, asked_interest, gains, shared_words
+from encoders.newcomer_bonus import NO_BONUS, NewcomerBonus
 from encoders.sequences import Sequences
 from encoders.tower import UserTower
 
 FEWEST_COLD: Final = 20
 """Held-out questions answered by a new item, below which nothing is added."""
 
-K: Final = 10
 ALWAYS: Final = sorted((0.25 * step for step in range(-12, 17)), key=abs)
 """What is tried for any new item, in units of interest, the least first."""
 WORDS: Final = (0.0, 5.0, 10.0, 20.0)
 """What is tried for similarity of words, in units of interest."""
-TRIED: Final = [NewcomerGain(always=always, words=words) for words, always in product(WORDS, ALWAYS)]
+TRIED: Final = [NewcomerBonus(always=always, words=words) for words, always in product(WORDS, ALWAYS)]
 
 
-def may_gain(asked: HeldOut, cost: float) -> bool:
+def may_add(asked: HeldOut, cost: float) -> bool:
     """Whether anything may be added: something may be given up, and enough new items were asked for to know."""
     return cost >= 0 and int(asked.cold.sum()) >= FEWEST_COLD
 
@@ -39,7 +38,7 @@ def fit_newcomers(
     words: csr_matrix,
     *,
     cost: float,
-) -> NewcomerGain:
+) -> NewcomerBonus:
     """Return what has the highest NDCG@10 of new items, of all that cost known ones no more than the share `cost`.
 
     Words of items that were taken have learned from it and those of new items have not, so that at equal liking a new
@@ -52,23 +51,23 @@ def fit_newcomers(
         shared = torch.from_numpy(shared_words(data, asked, part, length, words, np.flatnonzero(new)))
         ranks = TargetRanks(interest, targets, new, shared.to(interest.device))
         for number, tried in enumerate(TRIED):
-            rank = ranks.with_gain(tried)
-            gained = np.where(rank <= K, 1 / np.log2(rank + 1), 0)
-            known[number] += gained[~asked.cold[part]].sum()
-            cold[number] += gained[asked.cold[part]].sum()
+            rank = ranks.with_bonus(tried)
+            gain = gains(rank)
+            known[number] += gain[~asked.cold[part]].sum()
+            cold[number] += gain[asked.cold[part]].sum()
     return most_within(known, cold, cost)
 
 
-def most_within(known: NDArray[np.float64], cold: NDArray[np.float64], cost: float) -> NewcomerGain:
+def most_within(known: NDArray[np.float64], cold: NDArray[np.float64], cost: float) -> NewcomerBonus:
     """Return what of TRIED gains most by new items while known ones lose at most the share `cost`; of equals the least.
 
     `known` and `cold` are the discounted gains of held-out questions that known and new items answered, by what was
     added. What new items gain does not make up for what known ones lose: a later window need not ask for as many.
     """
-    nothing = TRIED.index(NO_GAIN)
+    nothing = TRIED.index(NO_BONUS)
     cheap = known >= known[nothing] * (1 - cost)
     best = int(np.where(cheap, cold, -1).argmax())
-    return TRIED[best] if cold[best] > cold[nothing] else NO_GAIN
+    return TRIED[best] if cold[best] > cold[nothing] else NO_BONUS
 
 
 class TargetRanks:
@@ -86,12 +85,12 @@ class TargetRanks:
         self._others, self._shared = others[:, is_new], shared
         self._rivals: dict[float, Tensor] = {}
 
-    def with_gain(self, gain: NewcomerGain) -> NDArray[np.int64]:
+    def with_bonus(self, bonus: NewcomerBonus) -> NDArray[np.int64]:
         """Return each target's 1-based rank [n], or more than ten; among equals in their middle, NaN behind all."""
-        if gain.words not in self._rivals:
-            self._rivals = {gain.words: _best(self._others + gain.words * self._shared)}
-        own = self._own + self._own_new * (gain.always + gain.words * self._own_shared)
-        others = torch.cat([self._known, self._rivals[gain.words] + gain.always], dim=1)
+        if bonus.words not in self._rivals:
+            self._rivals = {bonus.words: _best(self._others + bonus.words * self._shared)}
+        own = self._own + self._own_new * (bonus.always + bonus.words * self._own_shared)
+        others = torch.cat([self._known, self._rivals[bonus.words] + bonus.always], dim=1)
         rank = (~(others <= own)).sum(dim=1) + (others == own).sum(dim=1) // 2 + 1
         return np.asarray(rank.cpu().numpy(), np.int64)
 

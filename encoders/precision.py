@@ -1,4 +1,4 @@
-"""In which precision does training multiply? float32, or bfloat16 with weights and sums kept in float32."""
+"""In which precision does training multiply? float32, or bfloat16 with weights and optimiser kept in float32."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ def is_lower(precision: str, device: torch.device) -> bool:
     return precision == "bfloat16"
 
 
-def lowered(values: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return bfloat16 copies through which gradients pass to float32, all in one pass: there are many small ones."""
-    found: tuple[Tensor, ...] = _Lowered.apply(*values)  # type: ignore[no-untyped-call]
+def in_bfloat16(values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return bfloat16 copies through which gradients pass to float32, all in one pass: there are many small ones.
+
+    What several pieces of a step that share a copy teach adds up in bfloat16, and reaches float32 as one sum.
+    """
+    found: tuple[Tensor, ...] = _InBfloat16.apply(*values)  # type: ignore[no-untyped-call]
     return found
 
 
-class _Lowered(torch.autograd.Function):
+class _InBfloat16(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *values: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 
 TO_DO: Final = (
     "recommendations weigh both; interest may rise with a longer log, a larger dim, or a transformer "
@@ -93,7 +93,7 @@ class TrainingReport:
     """By how much tuned is above the profile."""
     best_epoch: int
     """0 is the untuned model: when no epoch beat it, or nothing could be learned."""
-    newcomers: NewcomerGain
+    newcomers: NewcomerBonus
     """What is added to the interest in items that nobody has touched."""
     epochs: tuple[Epoch, ...]
     seconds: float

@@ -1,4 +1,4 @@
-"""How does a history become a user vector, while it is trained? The user tower in torch; `interest` serves it."""
+"""How does a history become a user vector, while it is trained? The user tower in torch; `served_tower` serves it."""
 
 import math
 
@@ -66,43 +66,46 @@ class UserTower(nn.Module):
         nn.init.zeros_(self.leave.weight)  # untuned, a user is the mean of recent items and nothing else
 
     def states(
-        self, v: Tensor, weights: Tensor, kinds: Tensor, between: Tensor, mask: Tensor, at: Tensor | None = None
+        self, v: Tensor, weight_buckets: Tensor, kinds: Tensor, between: Tensor, mask: Tensor, at: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return each place's pooled mean [b, L, dim] and attention state [b, L, width], from places up to it.
 
-        `v` [b, L, dim] oldest first, left-aligned; `weights` their buckets [b, L]; `kinds` codes [b, L], of which 0
-        adds nothing to the weight; `between` age buckets [b, L, L] of the time from the second place to the first;
+        `v` [b, L, dim] oldest first, left-aligned; `weight_buckets` [b, L]; `kinds` codes [b, L], of which 0 adds
+        nothing to the weight; `between` age buckets [b, L, L] of the time from the second place to the first;
         `mask` [b, L] says which places hold an event. With `at`, a place a row [b], only that place's mean [b, 1, dim]
         and state [b, 1, width], without computing the others'.
         """
         length = v.shape[1]
         if not self.read_kinds_and_ages:
-            weights, between = torch.full_like(weights, _USUAL_WEIGHT), torch.zeros_like(between)
+            weight_buckets, between = torch.full_like(weight_buckets, _USUAL_WEIGHT), torch.zeros_like(between)
             kinds = torch.zeros_like(kinds)
         place = torch.arange(length, device=v.device)
         steps = (place[:, None] - place[None, :]).clamp(0, STEP_BUCKETS - 1)
         # every place sees itself, so that rows of padding have something to sum over
         allowed = (mask[:, None, :] & (place[:, None] >= place[None, :])) | (place[:, None] == place[None, :])
-        asked = (steps if at is None else steps[at][:, None], _only(between, at), _only(allowed, at))
-        age = functional.embedding(asked[1], self.pool["age"][:, None])[..., 0]
-        said = {"share": self.pool["weight"], "direction": self.pool["direction"], "state": self.weight}
-        said = {name: self._said(name, by_weight, weights, kinds) for name, by_weight in said.items()}
-        logits = said["share"][:, None, :] + self.pool["step"][asked[0]] + age
-        share = logits.masked_fill(~asked[2], -torch.inf).softmax(dim=-1)
-        mean = functional.normalize((share * said["direction"][:, None, :]) @ v, dim=-1, eps=1e-6)
-        x = functional.dropout(self.enter(v) + said["state"], self.dropout, self.training)
+        # what the places that are asked about see of the others; layers before the last compute every place
+        asked_steps = steps if at is None else steps[at][:, None]
+        asked_between, asked_allowed = _only(between, at), _only(allowed, at)
+        age = functional.embedding(asked_between, self.pool["age"][:, None])[..., 0]
+        event_share = self._by_event("share", self.pool["weight"], weight_buckets, kinds)
+        event_direction = self._by_event("direction", self.pool["direction"], weight_buckets, kinds)
+        event_state = self._by_event("state", self.weight, weight_buckets, kinds)
+        logits = event_share[:, None, :] + self.pool["step"][asked_steps] + age
+        share = logits.masked_fill(~asked_allowed, -torch.inf).softmax(dim=-1)
+        mean = functional.normalize((share * event_direction[:, None, :]) @ v, dim=-1, eps=1e-6)
+        x = functional.dropout(self.enter(v) + event_state, self.dropout, self.training)
+        if not len(self.layers):
+            return mean, _only(x, at)
         for layer in self.layers[:-1]:
             x = layer(x, steps, between, allowed)
-        for layer in self.layers[-1:]:
-            x = layer(x, *asked, at)
-        return mean, x if len(self.layers) else _only(x, at)
+        return mean, self.layers[-1](x, asked_steps, asked_between, asked_allowed, at)
 
-    def _said(self, name: str, by_weight: Tensor, weights: Tensor, kinds: Tensor) -> Tensor:
-        """Return what each event's weight says, and beside it its kind."""
+    def _by_event(self, name: str, by_weight: Tensor, weight_buckets: Tensor, kinds: Tensor) -> Tensor:
+        """Return what each event's weight says, plus what its kind does."""
         if not self.kinds:
-            return by_weight[weights]
+            return by_weight[weight_buckets]
         by_kind = self.kinds[name]
-        return by_weight[weights] + torch.cat([torch.zeros_like(by_kind[:1]), by_kind])[kinds]
+        return by_weight[weight_buckets] + torch.cat([torch.zeros_like(by_kind[:1]), by_kind])[kinds]
 
     def users(self, mean: Tensor, state: Tensor, gap: Tensor) -> Tensor:
         """Return user vectors [n, dim] from means, states and the last event's age bucket at the query's moment.
@@ -163,5 +166,5 @@ def _only(t: Tensor, at: Tensor | None) -> Tensor:
 
 
 def tower_arrays(tower: UserTower) -> dict[str, Tensor]:
-    """Return the tower's parameters by the names that `interest` reads."""
+    """Return the tower's parameters by the names that `served_tower` reads."""
     return {name: value.detach().float().cpu() for name, value in tower.state_dict().items()}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from encoders.errors import EncoderError
 from encoders.interest import EncoderKind
-from encoders.newcomer_gain import NO_GAIN
+from encoders.newcomer_bonus import NO_BONUS
 from encoders.origin import remembered
 from encoders.overwrite import check_model_place
 from encoders.report import TrainingReport
@@ -220,7 +220,7 @@ def _train(
     from encoders.same_training import check_same_settings, training_key
     from encoders.save import save_model
     from encoders.split import split_log
-    from encoders.trainer import Trainer, build, gain_before, seed_torch, start_from
+    from encoders.trainer import Trainer, bonus_before, build, seed_torch, start_from
 
     started = time.monotonic()
     earlier = read_report(repeat_of) if repeat_of is not None else None
@@ -262,7 +262,7 @@ def _train(
         logs=out.with_name(out.name + ".tensorboard") if config.tensorboard and ranks.first else None,
         progress=progress,
         until=started + config.max_minutes * 60 if config.max_minutes else None,
-        newcomers=earlier.newcomers if earlier else gain_before(init_from) if init_from else NO_GAIN,
+        newcomers=earlier.newcomers if earlier else bonus_before(init_from) if init_from else NO_BONUS,
     )
     note = "" if trainer.batches.has_pairs else "no user took two items with text: nothing to tune on"
     if earlier and total and not note:

@@ -24,7 +24,7 @@ from encoders.journal import EpochTotals, Journal, Step
 from encoders.kinds import NO_KINDS, Kinds
 from encoders.losses import next_item_loss, shown_loss
 from encoders.memory import advised, step_advice
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 from encoders.precision import LowerTower, is_lower
 from encoders.sequences import Sequences
 from encoders.static import StaticEncoder
@@ -209,10 +209,10 @@ class Trainer:
         )
 
     def _wanted(self) -> str:
-        config = self._as_run
+        batches = self.batches
         return (
-            f"a step over {self._texts} texts of up to {config.max_tokens} tokens ({config.pairs_at_once} pairs, "
-            f"{config.negatives} negatives) on {self.device}"
+            f"a step over {self._texts} texts of up to {self.config.max_tokens} tokens ({batches.pairs_at_once} pairs, "
+            f"{batches.negatives.n} negatives) on {self.device}"
         )
 
 
@@ -223,7 +223,7 @@ def kinds_to_tell(config: EncoderConfig, fitted: Sequences, init_from: Path | No
     return fitted.kinds_beside_weights() if config.read_kinds_and_ages else NO_KINDS
 
 
-def gain_before(folder: Path) -> NewcomerGain:
+def bonus_before(folder: Path) -> NewcomerBonus:
     """Return what an earlier model adds for items that nobody has touched."""
     return InterestModel.load(folder).newcomers
 

@@ -1,4 +1,4 @@
-"""How is a transformer tuned on behaviour and served? The `transformer` kind: whole, by LoRA, or its tower alone."""
+"""How is a transformer tuned on behaviour? The `transformer` kind: whole, by LoRA, or its tower alone."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from torch.nn import functional
 
 from encoders.base import Base, load_sentence_transformer, without_bars
 from encoders.errors import BaseModelError, ModelFolderError
-from encoders.interest import TRANSFORMER, Floats
+from encoders.interest import TRANSFORMER
 from encoders.memory import memory_is_full
 from encoders.packed import pack, run_packed
-from encoders.precision import Weights, is_lower, lowered, run_with
+from encoders.precision import Weights, in_bfloat16, is_lower, run_with
+from encoders.served_transformer import prompted
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +264,7 @@ class TransformerEncoder(nn.Module):
         if not is_lower(self.precision, device):
             return None
         named = {name: value for name, value in self.model.named_parameters() if value.is_floating_point()}
-        return dict(zip(named, lowered(list(named.values())), strict=True))
+        return dict(zip(named, in_bfloat16(list(named.values())), strict=True))
 
     def _packing_holds(self, rows: Tensor, lengths: NDArray[np.int64]) -> bool:
         """Say whether some texts get the same vectors without padding as with it."""
@@ -288,22 +289,6 @@ class TransformerEncoder(nn.Module):
         if not holds:
             log.warning("texts are padded: this model does not give the same vectors without (%s)", reason)
         return holds
-
-
-def encode_served(model: Any, folder: Path, texts: Sequence[str]) -> tuple[Any, Floats]:
-    """Encode texts with the folder's model, opening it the first time; return the open model and unit rows."""
-    if model is None:
-        model = load_sentence_transformer(folder)
-    read = prompted(model, texts)
-    # an empty prompt, or the library would put the default one before these texts again
-    vectors = model.encode(read, prompt="", normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False)
-    return model, np.asarray(vectors, dtype=np.float32)
-
-
-def prompted(model: Any, texts: Sequence[str]) -> list[str]:
-    """Return the texts as training and service read them: each behind the base's default prompt, if it has one."""
-    prompt = model.prompts.get(model.default_prompt_name) or ""
-    return [prompt + text for text in texts]
 
 
 def _as_read(model: Any) -> Any:

@@ -156,7 +156,7 @@ def _approximate_products(coarse: CoarseVectors, users: Floats, items: Floats) -
 def interest_in_all(sources: Sources, situation: Situation) -> Floats:
     """Return each user's interest in each item of the catalogue at the query's moment [q, n_items].
 
-    Items that nobody had touched strictly before the moment gain what the encoder has learned to add for newcomers.
+    To items that nobody had touched strictly before the moment is added what the encoder has learned to add.
     """
     interest: Floats = situation.interest @ sources.everything.vectors.T
     _add_newcomers(sources, interest, situation)
@@ -164,17 +164,17 @@ def interest_in_all(sources: Sources, situation: Situation) -> Floats:
 
 
 def _add_newcomers(sources: Sources, interest: Floats, situation: Situation) -> None:
-    gain = situation.newcomers
-    if not gain:
+    bonus = situation.newcomers
+    if not bonus:
         return
     first, since = situation.history.first_events(len(sources.catalogue)), situation.new_from
     if len(since) and (since == since[0]).all():  # usually the end of the encoder's training
         items = sources.never_met(first, int(since[0]))
-        interest[:, items] += gain.of(situation.interest, _shared(sources, items, situation))
+        interest[:, items] += bonus.of(situation.interest, _shared(sources, items, situation))
         return
     new = (first[None] >= since[:, None]) & sources.everything.speaks
     items = np.flatnonzero(new.any(axis=0))
-    interest[:, items] += new[:, items] * gain.of(situation.interest, _shared(sources, items, situation))
+    interest[:, items] += new[:, items] * bonus.of(situation.interest, _shared(sources, items, situation))
 
 
 def _shared(sources: Sources, items: npt.NDArray[np.int64], situation: Situation) -> Floats:

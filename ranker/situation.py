@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.history import History
 from ranker.moments import Moments, Recent
@@ -71,8 +71,8 @@ class Situation:
     """Text vectors of the catalogue [n_items, d]."""
     typical: npt.NDArray[np.float64]
     """Each user's mean interest in the catalogue, as it was at the training [q]."""
-    newcomers: NewcomerGain
-    """What interest gains in an item that nobody had touched."""
+    newcomers: NewcomerBonus
+    """What is added to the interest in an item that nobody had touched."""
     item_factors: Floats
     """Collaborative factors of the catalogue [n_items, f]."""
     new_from: Times

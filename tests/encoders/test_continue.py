@@ -10,7 +10,7 @@ from encoders.checkpoint import Checkpoint
 from encoders.epochs import tune
 from encoders.errors import EncoderError, ModelFolderError
 from encoders.measure import held_out
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 from encoders.sequences import read_sequences
 from encoders.train import train
 from encoders.trainer import Trainer, build, start_from
@@ -89,7 +89,7 @@ def test_a_transformer_is_continued_only_where_texts_are_cut_into_the_same_token
 
 def test_what_new_items_gain_stays_where_nobody_can_be_asked(shop, small, tmp_path):
     """A window that holds no question says nothing about new items."""
-    before = NewcomerGain(always=0.75)
+    before = NewcomerBonus(always=0.75)
     data = read_sequences(shop.folder)
     since = int(data.times.max()) + 1
     asked = held_out(data, since, most=50, seed=0)

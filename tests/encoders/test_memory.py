@@ -7,6 +7,7 @@ import torch
 from encoders import trainer
 from encoders.errors import OutOfMemoryError
 from encoders.memory import memory_is_full, step_advice, vectors_advice
+from encoders.sequences import read_sequences
 from encoders.static import StaticEncoder
 from encoders.train import EncoderConfig, train
 
@@ -68,3 +69,12 @@ def test_advice_goes_down_to_what_always_fits():
 def test_advice_for_the_catalogue_depends_on_what_holds_the_memory():
     assert "max_tokens = 128" in vectors_advice(EncoderConfig(kind="transformer"))
     assert "dim = 128" in vectors_advice(EncoderConfig(dim=256))
+
+
+def test_the_message_names_the_pairs_and_negatives_of_the_step_itself(shop, small, tiny_transformer):
+    """On a CPU a transformer's step has an eighth of what the settings say."""
+    config = replace(small, kind="transformer", base=str(tiny_transformer), pairs_at_once=800, least_steps=0)
+    data = read_sequences(shop.folder)
+    encoder, tower, _ = trainer.build(config, data.texts)
+    made = trainer.Trainer(config, encoder, tower, data, continued=False)
+    assert "(100 pairs, 8 negatives) on cpu" in made._wanted()

@@ -9,8 +9,8 @@ from scipy.sparse import csr_matrix
 
 from encoders.kinds import NO_KINDS
 from encoders.measure import HeldOut, asked_interest, held_out, measure, shared_words, target_ranks
-from encoders.newcomer_gain import NO_GAIN, NewcomerGain
-from encoders.newcomers import FEWEST_COLD, TRIED, TargetRanks, fit_newcomers, may_gain, most_within
+from encoders.newcomer_bonus import NO_BONUS, NewcomerBonus
+from encoders.newcomers import FEWEST_COLD, TRIED, TargetRanks, fit_newcomers, may_add, most_within
 from encoders.sequences import Sequences, Shown
 from encoders.tower import UserTower
 from ingest.moments import NEVER
@@ -62,18 +62,18 @@ SAME_WORDS = csr_matrix(np.array([[1, 0], [0, 1], [1, 0], [0, 1]], np.float32))
 OTHER_WORDS = csr_matrix(np.array([[1, 0], [0, 1], [0, 1], [0, 1]], np.float32))
 
 
-def test_gain_lifts_only_what_nobody_has_touched(shop, asked, tower):
+def test_bonus_lifts_only_what_nobody_has_touched(shop, asked, tower):
     """User @ item is 12 * cosine: item 1 at 10.8, item 2 at 9.6 and with four 13.6, item 3 at 0."""
-    for gain in (NewcomerGain(always=4), NewcomerGain(words=4)):
+    for bonus in (NewcomerBonus(always=4), NewcomerBonus(words=4)):
         plain = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS)
-        lifted = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain)
+        lifted = measure(shop, asked, VECTORS, tower, 4, words=SAME_WORDS, newcomers=bonus)
         second = 1 / np.log2(3)
         assert plain.ndcg_at_10 == lifted.ndcg_at_10 == pytest.approx((15 * 1 + 15 * second) / 30)
         new = replace(
             asked, **{name: getattr(asked, name)[asked.cold] for name in ("users", "times", "targets", "cold")}
         )
         assert measure(shop, new, VECTORS, tower, 4, words=SAME_WORDS).ndcg_at_10 == pytest.approx(second)
-        assert measure(shop, new, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain).ndcg_at_10 == 1
+        assert measure(shop, new, VECTORS, tower, 4, words=SAME_WORDS, newcomers=bonus).ndcg_at_10 == 1
 
 
 @pytest.mark.parametrize(("scores", "at_once"), [(12, 3), (3, 1), (50_000_000, 30)])
@@ -89,8 +89,8 @@ def test_fewer_questions_of_a_large_catalogue_are_asked_at_once(shop, asked, tow
 @pytest.mark.parametrize(("words", "found"), [(SAME_WORDS, 1.0), (OTHER_WORDS, 1 / np.log2(3)), (None, 1 / np.log2(3))])
 def test_words_lift_what_has_words_of_the_past(shop, asked, tower, words, found):
     new = replace(asked, **{name: getattr(asked, name)[asked.cold] for name in ("users", "times", "targets", "cold")})
-    gain = NewcomerGain(words=20)
-    assert measure(shop, new, VECTORS, tower, 4, words=words, newcomers=gain).ndcg_at_10 == pytest.approx(found)
+    bonus = NewcomerBonus(words=20)
+    assert measure(shop, new, VECTORS, tower, 4, words=words, newcomers=bonus).ndcg_at_10 == pytest.approx(found)
 
 
 def test_refusals_are_no_part_of_the_past(shop, asked):
@@ -104,19 +104,19 @@ def test_refusals_are_no_part_of_the_past(shop, asked):
 def test_fit_ranks_as_measure_does(shop, asked, tower):
     """What is chosen by the best others alone has the figures that ranking everything gives it."""
     some = replace(asked, cold=np.arange(30) < FEWEST_COLD)
-    for gain in (NO_GAIN, NewcomerGain(always=4), NewcomerGain(words=20), NewcomerGain(always=-3, words=5)):
+    for bonus in (NO_BONUS, NewcomerBonus(always=4), NewcomerBonus(words=20), NewcomerBonus(always=-3, words=5)):
         for part, _, interest in asked_interest(shop, some, VECTORS, tower, 4):
             new = shop.first_touch() >= some.since
             shared = torch.from_numpy(shared_words(shop, some, part, 4, SAME_WORDS, np.flatnonzero(new)))
-            ranks = TargetRanks(interest, some.targets[part], new, shared).with_gain(gain)
-            figures = measure(shop, some, VECTORS, tower, 4, words=SAME_WORDS, newcomers=gain)
+            ranks = TargetRanks(interest, some.targets[part], new, shared).with_bonus(bonus)
+            figures = measure(shop, some, VECTORS, tower, 4, words=SAME_WORDS, newcomers=bonus)
             assert (1 / np.log2(ranks + 1)).mean() == pytest.approx(figures.ndcg_at_10)
 
 
 def test_fit_adds_the_least_that_finds_all(shop, asked, tower):
     """All have the same past: 1.25 for any new item is enough for the first place, and the least that is."""
     some = replace(asked, cold=np.arange(30) < FEWEST_COLD)
-    assert fit_newcomers(shop, some, VECTORS, tower, 4, SAME_WORDS, cost=1.0) == NewcomerGain(always=1.25)
+    assert fit_newcomers(shop, some, VECTORS, tower, 4, SAME_WORDS, cost=1.0) == NewcomerBonus(always=1.25)
 
 
 def test_fit_finds_the_words_that_tell(shop, asked, tower):
@@ -125,25 +125,25 @@ def test_fit_finds_the_words_that_tell(shop, asked, tower):
     told = replace(shop, items=np.where((place % 2 == 0) & (place >= 30), 3, shop.items))
     alike = VECTORS.clone()
     alike[3] = alike[0]
-    assert fit_newcomers(told, asked, alike, tower, 4, SAME_WORDS, cost=0.0) == NewcomerGain(words=5)
-    assert fit_newcomers(told, asked, alike, tower, 4, OTHER_WORDS, cost=0.0) == NO_GAIN
+    assert fit_newcomers(told, asked, alike, tower, 4, SAME_WORDS, cost=0.0) == NewcomerBonus(words=5)
+    assert fit_newcomers(told, asked, alike, tower, 4, OTHER_WORDS, cost=0.0) == NO_BONUS
 
 
 def test_nothing_is_added_where_nothing_may_be_given_up_or_known(asked):
-    assert may_gain(replace(asked, cold=np.arange(30) < FEWEST_COLD), 0.0)
-    assert not may_gain(replace(asked, cold=np.arange(30) < FEWEST_COLD), -1.0)
-    assert not may_gain(replace(asked, cold=np.arange(30) < FEWEST_COLD - 1), 0.05)
+    assert may_add(replace(asked, cold=np.arange(30) < FEWEST_COLD), 0.0)
+    assert not may_add(replace(asked, cold=np.arange(30) < FEWEST_COLD), -1.0)
+    assert not may_add(replace(asked, cold=np.arange(30) < FEWEST_COLD - 1), 0.05)
 
 
 def test_cost_is_a_share_of_what_is_gained_without():
     known, cold = np.full(len(TRIED), 10.0), np.zeros(len(TRIED))
-    one, ten = TRIED.index(NewcomerGain(always=1)), TRIED.index(NewcomerGain(words=10))
+    one, ten = TRIED.index(NewcomerBonus(always=1)), TRIED.index(NewcomerBonus(words=10))
     known[one], cold[one] = 9.7, 0.5
     known[ten], cold[ten] = 9.0, 2.0
-    assert most_within(known, cold, 0.02) == NO_GAIN
+    assert most_within(known, cold, 0.02) == NO_BONUS
     assert most_within(known, cold, 0.03) == TRIED[one]
     assert most_within(known, cold, 0.1) == TRIED[ten]
-    assert most_within(known, np.zeros(len(TRIED)), 1.0) == NO_GAIN
+    assert most_within(known, np.zeros(len(TRIED)), 1.0) == NO_BONUS
 
 
 def taken_later(shop, items):
@@ -210,4 +210,4 @@ def test_interest_that_is_no_number_finds_nothing(interest, rank):
     assert target_ranks(scores, target).tolist() == [rank]
     for new in (np.zeros(4, bool), np.array([False, True, False, True])):
         shared = torch.zeros(1, int(new.sum()))
-        assert TargetRanks(scores, target, new, shared).with_gain(NO_GAIN) >= rank
+        assert TargetRanks(scores, target, new, shared).with_bonus(NO_BONUS) >= rank

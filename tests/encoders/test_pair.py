@@ -42,7 +42,7 @@ def test_texts_of_the_catalogue_go_through_no_model_again(pair, shop, monkeypatc
         model = InterestModel.load(pair[0] / name)
         encoded = model._encode_new(texts)
         with monkeypatch.context() as patch:
-            patch.setattr("encoders.transformer.encode_served", None)  # whoever calls it fails
+            patch.setattr("encoders.served_transformer.encode_served", None)  # whoever calls it fails
             kept = model.encode(texts[::-1])[::-1]
         np.testing.assert_allclose(kept, encoded, atol=1e-3)
         mixed = model.encode([texts[5], "rose guitar", ""])

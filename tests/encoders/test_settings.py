@@ -20,15 +20,15 @@ from encoders.train import EncoderConfig, train
 def test_repeating_takes_epochs_and_addition_over_and_holds_nothing_out(shop, small, tmp_path):
     first = train(shop.folder, tmp_path / "first", small)
     card = json.loads((tmp_path / "first" / "card.json").read_text())
-    gain = {"always": 0.75, "words": 10.0}
+    bonus = {"always": 0.75, "words": 10.0}
     (tmp_path / "first" / "card.json").write_text(
-        json.dumps(card | {"newcomers": gain, "best_epoch": 1, "epochs": card["epochs"][:2]})
+        json.dumps(card | {"newcomers": bonus, "best_epoch": 1, "epochs": card["epochs"][:2]})
     )
     again = train(shop.folder, tmp_path / "again", small, repeat_of=tmp_path / "first")
-    assert (len(again.epochs), again.best_epoch, asdict(again.newcomers)) == (2, 2, gain)
+    assert (len(again.epochs), again.best_epoch, asdict(again.newcomers)) == (2, 2, bonus)
     assert again.events > first.events
     assert again.tuned == first.tuned
-    assert json.loads((tmp_path / "again" / "config.json").read_text())["newcomers"] == gain
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["newcomers"] == bonus
 
 
 def test_repeating_by_other_settings_is_refused_before_the_log_is_read(shop, small, tmp_path):

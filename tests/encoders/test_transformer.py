@@ -11,8 +11,9 @@ from encoders.encoder import all_vectors
 from encoders.errors import BaseModelError
 from encoders.interest import InterestModel
 from encoders.packed import ATTENTION
+from encoders.served_transformer import encode_served
 from encoders.train import train
-from encoders.transformer import TransformerEncoder, encode_served
+from encoders.transformer import TransformerEncoder
 
 TEXTS = ["rose", "tulip rose spade soil seed lawn hedge bloom", "", "guitar drum chord", "oven whisk flour butter cake"]
 packable = pytest.mark.parametrize("tiny_base", ["Bert", "Roberta", "DistilBert"], indirect=True)

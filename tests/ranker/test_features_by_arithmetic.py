@@ -227,7 +227,7 @@ OF_THE_POT = {
 }
 """It was taken three times, ten days ago for the first and five days ago for the last, and two sources propose it."""
 
-GAIN = {"always": 0.5, "words": 2.0}
+BONUS = {"always": 0.5, "words": 2.0}
 OF_THE_CUP = {
     "interest": CUP @ ANN + 0.5 + 2 * A_MUG * CUP_AND_MUG_WORDS,
     "similar_last": (1 * 3 + 1 * 2 + 3 * 1 + 2 * 1 + 1 * 1) / (4 * 4),
@@ -275,7 +275,7 @@ def to_tea(weights: dict[str, float]) -> sparse.csr_matrix:
 
 @pytest.fixture(scope="module")
 def sources() -> Sources:
-    made = hand_made_sources(ITEMS, in_rows(TEXTS).tolist(), in_rows(VECTORS), newcomers=GAIN)
+    made = hand_made_sources(ITEMS, in_rows(TEXTS).tolist(), in_rows(VECTORS), newcomers=BONUS)
     made.together, made.following, made.straight = to_tea(TOGETHER), to_tea(FOLLOWING), to_tea(STRAIGHT)
     made.factors = Factors(in_rows(FACTOR)[:, None], ALPHA, PENALTY)
     made.alike = fit_alike(in_rows(VECTORS), np.array([sum(item == row[1] for row in LOG) for item in ITEMS.ids]))

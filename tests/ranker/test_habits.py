@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from encoders.newcomer_gain import NO_GAIN
+from encoders.newcomer_bonus import NO_BONUS
 from ranker.habits import context, habits
 from ranker.history import History
 from ranker.moments import Moments
@@ -37,7 +37,7 @@ def situation(history: History, user: str, as_of: int) -> Situation:
         following=nothing,
         vectors=np.zeros((3, 2), np.float32),
         typical=np.zeros(1),
-        newcomers=NO_GAIN,
+        newcomers=NO_BONUS,
         item_factors=np.zeros((3, 2)),
         new_from=moments.as_of,
     )

@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from encoders.lexical import Words
-from encoders.newcomer_gain import NewcomerGain
+from encoders.newcomer_bonus import NewcomerBonus
 from ranker.history import History
 from ranker.moments import Moments
 from ranker.scores import interest_in_all, score_all
@@ -19,7 +19,7 @@ from tests.ranker.conftest import DAY, catalogue, hand_made_sources, live_events
 
 DIM = 8
 TEXTS = ["oak table", "oak chair", "oak chair"]
-GAIN = NewcomerGain(always=0.5, words=2.0)
+BONUS = NewcomerBonus(always=0.5, words=2.0)
 SIMILAR = float((Words.fit(TEXTS).matrix(TEXTS)[0] @ Words.fit(TEXTS).matrix(TEXTS)[2].T).toarray()[0, 0])
 """How much of the past's words the twin has."""
 ADDED = 0.5 + 2.0 * SIMILAR
@@ -32,7 +32,7 @@ def sources_of(*, newcomer: bool = True) -> Sources:
     """Three items, two of them with the same text."""
     vectors = np.random.default_rng(0).normal(size=(3, DIM)).astype(np.float32)
     vectors[TWIN] = vectors[TOUCHED]
-    sources = hand_made_sources(ITEMS, TEXTS, vectors, **({"newcomers": asdict(GAIN)} if newcomer else {}))
+    sources = hand_made_sources(ITEMS, TEXTS, vectors, **({"newcomers": asdict(BONUS)} if newcomer else {}))
     sources.interest.encode = lambda texts: np.tile(sources.everything.vectors[TWIN], (len(texts), 1))
     return sources
 
@@ -73,7 +73,7 @@ def test_the_same_item_has_the_same_interest_alone_and_among_all():
 
 def test_words_are_not_compared_where_nothing_is_added_for_them(monkeypatch):
     sources, history = sources_of(), History.from_frames(ITEMS, log(*LOG))
-    sources.interest.newcomers = NewcomerGain(always=0.5)
+    sources.interest.newcomers = NewcomerBonus(always=0.5)
     monkeypatch.setattr(Sources, "words_of", None)
     interest = interest_of(sources, sources.situation(history, asked(history, 3 * DAY)))[0]
     assert interest[TWIN] - interest[TOUCHED] == pytest.approx(0.5, abs=1e-6)
