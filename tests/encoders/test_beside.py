@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +78,9 @@ with training(Path({str(shop.folder)!r}), Path({str(tmp_path / "out")!r}), confi
 
 
 def test_what_a_training_did_not_expect_is_an_error_too(shop, tmp_path, capfd):
-    """Asked for what does not go together: the traceback goes where errors go, and the status is told."""
+    """A setting of the wrong type: the traceback goes where errors go, and the status is told."""
     wanted = pytest.raises(EncoderError, match="ended with status 1: see what it wrote")
-    asked = {"validate_from": datetime(2024, 1, 20), "repeat_of": tmp_path / "earlier"}
-    with training(shop.folder, tmp_path / "model", CONFIG, beside=True, **asked) as begun, wanted:
+    odd = replace(CONFIG, dim="many")
+    with training(shop.folder, tmp_path / "model", odd, beside=True) as begun, wanted:
         begun.result()
     assert "Traceback" in capfd.readouterr().err
