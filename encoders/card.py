@@ -53,14 +53,13 @@ def read_report(folder: Path) -> TrainingReport:
     """
     with _card(folder) as card:
         over_words = card.get("over_words")
-        told = card | card["counts"]
-        told |= {name: _figures(card[name]) for name in ("untuned", "tuned")}
+        told = card | {name: _figures(card[name]) for name in ("untuned", "tuned")} | card["counts"]
         told |= {"words": _figures(card.get("words")), "over_words": Lead(**over_words) if over_words else None}
         told |= {"newcomers": NewcomerBonus.read(card["newcomers"])}
         told |= {"epochs": tuple(Epoch.read(row) for row in card["epochs"])}
         told |= {name: tuple(card.get(name, ())) for name in ("kinds", "log")}
-        known = [field.name for field in fields(TrainingReport)]
-        return TrainingReport(**{name: told[name] for name in known if name in told} | {"folder": folder})
+        told |= {"folder": folder, "base_sha256": card.get("base_sha256")}
+        return TrainingReport(**{field.name: told[field.name] for field in fields(TrainingReport)})
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
