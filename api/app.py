@@ -17,6 +17,7 @@ from api.errors import NotWrittenError, UnknownItemError
 from api.events import Desk, EventsIn
 from api.limits import BodyLimit
 from api.live import Live
+from api.live_history import MOST_WAIT_S
 from api.problems import PROBLEMS, add_problems
 from api.recommender import Recommender, load_ranker
 from api.requests import GivenItemIn, Id, RankingsIn, RecommendationsIn
@@ -62,6 +63,8 @@ def create_app(
     )
     decisions = DecisionLog(logging_to, length=settings.log_queue)
     watch = Repeated(live.look_for_bundle, max(settings.reload_seconds, LEAST_PAUSE_S), "bundle-watch")
+    # In a thread of its own: an outbox that hangs must not keep another bundle from being found.
+    count = Repeated(live.catch_up, MOST_WAIT_S, "event-count")
     service = Service(live, decisions, budget_s=settings.budget_ms / 1e3, threads=settings.threads)
 
     @contextlib.asynccontextmanager
@@ -69,8 +72,10 @@ def create_app(
         decisions.start()
         live.start()
         watch.start()
+        count.start()
         yield
         watch.stop()
+        count.stop()
         service.stop()
         decisions.stop()
         live.stop()

@@ -85,8 +85,17 @@ class Live:
         elif folder != self._tried or now >= self._again:
             threading.Thread(target=self._reload, args=(folder,), name="bundle-loader", daemon=True).start()
 
+    def catch_up(self) -> None:
+        """Count the events accepted by now.
+
+        Full answers do so themselves; a service also repeats it between them: while they hang, simple answers must know
+        what users hide and take.
+        """
+        if self._serving:
+            self._serving[1].now()
+
     def peek(self) -> Moment | None:
-        """Return model and history as the last answer saw them, without any waiting."""
+        """Return model and history as they were when events were last counted, without any waiting."""
         return self._serving[1].moment if self._serving else None
 
     @property
