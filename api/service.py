@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 SIMPLE_THREADS = 2
 """Simple answers computed at once."""
+KEPT_FOR_SIMPLE = 0.2
+"""Share of the budget that the full model leaves to the simple answer."""
 POPULAR_KNOWN = 1_000
 """How many popular items order a degraded ranking; the rest keep the order in which they were given."""
 
@@ -96,9 +98,11 @@ class Service:
         last: Callable[[], Answer],
     ) -> Served:
         started = time.perf_counter()
-        made = await self._within(self._budget_s, partial(_made, self._live.now, full), self._full, query)
+        seconds = (1.0 - KEPT_FOR_SIMPLE) * self._budget_s
+        made = await self._within(seconds, partial(_made, self._live.now, full), self._full, query)
         if made is None:
-            made = await self._within(self._budget_s, partial(_made, self._held, simple), self._simple, query)
+            seconds = started + self._budget_s - time.perf_counter()
+            made = await self._within(seconds, partial(_made, self._held, simple), self._simple, query)
         if made is None:
             made = self._held(), last()
         moment, answer = made
@@ -128,7 +132,7 @@ class Service:
             raise
         except Exception:
             if limit.expired():
-                log.error("answer late, a simpler one is given k=%d budget_s=%.3f", query.k, seconds)
+                log.error("answer late, a simpler one is given k=%d after_s=%.3f", query.k, seconds)
             else:
                 log.exception("answer failed, a simpler one is given k=%d", query.k)
         return None

@@ -20,7 +20,8 @@ class ServiceSettings(BaseSettings):
     workspace: Path = Path(".")
     """Folder of the deployment."""
     budget_ms: int = Field(default=500, ge=1)
-    """Time for the full model, waiting included; after it the popular items answer, marked degraded."""
+    """Time for an answer, waiting included. The full model has four fifths of it; then popular items answer, marked
+    degraded."""
     threads: int = Field(default=1, ge=1)
     """Answers computed at once in one process. The work is bound by the CPU: add workers before threads."""
     reload_seconds: float = Field(default=1.0, ge=0)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from datetime import datetime
 
 import pytest
@@ -97,4 +98,15 @@ def test_a_late_answer_gives_its_place_back(model):
         raise AssertionError("the place was never given back")
 
     assert asyncio.run(ask_until_full()).answer.items[0].item_id == "full"
+    asked.stop()
+
+
+def test_an_answer_whose_simple_part_is_late_too_comes_within_the_budget(model):
+    """The parts share one budget; with one each it would be twice as late."""
+    model.popular = model.recommend
+    asked = service(model, 1.0)
+    started = time.perf_counter()
+    served = asyncio.run(asked.recommend(QUERY))
+    assert 1.0 <= time.perf_counter() - started < 1.5
+    assert (served.degraded, served.answer.items) == (True, ())
     asked.stop()
