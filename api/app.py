@@ -11,9 +11,10 @@ from fastapi import Body, FastAPI, Query, Response
 from pydantic_core import to_json
 
 from api import playground
+from api.accept_events import EventWriter
 from api.answers import AnswerOut, EventsOut, ItemOut, ItemsOut, ProblemOut, ReadyOut
 from api.decisions import DecisionLog
-from api.errors import NotWrittenError, UnknownItemError
+from api.errors import UnknownItemError
 from api.events import Desk, EventsIn
 from api.limits import BodyLimit
 from api.live import Live
@@ -25,9 +26,9 @@ from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
 from api.threads import Repeated
 from ingest.checks import ChecksConfig, KindsConfig
-from ingest.errors import OutboxError, ReadrankError
+from ingest.errors import ReadrankError
 from ingest.moments import utc_now
-from ingest.outbox import Appended, Outbox
+from ingest.outbox import Outbox
 from ingest.pseudonyms import Pseudonyms
 from ingest.workspace import Workspace
 from ranker import query as q
@@ -54,6 +55,7 @@ def create_app(
     desk = Desk(workspace.section("checks", ChecksConfig), workspace.section("kinds", KindsConfig), name_user)
     # A connection each: reading before an answer must not wait while another thread waits for the disk.
     outbox, reading, logging_to = (Outbox.open(workspace.outbox_path) for _ in range(3))
+    writer = EventWriter(desk, outbox)
     live = Live(
         workspace.bundles_path,
         reading,
@@ -77,6 +79,7 @@ def create_app(
         watch.stop()
         count.stop()
         service.stop()
+        writer.stop()
         decisions.stop()
         live.stop()
         for opened in (outbox, reading, logging_to):
@@ -92,7 +95,7 @@ def create_app(
     app.add_middleware(BodyLimit, longest=settings.max_body_bytes)
     add_problems(app)
     _add_answers(app, service, name_user)
-    _add_events(app, desk, outbox)
+    _add_events(app, writer)
     _add_items(app, live)
     _add_health(app, live, decisions)
     if settings.playground:
@@ -158,16 +161,11 @@ def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]
         return _answer(await service.rank(query, items), compared=query.compare is not None)
 
 
-def _add_events(app: FastAPI, desk: Desk, outbox: Outbox) -> None:
+def _add_events(app: FastAPI, writer: EventWriter) -> None:
     @app.post("/v1/events", status_code=202, responses=PROBLEMS, tags=["events"])
-    def events(sent: Annotated[EventsIn, Body(openapi_examples=EventsIn.examples)]) -> EventsOut:
+    async def events(sent: Annotated[EventsIn, Body(openapi_examples=EventsIn.examples)]) -> EventsOut:
         """Accept what users did; each event is judged by itself, and the accepted ones are on disk before the 202."""
-        accepted, rejected = desk.sort_out(sent.events, utc_now())
-        try:
-            appended = outbox.append(accepted) if accepted else Appended(0, 0)
-        except OutboxError as error:
-            raise NotWrittenError(str(error)) from error
-        return EventsOut(accepted=appended.accepted, duplicates=appended.duplicates, rejected=rejected)
+        return await writer.accept(sent.events)
 
 
 def _add_items(app: FastAPI, live: Live) -> None:

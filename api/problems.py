@@ -21,6 +21,8 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     422: {"model": ProblemOut, "description": "A field is missing, unknown or out of bounds"},
     503: {"model": ProblemOut, "description": "No model yet, or events cannot be made durable"},
 }
+RETRY_AFTER_S = 1
+"""What is missing with a 503, a model or a turn to write, may be there after so long: the header `Retry-After`."""
 
 
 def add_problems(app: FastAPI) -> None:
@@ -48,7 +50,8 @@ def add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(ServiceError)
     async def failed(request: Request, error: ServiceError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=error.status)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if error.status == 503 else None
+        return JSONResponse({"detail": str(error)}, status_code=error.status, headers=headers)
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:

@@ -1,5 +1,7 @@
+import sqlite3
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -149,7 +151,47 @@ def test_events_that_cannot_be_written_are_not_accepted(client, user, monkeypatc
     monkeypatch.setattr(Outbox, "append", full)
     answer = client.post("/v1/events", json={"events": [{"user_id": user, "item_id": "i"}]})
     assert answer.status_code == 503
+    assert answer.headers["Retry-After"] == "1"
     assert answer.json() == {"detail": "online.sqlite: the disk is full; free space and send again"}
+
+
+@pytest.fixture
+def foreign_lock(workspace):
+    """Another process's transaction on the outbox, which writes nothing."""
+    foreign = sqlite3.connect(workspace.outbox_path, isolation_level=None, check_same_thread=False)
+    yield foreign
+    foreign.close()
+
+
+def test_events_wait_a_limited_time_and_hold_nothing_else_up(client, user, foreign_lock, monkeypatch):
+    monkeypatch.setattr("api.accept_events.MOST_WAIT_S", 2.0)
+    item = ids(recommend(client, user, k=1))[0]
+    foreign_lock.execute("BEGIN IMMEDIATE")
+    # More than the 40 threads that all other requests share.
+    events = [{"event_id": f"e{number}", "user_id": user, "item_id": item} for number in range(45)]
+    events[0].pop("event_id")
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(events)) as senders:
+        first = senders.submit(client.post, "/v1/events", json={"events": events[:1]})
+        time.sleep(0.2)
+        others = [senders.submit(client.post, "/v1/events", json={"events": [event]}) for event in events[1:]]
+        time.sleep(0.2)
+        asked = time.monotonic()
+        assert client.get("/readyz").status_code == client.get(f"/v1/items/{item}").status_code == 200
+        assert time.monotonic() - asked < 5
+        answers = [sent.result() for sent in (first, *others)]
+    assert time.monotonic() - started < 8, "each waits two seconds, not one after the other"
+    assert {(answer.status_code, answer.headers["Retry-After"]) for answer in answers} == {(503, "1")}
+    said = [answer.json()["detail"] for answer in answers]
+    assert said[0].endswith(
+        "wanted the events on disk within 2 s, got no end of the writing; send them again: "
+        "those with an event_id count once, while 1 without one may count twice"
+    )
+    assert said[-1].endswith("wanted the events on disk within 2 s, got no turn to write them; send them again")
+    foreign_lock.execute("ROLLBACK")
+    assert until(lambda: client.get("/readyz").json()["live_events"] == 2), "the two whose writing had begun"
+    answer = client.post("/v1/events", json={"events": events[1:]}).json()
+    assert (answer["accepted"], answer["duplicates"]) == (43, 1)
 
 
 def test_events_are_accepted_once_and_act_at_once(client, user):
