@@ -21,7 +21,7 @@ class Interval:
     low: float
     high: float
     n: int
-    """How many queries it is over; with 0 the value and the bounds are NaN, with one user the bounds are."""
+    """How many queries it is over; with 0 the value and the bounds are NaN, with those of one user the bounds are."""
 
 
 def mean_intervals(
@@ -46,6 +46,8 @@ def mean_intervals(
     >>> interval = mean_intervals([0.0, 0.2, 0.6, 0.6], by=["ann", "ann", "bob", "bob"], draws=500)[0]
     >>> round(interval.value, 6), round(interval.low, 6), round(interval.high, 6)  # ann alone, bob alone
     (0.35, 0.1, 0.6)
+    >>> mean_intervals([0.6])[0]  # one user
+    Interval(value=0.6, low=nan, high=nan, n=1)
     """
     above = np.asarray(values, dtype=np.float64)
     above = above[:, None] if above.ndim == 1 else above

@@ -54,9 +54,10 @@ def test_ratio_is_of_the_sums_of_users() -> None:
     assert (found.value, found.low, found.high, found.n) == (3 / 6, 0 / 2, 3 / 4, 3)
 
 
-def test_one_user_tells_nothing_of_others() -> None:
-    found = mean_intervals([0.0, 1.0, 1.0, 1.0], by=["ann"] * 4)[0]
-    assert (found.value, found.n) == (3 / 4, 4)
+@pytest.mark.parametrize(("values", "users"), [([0.0, 1.0, 1.0, 1.0], ["ann"] * 4), ([0.75], ["ann"]), ([0.75], None)])
+def test_one_user_tells_nothing_of_others(values: list[float], users: list[str] | None) -> None:
+    found = mean_intervals(values, by=users)[0]
+    assert (found.value, found.n) == (3 / 4, len(values))
     assert np.isnan([found.low, found.high]).all()
 
 
