@@ -237,10 +237,10 @@ COMMENT ON COLUMN evaluation_metrics.segment IS 'Queries counted: all, warm user
 COMMENT ON COLUMN evaluation_metrics.system IS 'Who answered: readrank or the name of a baseline.';
 COMMENT ON COLUMN evaluation_metrics.metric IS 'ndcg, recall, mrr, hit_rate, coverage ...';
 COMMENT ON COLUMN evaluation_metrics.k IS 'How many places of the list count; NULL when the metric has none.';
-COMMENT ON COLUMN evaluation_metrics.value IS 'Mean over queries.';
+COMMENT ON COLUMN evaluation_metrics.value IS 'Mean over queries; but recall of cold items is all found / all true ones, and coverage the share of the catalogue in any list.';
 COMMENT ON COLUMN evaluation_metrics.low IS 'Lower end of the 95 % interval, users drawn; NULL when there is none.';
 COMMENT ON COLUMN evaluation_metrics.high IS 'Upper end of the 95 % interval, users drawn; NULL when there is none.';
-COMMENT ON COLUMN evaluation_metrics.n IS 'How many queries the mean is over.';
+COMMENT ON COLUMN evaluation_metrics.n IS 'How many queries it is over.';
 
 CREATE TABLE IF NOT EXISTS quality_findings (
     load_id VARCHAR NOT NULL,

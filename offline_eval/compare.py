@@ -33,8 +33,8 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
     """Score each system's answers (query_id, item_id, rank) to a window's queries; columns as `SCHEMA`.
 
     Metrics are means over queries with 95 % bootstrap intervals, for which users are drawn with all their queries;
-    recall of cold items is over items. For the system named `ours`, `ndcg over X` is the paired mean difference to
-    system X, for every X and segment of users. Segments without queries have no rows.
+    recall of cold items is over items (`metrics.found_items`). For the system named `ours`, `ndcg over X` is the paired
+    mean difference to system X, for every X and segment of users. Segments without queries have no rows.
     """
     scored = {
         system: metrics.per_query(recommended, window.truth, k).join(

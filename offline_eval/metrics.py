@@ -102,8 +102,9 @@ def coverage(recommended: pl.DataFrame, n_items: int, k: int) -> float:
 def found_items(recommended: pl.DataFrame, truth: pl.DataFrame, k: int) -> pl.DataFrame:
     """Count found and true items for each query: query_id, found, true; sorted.
 
-    Recall over items (all found / all true) rather than the mean over queries: right for segments of items, such as
-    cold ones, of which most queries have none.
+    Recall over items is all found / all true, rather than the mean over queries: right for segments of items, such as
+    cold ones, of which most queries have none. Unlike `recall` it divides by all n true items of a query, also where a
+    list of k cannot hold them: 1 may be out of reach.
 
     >>> recommended, truth = _example()
     >>> found_items(recommended, truth, k=3).rows()
