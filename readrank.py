@@ -444,14 +444,15 @@ def evaluate(
     new item taken afterwards; replay asks at each later interaction with the history up to it.
     """
     from ingest.publish import publishing
-    from offline_eval.evaluate import check_protocols
+    from offline_eval.evaluate import bundle_to_judge, check_protocols
     from offline_eval.evaluate import evaluate as run_evaluation
     from offline_eval.report import as_json as report_values
     from offline_eval.spoken import evaluation_lines
 
     space = _workspace(whole=True)
-    if bundle is not None and (cutoff or not bundle):
-        raise typer.BadParameter("wanted a version, and its own cutoff: no --cutoff beside it", param_hint="--bundle")
+    if bundle is not None and cutoff:
+        raise typer.BadParameter("a bundle is judged at its own cutoff: leave it away", param_hint="--cutoff")
+    judged = None if bundle is None else bundle_to_judge(space.bundles_path, bundle)
     with publishing(space, _progress_bars):
         with _progress_bars() as progress:
             evaluation = run_evaluation(
@@ -459,7 +460,7 @@ def evaluate(
                 cutoff=typed_moment("--cutoff", cutoff),
                 protocols=check_protocols(protocol),
                 k=k,
-                bundle=space.bundles_path / bundle if bundle else None,
+                bundle=judged,
                 progress=progress,
             )
         width = None if sys.stdout.isatty() else 150

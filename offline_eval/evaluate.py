@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ import polars as pl
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
 from ingest.bounds import Positive, Seed, Share, Size, check_bounds
+from ingest.bundle_folders import bundle_folders
 from ingest.held import scratch
 from ingest.leftovers import EVALUATION
 from ingest.moments import utc_now
@@ -94,6 +95,8 @@ def evaluate(
     """
     started_at = utc_now()
     config = workspace.section("evaluation", EvaluationConfig)
+    config = replace(config, k=k or config.k)
+    baselines = workspace.section("baselines", BaselinesConfig)
     with _trained(workspace, cutoff, bundle, protocols, config, progress) as folder:
         ranker = Ranker.load(folder)
         with Store.open(workspace.store_path) as store:
@@ -107,8 +110,8 @@ def evaluate(
             impressions,
             live=History.from_frames(ranker.catalogue, interactions, known),
             protocols=protocols,
-            k=k or config.k,
             config=config,
+            baselines_config=baselines,
             progress=progress,
         )
     facts = ReportFacts(
@@ -121,9 +124,8 @@ def evaluate(
         ours=OURS,
     )
     with Store.open(workspace.store_path) as store:
-        run_ids = record(store, facts, rows, asdict(config))
-        if bundle is None:
-            store.connection.execute("UPDATE bundles SET status = 'retired' WHERE version = ?", [ranker.version])
+        settings = {**asdict(config), "rules": asdict(ranker.model.rules), "baselines": asdict(baselines)}
+        run_ids = record(store, facts, rows, settings)
     page, data = write_report(facts, rows, workspace.reports_path)
     log.info("evaluated run=%s cutoff=%s rows=%d", facts.run_id, facts.cutoff, rows.height)
     return Evaluation(run_ids=run_ids, facts=facts, metrics=rows, page=page, data=data)
@@ -137,6 +139,16 @@ def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
     return [protocol for protocol in PROTOCOLS if not names or protocol in names]
 
 
+def bundle_to_judge(bundles: Path, version: str) -> Path:
+    """Return the folder of a version; EvaluationError with those there are where it is none."""
+    folder = bundles / version
+    if not version or Path(version).name != version or not folder.is_dir():
+        there = ", ".join(bundle.version for bundle in bundle_folders(bundles))
+        way_out = f"there are {there}" if there else "there is none yet: leave --bundle away to train one"
+        raise EvaluationError(f"--bundle: wanted the name of a folder of {bundles}, got {version!r}; {way_out}")
+    return folder
+
+
 def _compare(
     workspace: Workspace,
     ranker: Ranker,
@@ -146,17 +158,16 @@ def _compare(
     *,
     live: History,
     protocols: Sequence[Protocol],
-    k: int,
     config: EvaluationConfig,
+    baselines_config: BaselinesConfig,
     progress: Progress,
 ) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
     """Ask every system the same questions; gives rows of metrics and, for each protocol, counts."""
     catalogue, cutoff = ranker.catalogue, ranker.cutoff
     _check_sides(interactions, cutoff)
     texts = item_texts(catalogue.items, workspace.section("text", TextConfig))
-    settings = workspace.section("baselines", BaselinesConfig)
-    rules = ranker.model.rules
-    baselines = make_baselines(catalogue, texts, interactions, cutoff, settings, rules=rules, progress=progress)
+    rules, k = ranker.model.rules, config.k
+    baselines = make_baselines(catalogue, texts, interactions, cutoff, baselines_config, rules=rules, progress=progress)
     baselines[INTEREST] = text_interest(baselines["popular"], folder)
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
@@ -258,7 +269,12 @@ def _trained(
     del interactions, asked
     with scratch(workspace.root, EVALUATION) as folder:
         aside = _Aside(workspace.root, folder)
-        yield train(aside, trained, until=cutoff, progress=progress).folder
+        judged = train(aside, trained, until=cutoff, progress=progress).folder
+        try:
+            yield judged
+        finally:  # whatever happens: its folder goes, and its row must not name one that may serve
+            with Store.open(workspace.store_path) as store:
+                store.connection.execute("UPDATE bundles SET status = 'retired' WHERE version = ?", [judged.name])
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -18,7 +20,9 @@ from offline_eval.compare import SCHEMA
 from offline_eval.errors import EvaluationError
 from offline_eval.evaluate import INTEREST, OURS, Evaluation, check_protocols, evaluate
 from offline_eval.simulate import SimulationConfig, simulate
+from offline_eval.systems import BaselinesConfig
 from offline_eval.windows import choose_cutoff
+from ranker.errors import BundleError
 from ranker.rank import Ranker
 from ranker.refresh import refresh
 from ranker.train import train
@@ -146,12 +150,18 @@ def test_a_refreshed_bundle_is_refused_with_the_name_of_the_one_to_judge(
         assert store.connection.execute("SELECT count(*) FROM evaluations").fetchall() == [(0,)]
 
 
-@pytest.mark.parametrize("options", [["--bundle", ""], ["--bundle", "v", "--cutoff", "2024-01-01"]])
 def test_a_bundle_is_named_and_has_its_own_cutoff(
-    trained: tuple[Workspace, datetime, Path], options: list[str], capsys: pytest.CaptureFixture[str]
+    trained: tuple[Workspace, datetime, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert readrank.run(["evaluate", *options, "--workspace", str(trained[0].root)]) == 2
-    assert "wanted a version, and its own cutoff" in capsys.readouterr().err
+    workspace, _, folder = trained
+    at = ["--workspace", str(workspace.root)]
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    for name in ("", "mistyped", ".", str(tmp_path / "elsewhere"), "../bundles/" + folder.name):
+        assert readrank.run(["evaluate", "--bundle", name, *at]) == 2
+        said = capsys.readouterr().err
+        assert f"wanted the name of a folder of {workspace.bundles_path}, got '{name}'; there are {folder.name}" in said
+    assert readrank.run(["evaluate", "--bundle", folder.name, "--cutoff", "2024-01-01", *at]) == 2
+    assert "a bundle is judged at its own cutoff: leave it away" in capsys.readouterr().err
 
 
 def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(trained: tuple[Workspace, datetime, Path]) -> None:
@@ -161,7 +171,34 @@ def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(trained: tuple[Wo
     assert set(evaluation.metrics["protocol"]) == {"cutoff"}
     assert set(evaluation.metrics["k"].drop_nulls()) == {5}
     with Store.open(workspace.store_path) as store:
+        ((settings,),) = store.connection.execute("SELECT settings FROM evaluations").fetchall()
         assert store.connection.execute("SELECT status FROM bundles").fetchall() == [("trained",)]
+    settings = json.loads(settings)
+    assert (settings["k"], settings["max_queries"]) == (5, 120)
+    assert settings["rules"] == json.loads(json.dumps(asdict(Ranker.load(folder).model.rules)))
+    assert settings["baselines"]["shares"] == list(BaselinesConfig().shares)
+
+
+def test_a_model_trained_for_an_evaluation_that_fails_is_no_bundle_that_could_serve(
+    loaded: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What training does is tested elsewhere: here it leaves what it leaves when it ends, a folder and a row."""
+    shutil.copytree(loaded.root, tmp_path / "shop")
+    workspace = Workspace.open(tmp_path / "shop")
+
+    def trained(aside: Workspace, *ignored: object, until: datetime, progress: object) -> SimpleNamespace:
+        with Store.open(workspace.store_path) as store:
+            store.connection.execute(
+                "INSERT INTO bundles (version, cutoff, created_at, status) VALUES ('v', $at, $at, 'trained')",
+                {"at": until},
+            )
+        return SimpleNamespace(folder=aside.bundles_path / "v")
+
+    monkeypatch.setattr("offline_eval.evaluate.train", trained)
+    with pytest.raises(BundleError):  # an empty folder cannot be judged
+        evaluate(workspace)
+    with Store.open(workspace.store_path) as store:
+        assert store.connection.execute("SELECT version, status FROM bundles").fetchall() == [("v", "retired")]
 
 
 @pytest.mark.parametrize("cutoff", [datetime(1999, 1, 1), datetime(2099, 1, 1)])
