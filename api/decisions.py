@@ -1,9 +1,11 @@
 """How is what was answered written down without anyone waiting for it?"""
 
+import contextlib
 import logging
 import math
 import queue
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -151,12 +153,25 @@ class DecisionLog:
             self._lose("queue full")
 
     def stop(self, timeout: float = 5.0) -> None:
-        """Write what waits, then end."""
-        try:
+        """Write what waits, then end; what is not written within `timeout` seconds is counted as lost."""
+        deadline = time.monotonic() + timeout
+        with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=timeout)
-            self._thread.join(timeout)
-        except queue.Full:
-            log.error("decision log not emptied waiting=%d", self._queue.qsize())
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if self._thread.is_alive():
+            waiting = self._take_all()
+            self._queue.put(None)
+            self.lost += waiting
+            log.error("decision log not emptied waiting=%d lost=%d", waiting, self.lost)
+
+    def _take_all(self) -> int:
+        """Empty the queue and return how many decisions were in it."""
+        n = 0
+        while True:
+            try:
+                n += self._queue.get_nowait() is not None
+            except queue.Empty:
+                return n
 
     def _run(self) -> None:
         while (decision := self._queue.get()) is not None:
