@@ -24,8 +24,8 @@ async function learn(ids) {
   for (let start = 0; start < missing.length; start += 40) {
     const part = missing.slice(start, start + 40);
     const query = part.map((id) => "ids=" + encodeURIComponent(id)).join("&");
-    part.forEach((id) => catalogue.set(id, null));
-    for (const item of (await call("/v1/items?" + query)).items) catalogue.set(item.item_id, item);
+    const found = new Map((await call("/v1/items?" + query)).items.map((item) => [item.item_id, item]));
+    part.forEach((id) => catalogue.set(id, found.get(id) || null)); // only now: a call that fails is made again
   }
 }
 

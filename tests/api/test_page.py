@@ -1,4 +1,8 @@
 import re
+import shutil
+import subprocess
+
+import pytest
 
 from api.playground import PAGE
 
@@ -41,3 +45,28 @@ def test_playground_can_be_switched_off(make_client):
     client = make_client(playground=False)
     assert client.get("/").status_code == 404
     assert client.get("/page/users").status_code == 404
+
+
+LEARNING = """
+const catalogue = new Map();
+let calls = 0;
+async function call() {
+  calls += 1;
+  if (calls === 1) throw new Error("gone for a moment");
+  return { items: [{ item_id: "a", title: "Apple" }] };
+}
+%s
+(async () => {
+  await learn(["a", "b"]).catch(() => {});
+  await Promise.all([learn(["a", "b"]), learn(["b", "a"])]);
+  await learn(["a", "b"]);
+  console.log(calls, catalogue.get("a").title, catalogue.get("b"));
+})();
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="runs the page's script")
+def test_page_asks_again_for_titles_that_a_failed_call_left_unknown():
+    (learn,) = re.findall(r"(?ms)^async function learn\(.*?^}", (PAGE / "page.js").read_text())
+    done = subprocess.run(["node", "-e", LEARNING % learn], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["3", "Apple", "null"], "one failed, two at once, and then all is known"
