@@ -147,9 +147,9 @@ def _plot(rows: Sequence[Mapping[str, Any]], ours: str) -> dict[str, Any]:
     left, width, step = 170, 430, 30
     rows = [row for row in rows if row["value"] is not None]
     rows = sorted(rows, key=lambda row: -row["value"])
-    top = max((row["high"] or row["value"] for row in rows), default=1.0) or 1.0
+    top = max((_ends(row)[1] for row in rows), default=1.0) or 1.0
     # An AUC says nothing below one half, every other metric begins at 0.
-    floor = min([0.45, *(row["low"] or row["value"] for row in rows)]) if rows and rows[0]["metric"] == "auc" else 0.0
+    floor = min([0.45, *(_ends(row)[0] for row in rows)]) if rows and rows[0]["metric"] == "auc" else 0.0
     scale = width / (1.05 * (top - floor) or 1.0)
 
     def place(value: float) -> float:
@@ -161,8 +161,8 @@ def _plot(rows: Sequence[Mapping[str, Any]], ours: str) -> dict[str, Any]:
             "ours": row["system"] == ours,
             "y": 20 + step * n,
             "x": place(row["value"]),
-            "low": place(row["value"] if row["low"] is None else row["low"]),
-            "high": place(row["value"] if row["high"] is None else row["high"]),
+            "low": place(_ends(row)[0]),
+            "high": place(_ends(row)[1]),
             "value": row["value"],
         }
         for n, row in enumerate(rows)
@@ -171,3 +171,8 @@ def _plot(rows: Sequence[Mapping[str, Any]], ours: str) -> dict[str, Any]:
         {"x": place(value), "label": f"{value:.3g}"} for value in (floor + (top - floor) * t / 4 for t in range(5))
     ]
     return {"marks": marks, "ticks": ticks, "height": 20 + step * len(rows) + 18, "bottom": 10 + step * len(rows)}
+
+
+def _ends(row: Mapping[str, Any]) -> tuple[float, float]:
+    """Return where a value's interval begins and ends: at the value itself where there is no interval."""
+    return (row["value"], row["value"]) if row["low"] is None else (row["low"], row["high"])

@@ -14,7 +14,7 @@ from offline_eval import metrics
 from offline_eval.baselines import make_baselines
 from offline_eval.compare import SCHEMA, compare_lists, compare_scores
 from offline_eval.record import record
-from offline_eval.report import ReportFacts, pivot, printed, render, write_report
+from offline_eval.report import ReportFacts, _plot, pivot, printed, render, write_report
 from offline_eval.simulate import Simulation
 from offline_eval.windows import Window, choose_cutoff, cutoff_window, replay_window
 from ranker.catalogue import Catalogue
@@ -187,3 +187,12 @@ def test_store_holds_one_run_a_protocol_with_its_rows(compared, facts: ReportFac
         assert kept == [(run, n[run.split("-")[1]], facts.cutoff) for run in runs]
         settings = store.connection.execute("SELECT settings->>'k' FROM evaluations").fetchall()
         assert settings == [("10",), ("10",)]
+
+
+def test_an_interval_that_begins_at_nought_lies_within_the_drawing() -> None:
+    """Nought is a bound like any other; taken for none, the bar began left of the axis."""
+    row = {"system": OURS, "metric": "auc", "value": 0.5, "low": 0.0, "high": 1.0}
+    drawn = _plot([row], OURS)
+    assert [drawn["marks"][0][name] for name in ("low", "x", "high")] == pytest.approx(
+        [170, 170 + 430 / 1.05 / 2, 170 + 430 / 1.05], abs=0.1
+    )
