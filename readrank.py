@@ -248,7 +248,9 @@ def train(
     if encoder:
         config = replace(config, encoder=with_settings(config.encoder, [f"kind={encoder}"]))
     if encoders and (encoder or without_text):
-        raise typer.BadParameter("wanted alone, got --encoder or --without-text beside it", param_hint="--encoders")
+        raise typer.BadParameter(
+            "wanted alone, got --encoder or --without-text beside it; leave them away", param_hint="--encoders"
+        )
     with publishing(space, _progress_bars):
         with _progress_bars() as progress:
             trained = train_bundle(

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from api.answers import EventsOut
@@ -10,7 +11,6 @@ from api.errors import NotWrittenError
 from api.events import Desk
 from api.threads import DaemonThreads
 from ingest.errors import OutboxError
-from ingest.moments import utc_now
 from ingest.outbox import Appended, Outbox
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ class EventWriter:
         """Let the threads end after what they are at; what waits is not begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def accept(self, sent: Sequence[Any]) -> EventsOut:
+    async def accept(self, sent: Sequence[Any], arrived: datetime) -> EventsOut:
         """Return when the accepted events are on disk; NotWrittenError when they cannot be, or not soon enough.
 
         Writing that has begun goes on after that: the sentence says whether events may count twice when sent again.
         """
-        writing = self._threads.submit(self._judge_and_write, sent)
+        writing = self._threads.submit(self._judge_and_write, sent, arrived)
         try:
             async with asyncio.timeout(MOST_WAIT_S):
                 return await asyncio.wrap_future(writing)
@@ -52,8 +52,8 @@ class EventWriter:
             log.error("events late n=%d after_s=%.3f", len(sent), MOST_WAIT_S)
             raise NotWrittenError(self._late(sent, begun=not writing.cancel())) from error
 
-    def _judge_and_write(self, sent: Sequence[Any]) -> EventsOut:
-        accepted, rejected = self._desk.sort_out(sent, utc_now())
+    def _judge_and_write(self, sent: Sequence[Any], arrived: datetime) -> EventsOut:
+        accepted, rejected = self._desk.sort_out(sent, arrived)
         appended = self._outbox.append(accepted) if accepted else Appended(0, 0)
         return EventsOut(accepted=appended.accepted, duplicates=appended.duplicates, rejected=rejected)
 

@@ -35,6 +35,7 @@ from ranker import query as q
 
 LEAST_PAUSE_S = 0.1
 """Between two looks for another bundle where nobody asks, however small READRANK_RELOAD_SECONDS is."""
+NEW_ITEM = "a new one is known after `readrank ingest` and `readrank refresh --promote`"
 
 
 def create_app(
@@ -165,7 +166,7 @@ def _add_events(app: FastAPI, writer: EventWriter) -> None:
     @app.post("/v1/events", status_code=202, responses=PROBLEMS, tags=["events"])
     async def events(sent: Annotated[EventsIn, Body(openapi_examples=EventsIn.examples)]) -> EventsOut:
         """Accept what users did; each event is judged by itself, and the accepted ones are on disk before the 202."""
-        return await writer.accept(sent.events)
+        return await writer.accept(sent.events, utc_now())
 
 
 def _add_items(app: FastAPI, live: Live) -> None:
@@ -174,7 +175,7 @@ def _add_items(app: FastAPI, live: Live) -> None:
         """Tell what the model knows of an item."""
         found = _item(live, item_id)
         if found is None:
-            raise UnknownItemError(f"item_id: wanted an item of the catalogue, got {item_id!r}; ingest it and train")
+            raise UnknownItemError(f"item_id: wanted an item of the catalogue, got {item_id!r}; {NEW_ITEM}")
         return found
 
     @app.get("/v1/items", tags=["items"])

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from api.answers import RejectedOut
 from api.requests import ENCODABLE, MAX_EVENTS, MAX_ID, Id, Request
-from api.sentences import sentence
+from api.sentences import printable, sentence
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.event_rules import CONTROL_CHARACTER, DEFAULT_KIND, DEFAULT_WEIGHT, MOST_WEIGHT
 from ingest.moments import EPOCH, naive_utc
@@ -23,12 +23,14 @@ log = logging.getLogger(__name__)
 IDS = ("user_id", "item_id", "event_id", "request_id", "session_id", "kind")
 
 
-def read_moment(value: object) -> datetime:
-    """Read an ISO 8601 text as naive UTC; an offset is converted, a time without one is UTC.
+def read_moment(value: object) -> datetime | None:
+    """Read an ISO 8601 text as naive UTC; an offset is converted, a time without one is UTC; null stays None.
 
     >>> read_moment("2024-03-01T13:30:00+01:00")
     datetime.datetime(2024, 3, 1, 12, 30)
     """
+    if value is None:
+        return None
     if isinstance(value, str) and len(value) <= 64:
         try:
             moment = naive_utc(datetime.fromisoformat(value))
@@ -36,9 +38,10 @@ def read_moment(value: object) -> datetime:
             pass
         else:
             return moment
-    shown = repr(value)[:60].encode("utf-8", "backslashreplace").decode()
     raise PydanticCustomError(
-        "not_a_time", "wanted an ISO 8601 time such as 2024-03-01T12:30:00Z, got {shown}; correct it", {"shown": shown}
+        "not_a_time",
+        "wanted an ISO 8601 time such as 2024-03-01T12:30:00Z, got {shown}; correct it",
+        {"shown": printable(value)},
     )
 
 
@@ -62,7 +65,9 @@ class EventIn(Request):
     weight: Annotated[float, Field(strict=True, ge=-MOST_WEIGHT, le=MOST_WEIGHT, allow_inf_nan=False)] | None = None
     """What the event counts; by default what the settings say of its kind."""
     occurred_at: Annotated[
-        datetime | None, BeforeValidator(read_moment), WithJsonSchema({"type": "string", "format": "date-time"})
+        datetime | None,
+        BeforeValidator(read_moment),
+        WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "null"}]}),
     ] = None
     """ISO 8601; by default the moment of arrival."""
     event_id: Id | None = None
@@ -147,8 +152,11 @@ class Desk:
         if moment is not None and moment < EPOCH:
             return "before_1970", f"occurred_at: wanted a moment since 1970, got {moment.isoformat()}; correct it"
         if moment is not None and moment > arrived + self._ahead:
-            said = f"occurred_at: wanted a moment that has come, got {moment.isoformat()} UTC; set the sender's clock"
-            return "future_time", said
+            latest = f"at most {self._ahead / timedelta(days=1):g} days ahead of {arrived.isoformat()} UTC"
+            return (
+                "future_time",
+                f"occurred_at: wanted {latest}, got {moment.isoformat()} UTC; set the sender's clock",
+            )
         return None
 
     def _completed(self, event: EventIn, arrived: datetime) -> OnlineEvent:

@@ -26,7 +26,11 @@ class BodyLimit:
             message = await receive()
             n_bytes += len(message.get("body", b""))
             if n_bytes > self._longest:
-                raise HTTPException(413)
+                raise HTTPException(
+                    413,
+                    f"request body: wanted at most {self._longest:,} bytes, got more; "
+                    "send it in parts, or raise READRANK_MAX_BODY_BYTES",
+                )
             return message
 
         await self._app(scope, counted, send)

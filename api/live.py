@@ -63,7 +63,8 @@ class Live:
         """Return model and history as they are; NoBundleError when there has never been a model that loads."""
         self.look_for_bundle()
         if self._serving is None:
-            raise NoBundleError(self._problem or f"{self._bundles}: holds no bundle")
+            loading = f"{self._bundles}: a bundle is being loaded; ask again in some seconds"
+            raise NoBundleError(loading if self._loading.locked() else self._problem or loading)
         return self._serving[1].now()
 
     def look_for_bundle(self) -> None:

@@ -43,7 +43,6 @@ def add_problems(app: FastAPI) -> None:
             400: "request body: wanted JSON in UTF-8, got bytes, numbers or nesting that cannot be read; correct it",
             404: f"{request.url.path}: nothing is here; the addresses are in /openapi.json",
             405: f"{request.url.path}: does not take {request.method}; the addresses are in /openapi.json",
-            413: "request body: wanted a shorter one; send the items or events in several requests",
         }
         said = told.get(error.status_code, str(error.detail))
         return JSONResponse({"detail": said}, status_code=error.status_code, headers=error.headers)

@@ -11,6 +11,7 @@ WANTED = {
     "string_type": "a text",
     "string_unicode": "a text of valid Unicode",
     "int_type": "a whole number",
+    "int_parsing": "a whole number",
     "bool_type": "true or false",
     "float_type": "a number",
     "float_parsing": "a number",
@@ -23,8 +24,8 @@ WANTED = {
     "string_too_short": "at least {min_length} character",
     "too_short": "at least {min_length}",
     "too_long": "at most {max_length:,} entries",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than_equal": "at most {le:g}",
+    "greater_than_equal": "at least {ge:,.12g}",
+    "less_than_equal": "at most {le:,.12g}",
 }
 NO_BODY = "wanted a JSON object, got nothing; send one with the header Content-Type: application/json"
 NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")
@@ -74,7 +75,7 @@ def _told(problem: Mapping[str, Any]) -> str:
         return f"wanted {wanted}, got {_came(kind, problem.get('input'), context)}; correct it"
     if kind in WHOLE_SENTENCES:
         return str(problem["msg"])
-    return f"{problem['msg']}, got {_printable(problem.get('input'))}; correct it"
+    return f"{problem['msg']}, got {printable(problem.get('input'))}; correct it"
 
 
 def _came(kind: str, value: object, context: Mapping[str, Any]) -> str:
@@ -84,10 +85,11 @@ def _came(kind: str, value: object, context: Mapping[str, Any]) -> str:
         return f"{context['actual_length']:,}" if context["actual_length"] else "none"
     if kind == "string_too_short":
         return "none"
-    return _printable(value)
+    return printable(value)
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
+    """Show a value as JSON would, shortened."""
     if value is None or isinstance(value, bool):
         return WORDS[value]
     # A lone surrogate could not be encoded into the answer that complains about it.

@@ -135,7 +135,8 @@ def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
     """Take protocols by name, each once; None or none means all. EvaluationError for a name that is none."""
     unknown = sorted(set(names or ()) - set(PROTOCOLS))
     if unknown:
-        raise EvaluationError(f"protocol: wanted {' or '.join(PROTOCOLS)}, got '{unknown[0]}'")
+        there = " or ".join(PROTOCOLS)
+        raise EvaluationError(f"--protocol: wanted {there}, got {unknown[0]!r}; leave it away for both")
     return [protocol for protocol in PROTOCOLS if not names or protocol in names]
 
 

@@ -184,22 +184,31 @@ def test_a_new_model_waits_until_the_outbox_can_be_read(taken, workspace, outbox
 
 def test_live_waits_for_the_first_bundle(workspace, outbox, ranker):
     (workspace.bundles_path / "live").unlink()
-    live = Live(workspace.bundles_path, outbox, load=lambda folder: ranker, check_every_s=0)
+    go = threading.Event()
+
+    def load(folder):
+        assert go.wait(60)
+        return ranker
+
+    live = Live(workspace.bundles_path, outbox, load=load, check_every_s=0)
     live.start()
     with pytest.raises(NoBundleError, match="readrank train"):
         live.now()
     promote(workspace.bundles_path, ranker.version)
+    assert until(lambda: "a bundle is being loaded; ask again in some seconds" in _missing(live))
+    go.set()
     assert until(lambda: not _missing(live))
     assert live.problems == []
     live.stop()
 
 
 def _missing(live):
+    """Return why there is no model, nothing when there is one."""
     try:
         live.now()
-    except NoBundleError:
-        return True
-    return False
+    except NoBundleError as error:
+        return str(error)
+    return ""
 
 
 def test_live_looks_for_bundles_no_more_often_than_asked(workspace, outbox, ranker, monkeypatch):

@@ -68,6 +68,10 @@ def test_desk_takes_a_clock_that_is_ahead_for_now(desk):
     accepted, rejected = desk.sort_out([late], ARRIVED)
     assert accepted == []
     assert rejected[0].reason_code == "future_time"
+    assert rejected[0].detail == (
+        "occurred_at: wanted at most 1 days ahead of 2024-03-01T12:00:00 UTC, "
+        "got 2024-03-02T12:00:00.000001 UTC; set the sender's clock"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,24 @@ def test_desk_rejects_one_event_and_keeps_the_others(desk, event, code):
     assert [(r.index, r.reason_code) for r in rejected] == [(1, code)]
     assert len(rejected[0].detail.encode()) < 300
     assert rejected[0].detail.encode()
+
+
+def test_an_optional_field_may_be_null(desk):
+    optional = ("kind", "weight", "occurred_at", "event_id", "request_id", "session_id")
+    event = accept(desk, **dict.fromkeys(optional))
+    assert (event.kind, event.weight, event.occurred_at, event.request_id) == ("click", 2.0, ARRIVED, None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("occurred_at", True, "wanted an ISO 8601 time such as 2024-03-01T12:30:00Z, got true; correct it"),
+        ("weight", 2e6, "wanted at most 1,000,000, got 2000000.0; correct it"),
+    ],
+)
+def test_a_rejected_value_is_shown_as_in_json(desk, field, value, said):
+    _, (rejected,) = desk.sort_out([{"user_id": "u", "item_id": "i", field: value}], ARRIVED)
+    assert rejected.detail == f"{field}: {said}"
 
 
 def test_an_event_that_is_no_object_says_nothing_of_headers(desk):

@@ -10,7 +10,7 @@ from api.sentences import path, sentence
     [
         ({}, "user_id: wanted a value, got nothing; add the field"),
         ({"user_id": "u", "k": 0}, "k: wanted at least 1, got 0; correct it"),
-        ({"user_id": "u", "k": 1001}, "k: wanted at most 1000, got 1001; correct it"),
+        ({"user_id": "u", "k": 1001}, "k: wanted at most 1,000, got 1001; correct it"),
         ({"user_id": "u", "k": "3"}, "k: wanted a whole number, got '3'; correct it"),
         ({"user_id": "u", "k": True}, "k: wanted a whole number, got true; correct it"),
         ({"user_id": None}, "user_id: wanted a text, got null; correct it"),
