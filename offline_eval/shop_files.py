@@ -43,6 +43,8 @@ class LogFile:
     def write(self, rows: pl.DataFrame) -> None:
         """Append a chunk; rows keep their order. Damages what it adds according to the columns present."""
         n = rows.height
+        if self._format == "parquet" and self._parquet is None:
+            self._begin_parquet(rows)  # also without rows: a file of no bytes is no Parquet file
         if not n:
             return
         n_bad, n_twice = self._rng.poisson(self._shares[0] * n), self._rng.poisson(self._shares[1] * n)
@@ -63,7 +65,7 @@ class LogFile:
         if self._format == "parquet":
             if len(source) != rows.height:
                 rows = _damage_typed(rows[source], damage)
-            self._append_parquet(rows)
+            self._parquet.write_table(_table(rows))
             return
         rows = rows.with_columns(pl.col(pl.Datetime).dt.strftime(_TIME_FORMAT))
         as_line = _json_line if self._format == "jsonl" else _csv_line
@@ -76,13 +78,14 @@ class LogFile:
         head = ",".join(rows.columns) + "\n" if first and self._format == "csv" else ""
         self._file.write((head + "\n".join(map(str, lines)) + "\n").encode())
 
-    def _append_parquet(self, rows: pl.DataFrame) -> None:
+    def _begin_parquet(self, rows: pl.DataFrame) -> None:
         import pyarrow.parquet as pq
 
-        table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-        if self._parquet is None:
-            self._parquet = pq.ParquetWriter(self._file, table.schema, compression="zstd")
-        self._parquet.write_table(table)
+        self._parquet = pq.ParquetWriter(self._file, _table(rows).schema, compression="zstd")
+
+
+def _table(rows: pl.DataFrame) -> Any:
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _json_line(rows: pl.DataFrame) -> pl.Series:

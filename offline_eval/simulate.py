@@ -64,7 +64,7 @@ class SimulationConfig:
     searches_a_session: float = 2.0
     """Mean number of items that a session finds without a slate."""
     chunk_rows: int = 250_000
-    """Rows held before they are written."""
+    """Rows of either log held before they are written."""
 
     def sized(self) -> "SizedShop":
         """Settle numbers of users and items; at least 2 of each."""
@@ -136,8 +136,8 @@ class Simulation:
 def simulate(config: SimulationConfig, folder: Path, *, progress: Progress = silent) -> Simulation:
     """Write items.jsonl, interactions.* and impressions.* and truth/ into `folder`, made if missing.
 
-    Memory holds users, items and one chunk of rows, however long the log. Items have `published_at`, and no row names
-    an item before it. The log is sorted by time within a day.
+    Memory holds users, items and one chunk of rows of each log, however long. Items have `published_at`, and no row
+    names an item before it. The log is sorted by time within a day.
     """
     folder = Path(folder)
     (folder / "truth").mkdir(parents=True, exist_ok=True)
@@ -215,7 +215,10 @@ def _run(
         if sessions > 50:
             a_session = written / sessions
         waiting.append(happened)
-        if sum(len(one.impressions["user"]) for one in waiting) >= config.chunk_rows or day == config.days - 1:
+        n_waiting = max(
+            sum(len(one.interactions["user"]) for one in waiting), sum(len(one.impressions["user"]) for one in waiting)
+        )
+        if n_waiting >= config.chunk_rows or day == config.days - 1:
             interactions.write(names.interactions(waiting))
             impressions.write(names.impressions(waiting))
             waiting = []

@@ -10,6 +10,7 @@ import pytest
 from ingest import columns as c
 from ingest.load import load_files
 from ingest.store import Store
+from offline_eval.shop_files import LogFile
 from offline_eval.shop_traffic import KINDS
 from offline_eval.simulate import Simulation, SimulationConfig, simulate
 
@@ -50,6 +51,21 @@ def test_chunk_size_changes_nothing_but_the_layout(tmp_path: Path) -> None:
     chunks = simulate(SimulationConfig(**config, chunk_rows=100), tmp_path / "chunks")
     assert whole.interactions.read_bytes() == chunks.interactions.read_bytes()
     assert pl.read_parquet(whole.impressions).equals(pl.read_parquet(chunks.impressions))
+
+
+def test_a_shop_without_slates_is_written_by_chunks_and_its_impressions_are_an_empty_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = []
+    write = LogFile.write
+    monkeypatch.setattr(LogFile, "write", lambda self, rows: (chunks.append(rows.height), write(self, rows)))
+    config = SimulationConfig(n_events=3_000, slates_a_session=0.0, chunk_rows=100, interactions_format="parquet")
+    simulation = simulate(config, tmp_path / "log")
+    assert max(chunks[1:]) < 100 + 3 * 3_000 / 365, "a chunk and what a day adds; the first is the catalogue"
+    shown = pl.read_parquet(simulation.impressions)
+    assert (shown.height, shown.columns[0]) == (0, c.REQUEST_ID)
+    with Store.open(tmp_path / "readrank.duckdb") as store:
+        assert [report.table for report in load_files(store, simulation.files)][:2] == ["items", "interactions"]
 
 
 @pytest.mark.parametrize("n_events", [1_000, 30_000])
