@@ -107,9 +107,16 @@ def create_app(
 def app_from_environment() -> FastAPI:
     """Make the app as a worker process does: the workspace comes from `READRANK_WORKSPACE`."""
     settings = from_environment()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("api").setLevel(settings.log_level.upper())
+    log_at(logging.getLevelNamesMapping()[settings.log_level.upper()])
     return create_app(settings.workspace, settings)
+
+
+def log_at(level: int) -> None:
+    """Log what our rooms say from this level on, and of libraries warnings at most: below is for those who make them."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger().setLevel(max(level, logging.WARNING))
+    for room in ("api", "ranker", "encoders", "ingest"):
+        logging.getLogger(room).setLevel(level)
 
 
 def _add_answers(app: FastAPI, service: Service, name_user: Callable[[str], str]) -> None:
