@@ -1,11 +1,9 @@
 """The command line: parses, calls one room, prints. What a command does lives in the room that it calls."""
 
-import errno
 import importlib
 import io
 import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ import typer
 
 from ingest.errors import ReadrankError
 from ingest.presets import PRESETS
+from ingest.system_refusals import system_refusal
 from ingest.typed_moment import typed_moment
 
 if TYPE_CHECKING:
@@ -47,11 +46,6 @@ SECTIONS = {
 """Sections of readrank.toml, those first that a shop sets, and their config classes, imported only when needed."""
 
 DONE, FAILED, MISTAKE = 0, 1, 2
-
-DISK_FULL = re.compile(
-    r"No space left on device|\d+ requested and \d+ written|inline_container.*unexpected pos|wrote \d+ of \d+ bytes"
-)
-"""What the system, NumPy, torch and LightGBM say where a disk is full."""
 
 app = typer.Typer(
     help="Recommendations that read: learn from what people do and from what items say.",
@@ -593,24 +587,19 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Walk the whole way once: simulate a shop, ingest, train, evaluate, serve, ask, stop."""
-    from api.try_out import answer_lines, answers
-    from offline_eval.demo_log import write_demo_log
+    from api.spoken import answer_lines
+    from api.try_out import answers
+    from offline_eval.demo import ASK, SIMULATE, commands, write_demo_log
 
     shop = folder / "workspace"
-    _say(f"1/5  simulate a shop of a year and its customers: about {events:,} interactions")
+    _say(SIMULATE.format(n_events=events))
     with _progress_bars() as progress:
         log = write_demo_log(folder, events, progress=progress)
-    at = ["--workspace", str(shop)]
     told = {}
-    for title, command, arguments in (
-        ("2/5  make a workspace and ingest catalogue, interactions and impressions", "init", [str(shop)]),
-        ("", "ingest", [*map(str, log.files), *at]),
-        ("3/5  tune encoder and ranker on all but the last tenth, and compare there with baselines", "evaluate", at),
-        ("4/5  train on everything, for the service", "train", at),
-    ):
+    for title, arguments in commands(shop, log.files):
         _say(title)
-        told[command] = _step([command, *arguments])
-    _say("5/5  start the service and ask it for a customer it knows and for one it has never seen")
+        told[arguments[0]] = _step(arguments)
+    _say(ASK)
     told["answers"] = answers(shop)
     for line in answer_lines(told["answers"]):
         _say(line)
@@ -639,7 +628,7 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        if told := _refusal_of_the_system(error):
+        if told := system_refusal(error):
             return _complain(told, MISTAKE)
         hint = "" if "--debug" in arguments else " (readrank --debug ... shows where)"
         return _complain(f"unexpected {type(error).__name__}: {error}{hint}", FAILED)
@@ -682,16 +671,6 @@ def _usage(mistake: typer.TyperException) -> str:
 def _complain(message: str, status: int) -> int:
     print("readrank: " + " ".join(message.split()), file=sys.stderr)
     return status
-
-
-def _refusal_of_the_system(error: BaseException) -> str | None:
-    """Say what to do where the disk is full or one may not read or write; None for any other error."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT) or DISK_FULL.search(str(error)):
-        return f"the disk is full ({error}); free space and run it again"
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"the system does not allow it ({error}); allow it, or name another folder"
-    return None
 
 
 def _step(arguments: Sequence[str]) -> Any:

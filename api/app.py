@@ -112,7 +112,7 @@ def app_from_environment() -> FastAPI:
 
 
 def log_at(level: int) -> None:
-    """Log what our rooms say from this level on, and of libraries warnings at most: below is for those who make them."""
+    """Log what our rooms say from this level on, and of libraries warnings at most: less is for their makers."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger().setLevel(max(level, logging.WARNING))
     for room in ("api", "ranker", "encoders", "ingest"):

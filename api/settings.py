@@ -33,7 +33,7 @@ class ServiceSettings(BaseSettings):
     playground: bool = True
     """Whether `/` serves the playground page; it shows some user ids, so switch it off in public."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Level of the service's log lines."""
+    """Level of readrank's log lines; libraries log warnings and errors at most."""
 
 
 def from_environment() -> ServiceSettings:

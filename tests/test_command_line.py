@@ -323,6 +323,13 @@ def test_demo_answers_machines_in_one_document(tmp_path, capsys, monkeypatch):
     assert all(arguments[0] == "--json" for arguments in steps)
 
 
+def test_demo_in_the_place_of_a_file_is_a_mistake(tmp_path, capsys):
+    (tmp_path / "shop").write_text("a list of mine")
+    assert readrank.run(["demo", str(tmp_path / "shop"), "--events", "1000", "--json"]) == 2
+    assert "wanted a new folder or an earlier demo's, it is a file; name another" in complaint(capsys)
+    assert (tmp_path / "shop").read_text() == "a list of mine"
+
+
 def test_demo_ends_with_the_status_of_the_step_that_failed(tmp_path, capsys, monkeypatch):
     run = readrank.run
     monkeypatch.setattr(readrank, "run", lambda arguments: 2)

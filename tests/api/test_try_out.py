@@ -1,4 +1,5 @@
-from api.try_out import answer_lines, answers
+from api.spoken import answer_lines
+from api.try_out import answers
 
 
 def test_answers_are_put_into_words_for_a_known_and_an_unknown_user(workspace):
