@@ -2,21 +2,20 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
 
-WAITING: Final = 2_048
+BACKLOG: Final = 2_048
 """So many connections may wait until a worker takes them."""
-HELD_BACK_S: Final = 0.001
-"""A worker lets new connections wait so long for each one that it has, so that others with fewer take them first."""
-MOST_HELD: Final = 2
-"""Of more connections than this it waits no longer: who opens one for each request would wait at each."""
-TAKEN_OF_HELD: Final = 4
-"""Then it takes one, and one more for so many that it has: with many, one at a time would be slow."""
-PAUSE_S: Final = 1.0
-"""After the system has refused a connection, as it does to a process with too many open files."""
+PAUSE_EACH_S: Final = 0.001
+"""A worker waits this long for each connection it has, so that others with fewer take new ones first."""
+MOST_COUNTED: Final = 2
+"""But never longer than for this many: who opens a connection for each request would wait at each."""
+CONNECTIONS_PER_EXTRA: Final = 4
+"""After the wait it takes one connection, plus one for each this many it has: one at a time would be slow."""
+REFUSED_PAUSE_S: Final = 1.0
+"""A worker waits this long after the system has refused it a connection, as where too many files are open."""
 
 
 class SharingLoop(asyncio.SelectorEventLoop):
@@ -29,8 +28,9 @@ class SharingLoop(asyncio.SelectorEventLoop):
     async def create_server(  # type: ignore[override]  # asyncio has more ways to say on what to listen
         self, protocol_factory: Callable[[], asyncio.Protocol], *, sock: socket.socket, **options: Any
     ) -> "SharingServer":
-        """Serve on a socket that listens already; of asyncio's options only `ssl` counts."""
-        return SharingServer(self, protocol_factory, sock, options.get("ssl"))
+        """Serve on a socket that listens already; TLS is left to a proxy in front."""
+        assert not options.get("ssl")
+        return SharingServer(self, protocol_factory, sock)
 
 
 class SharingServer:
@@ -41,12 +41,10 @@ class SharingServer:
         loop: asyncio.AbstractEventLoop,
         protocol_factory: Callable[[], asyncio.Protocol],
         listening: socket.socket,
-        context: ssl.SSLContext | None,
     ) -> None:
         self._loop = loop
         self._protocol_factory = protocol_factory
         self._listening = listening
-        self._context = context
         self._held: list[asyncio.BaseTransport] = []
         self._beginning: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -70,7 +68,9 @@ class SharingServer:
         n_held = len(self._held) + len(self._beginning)
         self._loop.remove_reader(self._listening)
         if n_held:
-            self._loop.call_later(min(n_held, MOST_HELD) * HELD_BACK_S, self._take, 1 + n_held // TAKEN_OF_HELD)
+            self._loop.call_later(
+                min(n_held, MOST_COUNTED) * PAUSE_EACH_S, self._take, 1 + n_held // CONNECTIONS_PER_EXTRA
+            )
         else:
             self._take(1)
 
@@ -86,7 +86,7 @@ class SharingServer:
         except OSError as error:
             told = {"message": "a connection could not be accepted", "exception": error}
             self._loop.call_exception_handler(told)
-            self._loop.call_later(PAUSE_S, self._look_out)
+            self._loop.call_later(REFUSED_PAUSE_S, self._look_out)
             return
         self._look_out()
 
@@ -97,7 +97,6 @@ class SharingServer:
         task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connection: socket.socket) -> None:
-        made, context = self._protocol_factory, self._context
-        with suppress(OSError):  # of a client that is gone, or that speaks no TLS where it must
-            transport, _ = await self._loop.connect_accepted_socket(made, connection, ssl=context)
+        with suppress(OSError):  # of a client that is gone
+            transport, _ = await self._loop.connect_accepted_socket(self._protocol_factory, connection)
             self._held.append(transport)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from api.accepting import WAITING
+from api.accepting import BACKLOG
 from api.errors import PortInUseError, ServiceError
 from api.settings import from_environment, hand_to_workers
 from ingest.outbox import Outbox
@@ -57,7 +57,7 @@ def listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
         # Listening already makes a second service on this port fail, even before our workers are up.
-        listening.listen(WAITING)
+        listening.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listening.close()
         if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

@@ -92,7 +92,7 @@ def test_a_closed_server_takes_no_more_and_keeps_what_it_has():
 
 def test_a_refusal_of_the_system_is_told_and_tried_again(monkeypatch):
     told = []
-    monkeypatch.setattr("api.accepting.PAUSE_S", 0.01)
+    monkeypatch.setattr("api.accepting.REFUSED_PAUSE_S", 0.01)
 
     class Full(socket.socket):
         refusals = 2
@@ -107,7 +107,7 @@ def test_a_refusal_of_the_system_is_told_and_tried_again(monkeypatch):
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: told.append(context["message"]))
         with Full(fileno=listening.detach()) as full:
-            server = SharingServer(loop, Echo, full, None)
+            server = SharingServer(loop, Echo, full)
             client = await connected(full)
             assert await answered(client) == b"said"
             server.close()
