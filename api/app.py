@@ -202,11 +202,11 @@ def _add_health(app: FastAPI, live: Live, decisions: DecisionLog) -> None:
         """Say whether answers can be given, by which model, and what is wrong although they can."""
         with contextlib.suppress(ReadrankError):
             live.now()
-        moment = live.peek()
+        serving = live.peek()
         ready = ReadyOut(
-            ready=moment is not None,
-            model=moment.ranker.version if moment else None,
-            cutoff=moment.ranker.cutoff.isoformat() if moment else None,
+            ready=serving is not None,
+            model=serving.ranker.version if serving else None,
+            cutoff=serving.ranker.cutoff.isoformat() if serving else None,
             live_events=live.n_events,
             answers_not_logged=decisions.lost,
             problems=live.problems,
@@ -253,8 +253,8 @@ def _answer(served: Served, *, compared: bool) -> Response:
 
 
 def _item(live: Live, item_id: str) -> ItemOut | None:
-    moment = live.peek() or live.now()
-    found = moment.ranker.item(item_id)
+    serving = live.peek() or live.now()
+    found = serving.ranker.item(item_id)
     if found is None:
         return None
     return ItemOut(item_id=item_id, title=found.get("title"), categories=found.get("categories") or [])

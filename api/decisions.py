@@ -22,7 +22,6 @@ class Decision:
     query: Query
     """Its `request_id` is the id that the answer carried."""
     endpoint: str
-    k: int
     bundle_version: str
     answer: Answer
     degraded: bool
@@ -35,7 +34,7 @@ class Decision:
             c.USER_ID: self.query.user_id,
             c.OCCURRED_AT: self.query.as_of,
             c.ENDPOINT: self.endpoint,
-            c.K: self.k,
+            c.K: self.query.k,
             c.BUNDLE_VERSION: self.bundle_version,
             c.VARIANT: None,
             c.DEGRADED: self.degraded,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from api.errors import NoBundleError, ServiceError
-from api.live_history import Events, LiveHistory, Moment
+from api.live_history import Events, LiveHistory, Serving
 from api.recommender import Recommender, load_ranker, read_a_text, warm_up
 from ingest.errors import ReadrankError
 
@@ -59,7 +59,7 @@ class Live:
         """Hand what was kept from the garbage collector back to it."""
         gc.unfreeze()
 
-    def now(self) -> Moment:
+    def now(self) -> Serving:
         """Return model and history as they are; NoBundleError when there has never been a model that loads."""
         self.look_for_bundle()
         if self._serving is None:
@@ -95,9 +95,9 @@ class Live:
         if self._serving:
             self._serving[1].now()
 
-    def peek(self) -> Moment | None:
+    def peek(self) -> Serving | None:
         """Return model and history as they were when events were last counted, without any waiting."""
-        return self._serving[1].moment if self._serving else None
+        return self._serving[1].serving if self._serving else None
 
     @property
     def n_events(self) -> int:

@@ -45,7 +45,7 @@ class Events(Protocol):
 
 
 @dataclass(frozen=True)
-class Moment:
+class Serving:
     """One model with one history: what a single answer is made from."""
 
     ranker: Recommender
@@ -59,11 +59,11 @@ class LiveHistory:
 
     Live events lie on the bundle's history in two layers: nearly all of them in one that is built beside the answers,
     the latest in a small one on top, which an answer builds before it asks. So an event counts in the next answer, and
-    no answer waits long for others: while the large layer is built they go on with the moment that there is.
+    no answer waits long for others: while the large layer is built they go on with the history that there is.
     """
 
     def __init__(self, ranker: Recommender, source: Events, *, patience_s: float = 0.25):
-        """Read the events that the model does not know; where that fails the moment is stale, and it is tried again.
+        """Read the events that the model does not know; where that fails `serving` is stale, and it is tried again.
 
         `patience_s` is how long the answer that finds them to be read anew waits before it goes on with what there is.
         """
@@ -81,7 +81,7 @@ class LiveHistory:
         self._built, self._cost = float("-inf"), 0.0
         self._reading_problem: str | None = None
         self._beside_problem: str | None = None
-        self.moment = Moment(ranker, ranker.history, stale=True)
+        self.serving = Serving(ranker, ranker.history, stale=True)
         self._attempt(self._read_anew)
 
     @property
@@ -94,13 +94,13 @@ class LiveHistory:
         """Why events are missing."""
         return self._reading_problem or self._beside_problem
 
-    def now(self) -> Moment:
+    def now(self) -> Serving:
         """Return model and history with the events accepted by now."""
         with self._lock:
             reading = self._catch_up()
         if reading is not None:
             reading.join(self._patience_s)
-        return self.moment
+        return self.serving
 
     def _catch_up(self) -> threading.Thread | None:
         """Count new events, holding the lock; return the thread that reads all of them anew if it has just begun."""
@@ -134,14 +134,14 @@ class LiveHistory:
     def _count(self) -> None:
         """Put the events that are not settled on top of those that are; holding the lock."""
         history = self._ranker.history_with(self._late, self._settled) if self._late else self._settled
-        self.moment = replace(self.moment, history=history)
+        self.serving = replace(self.serving, history=history)
         self._n_counted = self._n_settled + len(self._late)
 
     def _mark(self) -> None:
-        """Say of the moment whether it may miss events; holding the lock."""
+        """Say of the history that serves whether it may miss events; holding the lock."""
         stale = self.problem is not None or self._erasures is None
-        if stale != self.moment.stale:
-            self.moment = replace(self.moment, stale=stale)
+        if stale != self.serving.stale:
+            self.serving = replace(self.serving, stale=stale)
 
     def _begin(self, work: Callable[[], None]) -> threading.Thread | None:
         """Start work beside the answers, unless some is under way or has just failed; holding the lock."""

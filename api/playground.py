@@ -35,8 +35,8 @@ def add(app: FastAPI, live: Live, *, tell_users: bool = True) -> None:
 
     @app.get("/page/users", include_in_schema=False)
     def users(n: Annotated[int, Query(ge=1, le=50)] = 12) -> UsersOut:
-        moment = live.peek() or live.now()
-        known = moment.ranker.history.user_ids if tell_users else []
+        serving = live.peek() or live.now()
+        known = serving.ranker.history.user_ids if tell_users else []
         # Evenly spread over the log: its first users alone would all be its oldest.
         return UsersOut(users=[known[i * len(known) // n] for i in range(min(n, len(known)))])
 

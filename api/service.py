@@ -14,7 +14,7 @@ from typing import TypeVar
 from api.decisions import Decision, DecisionLog
 from api.errors import NoBundleError
 from api.live import Live
-from api.live_history import Moment
+from api.live_history import Serving
 from api.threads import DaemonThreads
 from ranker.query import Answer, GivenItem, Query, RankedItem
 
@@ -65,26 +65,24 @@ class Service:
 
     async def recommend(self, query: Query) -> Served:
         """Choose items for a user."""
-        query = _named(query)
+        query = _with_request_id(query)
         return await self._answer(
             query,
             endpoint="recommendations",
-            k=query.k,
-            full=lambda moment: moment.ranker.recommend(query, moment.history),
-            simple=lambda moment: moment.ranker.popular(query, moment.history),
-            last=lambda: Answer(items=(), degraded=True),
+            full=lambda serving: serving.ranker.recommend(query, serving.history),
+            simple=lambda serving: serving.ranker.popular(query, serving.history),
+            empty_handed=lambda: Answer(items=(), degraded=True),
         )
 
     async def rank(self, query: Query, items: Sequence[GivenItem]) -> Served:
         """Order given items for a user."""
-        query = _named(query)
+        query = _with_request_id(query)
         return await self._answer(
             query,
             endpoint="rankings",
-            k=len(items),
-            full=lambda moment: moment.ranker.rank(query, items, moment.history),
-            simple=lambda moment: by_popularity(moment, query, items),
-            last=lambda: _in_order(items),
+            full=lambda serving: serving.ranker.rank(query, items, serving.history),
+            simple=lambda serving: by_popularity(serving, query, items),
+            empty_handed=lambda: _in_order(items),
         )
 
     async def _answer(
@@ -92,33 +90,32 @@ class Service:
         query: Query,
         *,
         endpoint: str,
-        k: int,
-        full: Callable[[Moment], Answer],
-        simple: Callable[[Moment], Answer],
-        last: Callable[[], Answer],
+        full: Callable[[Serving], Answer],
+        simple: Callable[[Serving], Answer],
+        empty_handed: Callable[[], Answer],
     ) -> Served:
         started = time.perf_counter()
         seconds = (1.0 - KEPT_FOR_SIMPLE) * self._budget_s
-        made = await self._within(seconds, partial(_made, self._live.now, full), self._full, query)
-        if made is None:
+        found = await self._within(seconds, partial(_answer_from, self._live.now, full), self._full, query)
+        if found is None:
             seconds = started + self._budget_s - time.perf_counter()
-            made = await self._within(seconds, partial(_made, self._held, simple), self._simple, query)
-        if made is None:
-            made = self._held(), last()
-        moment, answer = made
+            found = await self._within(seconds, partial(_answer_from, self._current, simple), self._simple, query)
+        if found is None:
+            found = self._current(), empty_handed()
+        serving, answer = found
         served = Served(
             request_id=str(query.request_id),
-            model=moment.ranker.version,
-            degraded=answer.degraded or moment.stale,
+            model=serving.ranker.version,
+            degraded=answer.degraded or serving.stale,
             answer=answer,
         )
         # In the loop's next turn, when the answer is on its way: woken now, the log's thread would hold it up.
-        decision = _decision(served, query, endpoint, k, started)
+        decision = _decision(served, query, endpoint, started)
         asyncio.get_running_loop().call_soon(self._decisions.put, decision)
         return served
 
-    def _held(self) -> Moment:
-        """Return the moment that there is: a simple answer waits for nothing that may have made the full one late."""
+    def _current(self) -> Serving:
+        """Return what there is: a simple answer waits for nothing that may have made the full one late."""
         return self._live.peek() or self._live.now()
 
     async def _within(self, seconds: float, work: Callable[[], T], threads: Executor, query: Query) -> T | None:
@@ -138,19 +135,19 @@ class Service:
         return None
 
 
-def _made(moment_of: Callable[[], Moment], make: Callable[[Moment], Answer]) -> tuple[Moment, Answer]:
-    moment = moment_of()
-    return moment, make(moment)
+def _answer_from(serving_now: Callable[[], Serving], make: Callable[[Serving], Answer]) -> tuple[Serving, Answer]:
+    serving = serving_now()
+    return serving, make(serving)
 
 
-def _named(query: Query) -> Query:
+def _with_request_id(query: Query) -> Query:
     """Say what the answer will be called: exploration draws by it."""
     return replace(query, request_id=uuid.uuid4().hex)
 
 
-def by_popularity(moment: Moment, query: Query, items: Sequence[GivenItem]) -> Answer:
+def by_popularity(serving: Serving, query: Query, items: Sequence[GivenItem]) -> Answer:
     """Order given items by popularity; those not known as popular follow in the order given."""
-    popular = moment.ranker.popular(replace(query, k=POPULAR_KNOWN, explain=False), moment.history)
+    popular = serving.ranker.popular(replace(query, k=POPULAR_KNOWN, explain=False), serving.history)
     # By count, not by rank: caps decide on ranks, and a ranking of given items has none.
     places = {item.item_id: (-item.score, item.rank) for item in popular.items}
     return _in_order(sorted(items, key=lambda item: places.get(item.item_id, (math.inf, math.inf))))
@@ -164,11 +161,10 @@ def _in_order(items: Sequence[GivenItem]) -> Answer:
     return Answer(items=tuple(ranked), degraded=True)
 
 
-def _decision(served: Served, query: Query, endpoint: str, k: int, started: float) -> Decision:
+def _decision(served: Served, query: Query, endpoint: str, started: float) -> Decision:
     return Decision(
         query=query,
         endpoint=endpoint,
-        k=k,
         bundle_version=served.model,
         answer=served.answer,
         degraded=served.degraded,

@@ -83,7 +83,7 @@ def judged(
     found = {name: ndcg_of_queries(likings, score, groups) for name, score in orders.items()}
     found["nothing"] = np.zeros(len(groups))
     pairs = [("as shown", "nothing"), ("without", "nothing"), ("with places", "nothing"), ("with places", "without")]
-    rows = [(ours, theirs, paired_interval(found[ours], found[theirs], by=users)) for ours, theirs in pairs]
+    rows = [(ours, theirs, paired_interval(found[ours], found[theirs], users=users)) for ours, theirs in pairs]
     return pl.DataFrame(
         [(ours, theirs, *(round(each, 4) for each in (of.value, of.low, of.high)), of.n) for ours, theirs, of in rows],
         schema=["order", "minus", "ndcg@10", "low", "high", "n"],

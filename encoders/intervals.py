@@ -30,36 +30,38 @@ def mean_intervals(
     draws: int = 2000,
     seed: int = 0,
     level: float = 0.95,
-    of: ArrayLike | None = None,
-    by: ArrayLike | None = None,
+    denominators: ArrayLike | None = None,
+    users: ArrayLike | None = None,
 ) -> list[Interval]:
     """Give the percentile bootstrap interval of each column's mean: `values` is [n_queries, n_columns] or [n_queries].
 
-    Users are drawn with replacement, each with all queries that `by` says are theirs [n_queries], the same draws for
-    all columns; without `by` each query is a user's only one. With `of` (same shape) the statistic is
-    sum(values) / sum(of), as for recall over items. How far users differ cannot be told from one user: there are no
-    bounds then.
+    Users are drawn with replacement, each with all queries that `users` says are theirs [n_queries], the same draws for
+    all columns; without `users` each query is a user's only one. With `denominators` (same shape) the statistic is
+    sum(values) / sum(denominators), as for recall over items. How far users differ cannot be told from one user: there
+    are no bounds then.
 
     >>> interval = mean_intervals([0.0, 1.0, 1.0, 0.0], draws=500)[0]
     >>> interval.value, interval.low, interval.high, interval.n
     (0.5, 0.0, 1.0, 4)
-    >>> interval = mean_intervals([0.0, 0.2, 0.6, 0.6], by=["ann", "ann", "bob", "bob"], draws=500)[0]
+    >>> interval = mean_intervals([0.0, 0.2, 0.6, 0.6], users=["ann", "ann", "bob", "bob"], draws=500)[0]
     >>> round(interval.value, 6), round(interval.low, 6), round(interval.high, 6)  # ann alone, bob alone
     (0.35, 0.1, 0.6)
     >>> mean_intervals([0.6])[0]  # one user
     Interval(value=0.6, low=nan, high=nan, n=1)
     """
-    above = np.asarray(values, dtype=np.float64)
-    above = above[:, None] if above.ndim == 1 else above
-    below = np.ones_like(above) if of is None else np.asarray(of, dtype=np.float64).reshape(above.shape)
-    n, m = above.shape
-    total = below.sum(axis=0)
+    numerator = np.asarray(values, dtype=np.float64)
+    numerator = numerator[:, None] if numerator.ndim == 1 else numerator
+    denominator = np.ones_like(numerator)
+    if denominators is not None:
+        denominator = np.asarray(denominators, dtype=np.float64).reshape(numerator.shape)
+    n, m = numerator.shape
+    total = denominator.sum(axis=0)
     if n == 0 or not total.all():
         return [Interval(float("nan"), float("nan"), float("nan"), n)] * m
-    centre = above.sum(axis=0) / total
-    if by is not None:
-        above, below = _sums_of_users(np.hstack([above, below]), np.asarray(by))
-    n_users = len(above)
+    centre = numerator.sum(axis=0) / total
+    if users is not None:
+        numerator, denominator = _sums_of_users(np.hstack([numerator, denominator]), np.asarray(users))
+    n_users = len(numerator)
     if n_users == 1:
         return [Interval(float(value), float("nan"), float("nan"), n) for value in centre]
     rng = np.random.default_rng(seed)
@@ -68,7 +70,7 @@ def mean_intervals(
     for first in range(0, draws, step):
         times = _times_drawn(rng, min(step, draws - first), n_users)
         with np.errstate(invalid="ignore"):  # a draw without any true item has no recall, and is left out below
-            means[first : first + step] = (times @ above) / (times @ below)
+            means[first : first + step] = (times @ numerator) / (times @ denominator)
     tail = (1.0 - level) / 2.0
     lows, highs = np.nanquantile(means, [tail, 1.0 - tail], axis=0)
     return [
@@ -77,9 +79,9 @@ def mean_intervals(
 
 
 def paired_interval(
-    ours: ArrayLike, theirs: ArrayLike, *, draws: int = 2000, seed: int = 0, by: ArrayLike | None = None
+    ours: ArrayLike, theirs: ArrayLike, *, draws: int = 2000, seed: int = 0, users: ArrayLike | None = None
 ) -> Interval:
-    """Give the interval of the mean difference `ours - theirs`, query by query in the same order, users as in `by`.
+    """Give the interval of the mean difference `ours - theirs`, query by query in the same order, `users` as there.
 
     Pairing removes what makes queries hard or easy for both, so it sees differences that two separate intervals hide.
 
@@ -88,7 +90,7 @@ def paired_interval(
     (0.1, 0.1, 0.1)
     """
     difference = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
-    return mean_intervals(difference, draws=draws, seed=seed, by=by)[0]
+    return mean_intervals(difference, draws=draws, seed=seed, users=users)[0]
 
 
 def _sums_of_users(

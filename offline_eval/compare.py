@@ -55,13 +55,13 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
             if frame.is_empty():
                 continue
             users = frame[c.USER_ID].to_numpy()
-            found = mean_intervals(frame.select(metrics.PER_QUERY).to_numpy(), by=users)
+            found = mean_intervals(frame.select(metrics.PER_QUERY).to_numpy(), users=users)
             rows += [
                 _row(window, segment, system, metric=name, k=k, interval=interval)
                 for name, interval in zip(metrics.PER_QUERY, found, strict=True)
             ]
             if system != ours and ours in of_system:
-                gain = paired_interval(of_system[ours]["ndcg"].to_numpy(), frame["ndcg"].to_numpy(), by=users)
+                gain = paired_interval(of_system[ours]["ndcg"].to_numpy(), frame["ndcg"].to_numpy(), users=users)
                 rows.append(_row(window, segment, ours, metric=f"ndcg over {system}", k=k, interval=gain))
     cold = window.truth.filter("cold")
     for system, recommended in answers.items():
@@ -70,7 +70,7 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
                 window.queries.select(c.QUERY_ID, c.USER_ID), on=c.QUERY_ID, maintain_order="left"
             )
             n_found, n_true, users = (counts[name].to_numpy() for name in ("found", "true", c.USER_ID))
-            of_items = mean_intervals(n_found, of=n_true, by=users)[0]
+            of_items = mean_intervals(n_found, denominators=n_true, users=users)[0]
             rows.append(_row(window, "cold items", system, metric="recall", k=k, interval=of_items))
         share = metrics.coverage(recommended, n_items, k)
         covered = Interval(share, np.nan, np.nan, window.queries.height)
@@ -96,10 +96,10 @@ def compare_scores(window: Window, shown: pl.DataFrame, scored: Mapping[str, pl.
         if frame.is_empty():
             continue
         values, users = frame["auc"].to_numpy(), frame[c.USER_ID].to_numpy()
-        interval = mean_intervals(values, by=users)[0]
+        interval = mean_intervals(values, users=users)[0]
         rows.append(_row(window, "shown requests", system, metric="auc", k=None, interval=interval))
         if system != ours and ours in of_system:
-            gain = paired_interval(of_system[ours]["auc"].to_numpy(), values, by=users)
+            gain = paired_interval(of_system[ours]["auc"].to_numpy(), values, users=users)
             rows.append(_row(window, "shown requests", ours, metric=f"auc over {system}", k=None, interval=gain))
     return _frame(rows)
 

@@ -97,7 +97,7 @@ def evaluate(
     config = workspace.section("evaluation", EvaluationConfig)
     config = replace(config, k=k or config.k)
     baselines = workspace.section("baselines", BaselinesConfig)
-    with _trained(workspace, cutoff, bundle, protocols, config, progress) as folder:
+    with _bundle_to_judge(workspace, cutoff, bundle, protocols, config, progress) as folder:
         ranker = Ranker.load(folder)
         with Store.open(workspace.store_path) as store:
             interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
@@ -140,7 +140,7 @@ def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
     return [protocol for protocol in PROTOCOLS if not names or protocol in names]
 
 
-def bundle_to_judge(bundles: Path, version: str) -> Path:
+def named_bundle(bundles: Path, version: str) -> Path:
     """Return the folder of a version; EvaluationError with those there are where it is none."""
     folder = bundles / version
     if not version or Path(version).name != version or not folder.is_dir():
@@ -174,7 +174,7 @@ def _compare(
     counts: dict[str, dict[str, int]] = {}
     asked = asked_at(interactions, impressions)
     for protocol in protocols:
-        window = _lay(protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config)
+        window = _window_of(protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config)
         queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
         answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):
@@ -194,7 +194,7 @@ def _compare(
     return pl.concat(rows), counts
 
 
-def _lay(
+def _window_of(
     protocol: Protocol,
     interactions: pl.DataFrame,
     cutoff: datetime,
@@ -204,11 +204,11 @@ def _lay(
     config: EvaluationConfig,
 ) -> Window:
     """Lay a protocol over the log; EvaluationError where nobody took anything that could be asked about."""
-    lay: dict[Protocol, Callable[..., Window]] = {
+    windows: dict[Protocol, Callable[..., Window]] = {
         "cutoff": cutoff_window,
         "replay": partial(replay_window, asked=asked),
     }
-    window = lay[protocol](interactions, cutoff, repeats=repeats, max_queries=config.max_queries, seed=config.seed)
+    window = windows[protocol](interactions, cutoff, repeats=repeats, max_queries=config.max_queries, seed=config.seed)
     if window.queries.is_empty():
         what = "took anything" if repeats else "took anything new to them"
         raise EvaluationError(
@@ -245,7 +245,7 @@ def _compare_shown(
 
 
 @contextmanager
-def _trained(
+def _bundle_to_judge(
     workspace: Workspace,
     cutoff: datetime | None,
     bundle: Path | None,
@@ -264,13 +264,13 @@ def _trained(
     if cutoff is None:
         cutoff = choose_cutoff(interactions, config.quantile)
     _check_sides(interactions, cutoff)
-    trained = TrainConfig.of(workspace)
+    training = TrainConfig.of(workspace)
     for protocol in protocols:  # before the training, which takes minutes
-        _lay(protocol, interactions, cutoff, asked, repeats=trained.rules.repeats, config=config)
+        _window_of(protocol, interactions, cutoff, asked, repeats=training.rules.repeats, config=config)
     del interactions, asked
     with scratch(workspace.root, EVALUATION) as folder:
         aside = _Aside(workspace.root, folder)
-        judged = train(aside, trained, until=cutoff, progress=progress).folder
+        judged = train(aside, training, until=cutoff, progress=progress).folder
         try:
             yield judged
         finally:  # whatever happens: its folder goes, and its row must not name one that may serve

@@ -77,9 +77,9 @@ def ids(answer):
     return [item["item_id"] for item in answer["items"]]
 
 
-def shown(moment, user="u", k=30):
+def shown(serving, user="u", k=30):
     query = Query(user_id=user, as_of=utc_now() + timedelta(microseconds=1), k=k)
-    return [item.item_id for item in moment.ranker.recommend(query, moment.history).items]
+    return [item.item_id for item in serving.ranker.recommend(query, serving.history).items]
 
 
 def until(condition, seconds=30.0):

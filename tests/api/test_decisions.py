@@ -25,7 +25,7 @@ class SlowOutbox:
 def decision(number):
     query = Query(user_id="u", as_of=datetime(2024, 1, 2), request_id=str(number))
     return Decision(
-        query=query, endpoint="e", k=1, bundle_version="v", answer=Answer(items=()), degraded=False, latency_ms=1.0
+        query=query, endpoint="e", bundle_version="v", answer=Answer(items=()), degraded=False, latency_ms=1.0
     )
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from api.live_history import Moment
+from api.live_history import Serving
 from api.service import Service
 from ranker.query import Answer, Query, RankedItem
 
@@ -42,10 +42,10 @@ class Still:
     """A model that stays as it is: `Live` as the service sees it."""
 
     def __init__(self, model):
-        self._moment = Moment(model, (), stale=False)
+        self._serving = Serving(model, (), stale=False)
 
     def now(self):
-        return self._moment
+        return self._serving
 
     peek = now
 

@@ -14,10 +14,10 @@ def test_live_knows_an_event_of_another_process_at_once(live, workspace):
     first = shown(live.now())
     with Outbox.open(workspace.outbox_path) as elsewhere:
         elsewhere.append([event(1, first[0])])
-    moment = live.now()
-    assert first[0] not in shown(moment)
+    serving = live.now()
+    assert first[0] not in shown(serving)
     assert live.n_events == 1
-    assert live.now() is moment, "without news nothing is built anew"
+    assert live.now() is serving, "without news nothing is built anew"
 
 
 def test_live_delays_costly_rebuilds_but_less_than_a_second(live, outbox, ranker, monkeypatch):
@@ -49,7 +49,7 @@ def test_what_the_bundle_knows_is_no_live_event(outbox, ranker, monkeypatch):
     history = LiveHistory(ranker, outbox)
     assert history.n_events == 3
     before = np.array([to_microseconds(ranker.cutoff + 2 * day)])
-    counts = [told.item_counts(np.array([0]), before=before)[0] for told in (history.moment.history, ranker.history)]
+    counts = [told.item_counts(np.array([0]), before=before)[0] for told in (history.serving.history, ranker.history)]
     assert counts[0] - counts[1] == 3
     outbox.append([event(5, item, at=ranker.cutoff)])
     history.now()
@@ -74,15 +74,15 @@ def test_live_answers_while_the_outbox_cannot_be_read(live, outbox, monkeypatch)
         raise OutboxError("online.sqlite: wanted an SQLite database, got a damaged file")
 
     monkeypatch.setattr(outbox, "events_after", unreadable)
-    moment = live.now()
-    assert moment.stale
-    assert first[0] not in shown(moment), "what was known stays known"
+    serving = live.now()
+    assert serving.stale
+    assert first[0] not in shown(serving), "what was known stays known"
     assert live.problems == ["online.sqlite: wanted an SQLite database, got a damaged file"]
     monkeypatch.undo()
     outbox.append([event(2, first[1])])
-    moment = live.now()
-    assert not moment.stale
-    assert not {first[0], first[1]} & set(shown(moment))
+    serving = live.now()
+    assert not serving.stale
+    assert not {first[0], first[1]} & set(shown(serving))
     assert live.problems == []
 
 

@@ -130,7 +130,7 @@ def model():
 
 
 def layers(history):
-    return history.moment.history.layers
+    return history.serving.history.layers
 
 
 def known(history):
@@ -167,7 +167,7 @@ def test_a_flood_of_events_is_settled_before_it_counts(outbox, model, monkeypatc
 def test_popular_items_come_while_an_answer_waits_for_the_outbox(outbox, model):
     history = LiveHistory(model, outbox)
     outbox.reading_new.close()
-    live = SimpleNamespace(now=history.now, peek=lambda: history.moment)
+    live = SimpleNamespace(now=history.now, peek=lambda: history.serving)
     service = Service(live, SimpleNamespace(put=lambda decision: None), budget_s=1.0)
     served = asyncio.run(service.recommend(Query(user_id="u", as_of=CUTOFF, k=1)))
     assert [item.item_id for item in served.answer.items] == ["popular"]
@@ -185,7 +185,7 @@ def test_answers_go_on_while_all_events_are_read_anew_after_an_erasure(outbox, m
     assert known(history) == "ab"
     outbox.reading_all.open()
     assert until(lambda: known(history) == "b")
-    assert not history.moment.stale
+    assert not history.serving.stale
 
 
 def test_the_answer_that_finds_an_erasure_waits_for_it_a_while(outbox, model):
@@ -202,12 +202,12 @@ def test_a_first_reading_that_fails_is_repeated_and_loses_nothing(outbox, model,
     outbox.accept("b", "c")
     outbox.broken = True
     history = LiveHistory(model, outbox)
-    assert history.moment.stale
+    assert history.serving.stale
     assert history.now().stale
     assert history.problem == "locked"
     outbox.broken = False
     assert until(lambda: known(history) == "bc")
-    assert not history.moment.stale
+    assert not history.serving.stale
     assert history.problem is None
 
 
@@ -215,7 +215,7 @@ def test_a_first_reading_in_parts_ends_in_one_layer(outbox, model, monkeypatch):
     monkeypatch.setattr(live_history, "READ_AT_ONCE", 2)
     outbox.accept(*"abcde")
     history = LiveHistory(model, outbox)
-    assert "".join(history.moment.history) == "abcde"
+    assert "".join(history.serving.history) == "abcde"
     assert (model.built, layers(history)) == ([2, 2, 1], (5,))
 
 
@@ -232,7 +232,7 @@ def test_events_that_cannot_be_settled_leave_a_mark(outbox, model, monkeypatch):
     history = LiveHistory(model, outbox)
     outbox.accept("a", "b")
     assert known(history) == "ab"
-    assert until(lambda: history.moment.stale)
+    assert until(lambda: history.serving.stale)
     assert history.problem == "live events cannot be used: RuntimeError('no memory')"
     broken.clear()
     assert until(lambda: not history.now().stale)

@@ -20,7 +20,7 @@ def share_of_worlds_held(worlds: int, *, told: bool) -> float:
         users = np.repeat(np.arange(60), rng.integers(10, 31, 60))
         difference = rng.normal(0, 0.05, 60)[users] + rng.normal(0, 0.15, len(users))
         nothing = np.zeros(len(users))
-        found = paired_interval(difference, nothing, draws=300, seed=world, by=users if told else None)
+        found = paired_interval(difference, nothing, draws=300, seed=world, users=users if told else None)
         held += found.low <= 0 <= found.high
     return held / worlds
 
@@ -37,26 +37,26 @@ def test_one_question_a_user_is_as_without_users() -> None:
     rng = np.random.default_rng(6)
     values, true = rng.integers(0, 3, (80, 2)), rng.integers(3, 6, (80, 2))
     users = [f"u{user}" for user in rng.permutation(80)]
-    assert mean_intervals(values, by=users) == mean_intervals(values)
-    assert mean_intervals(values, of=true, by=users) == mean_intervals(values, of=true)
+    assert mean_intervals(values, users=users) == mean_intervals(values)
+    assert mean_intervals(values, denominators=true, users=users) == mean_intervals(values, denominators=true)
 
 
 def test_order_of_questions_does_not_matter_within_users() -> None:
     values, users = np.array([0.0, 0.5, 1.0, 0.2, 0.4]), np.array(["b", "a", "b", "c", "a"])
     order = [0, 2, 1, 4, 3]
-    one, other = mean_intervals(values, by=users)[0], mean_intervals(values[order], by=users[order])[0]
+    one, other = mean_intervals(values, users=users)[0], mean_intervals(values[order], users=users[order])[0]
     assert (one.value, one.low, one.high) == pytest.approx((other.value, other.low, other.high))
 
 
 def test_ratio_is_of_the_sums_of_users() -> None:
     """Drawn are ann alone (3 of 4), bob alone (0 of 2), or both."""
-    found = mean_intervals([1.0, 2.0, 0.0], of=[2.0, 2.0, 2.0], by=["ann", "ann", "bob"])[0]
+    found = mean_intervals([1.0, 2.0, 0.0], denominators=[2.0, 2.0, 2.0], users=["ann", "ann", "bob"])[0]
     assert (found.value, found.low, found.high, found.n) == (3 / 6, 0 / 2, 3 / 4, 3)
 
 
 @pytest.mark.parametrize(("values", "users"), [([0.0, 1.0, 1.0, 1.0], ["ann"] * 4), ([0.75], ["ann"]), ([0.75], None)])
 def test_one_user_tells_nothing_of_others(values: list[float], users: list[str] | None) -> None:
-    found = mean_intervals(values, by=users)[0]
+    found = mean_intervals(values, users=users)[0]
     assert (found.value, found.n) == (3 / 4, len(values))
     assert np.isnan([found.low, found.high]).all()
 

@@ -88,7 +88,7 @@ def test_columns_share_draws_and_blocks_do_not_matter(monkeypatch: pytest.Monkey
 
 
 def test_ratio_interval_is_over_sums() -> None:
-    interval = mean_intervals([1.0, 0.0, 0.0], of=[4.0, 1.0, 0.0])[0]
+    interval = mean_intervals([1.0, 0.0, 0.0], denominators=[4.0, 1.0, 0.0])[0]
     assert interval.value == 1 / 5
     assert (interval.low, interval.high) == (0.0, pytest.approx(1 / 4))
 
