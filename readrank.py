@@ -436,8 +436,10 @@ def evaluate(
 ) -> None:
     """Compare with baselines on what came after a cutoff; into the store and reports/.
 
-    Trains a model on what came before the cutoff, for this comparison alone. cutoff asks once a user and counts every
-    new item taken afterwards; replay asks at each later interaction with the history up to it.
+    Trains a model on what came before the cutoff, for this comparison alone. The protocol cutoff asks once a user, at
+    the cutoff, what the user will take from then on; replay asks at each later moment at which a user took something,
+    or at which the answer was given that led to it, what that is, with the history up to that moment. Where the rules
+    allow no repeats, only what is new to the user counts.
     """
     from ingest.publish import publishing
     from offline_eval.evaluate import check_protocols, named_bundle

@@ -210,7 +210,7 @@ CREATE TABLE IF NOT EXISTS evaluations (
 COMMENT ON TABLE evaluations IS 'Every evaluation run.';
 COMMENT ON COLUMN evaluations.run_id IS 'Id of the run.';
 COMMENT ON COLUMN evaluations.bundle_version IS 'The model judged: bundles.version.';
-COMMENT ON COLUMN evaluations.protocol IS 'cutoff: the time after the cutoff is asked once a user; replay: event by event.';
+COMMENT ON COLUMN evaluations.protocol IS 'How was asked. cutoff asks once a user, at the cutoff, what the user will take from then on; replay asks at each later moment at which a user took something, or at which the answer was given that led to it, what that is, with the history up to that moment.';
 COMMENT ON COLUMN evaluations.cutoff IS 'Moment dividing known from unknown, naive UTC.';
 COMMENT ON COLUMN evaluations.until IS 'End of the test window, exclusive, naive UTC; NULL is open.';
 COMMENT ON COLUMN evaluations.n_queries IS 'How many queries were asked.';

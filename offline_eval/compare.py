@@ -14,6 +14,9 @@ SEGMENTS = ("all", "warm users", "users with one event", "cold users", "cold ite
 """Parts of a window, in the order of a report; users are cold without history, those with one event also count as warm,
 items are cold when untouched at the cutoff."""
 
+OVER = " over "
+"""Between the names of a metric and of a system, where a row tells how much better ours is than that one."""
+
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "protocol": pl.String,
     "cutoff": pl.Datetime("us"),
@@ -62,7 +65,7 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
             ]
             if system != ours and ours in of_system:
                 gain = paired_interval(of_system[ours]["ndcg"].to_numpy(), frame["ndcg"].to_numpy(), users=users)
-                rows.append(_row(window, segment, ours, metric=f"ndcg over {system}", k=k, interval=gain))
+                rows.append(_row(window, segment, ours, metric="ndcg" + OVER + system, k=k, interval=gain))
     cold = window.truth.filter("cold")
     for system, recommended in answers.items():
         if not cold.is_empty():
@@ -100,8 +103,13 @@ def compare_scores(window: Window, shown: pl.DataFrame, scored: Mapping[str, pl.
         rows.append(_row(window, "shown requests", system, metric="auc", k=None, interval=interval))
         if system != ours and ours in of_system:
             gain = paired_interval(of_system[ours]["auc"].to_numpy(), values, users=users)
-            rows.append(_row(window, "shown requests", ours, metric=f"auc over {system}", k=None, interval=gain))
+            rows.append(_row(window, "shown requests", ours, metric="auc" + OVER + system, k=None, interval=gain))
     return _frame(rows)
+
+
+def is_difference() -> pl.Expr:
+    """Whether a row tells of a difference between two systems, instead of one system's metric."""
+    return pl.col("metric").str.contains(OVER, literal=True)
 
 
 def _row(

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 
@@ -42,7 +43,7 @@ OURS = "readrank"
 """Our system's name in every table."""
 INTEREST = "text interest"
 """Our tuned text encoder by itself: what reading adds before any blending."""
-PROTOCOLS: tuple[Protocol, ...] = ("cutoff", "replay")
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from offline_eval.compare import SEGMENTS
+from offline_eval.compare import SEGMENTS, is_difference
+from offline_eval.windows import ASKS
 
 PLOTTED = {"cold items": "recall", "shown requests": "auc"}
 """The metric that is drawn for a segment; NDCG for all others."""
@@ -62,7 +63,12 @@ def render(facts: ReportFacts, rows: pl.DataFrame) -> str:
 
     environment = Environment(loader=PackageLoader("offline_eval", ""), autoescape=True, trim_blocks=True)
     sections = [
-        {"protocol": protocol, "counts": facts.counts.get(protocol, {}), "segments": _segments(part, facts.ours)}
+        {
+            "protocol": protocol,
+            "asks": ASKS[protocol],
+            "counts": facts.counts.get(protocol, {}),
+            "segments": _segments(part, facts.ours),
+        }
         for protocol in rows["protocol"].unique(maintain_order=True)
         for part in [rows.filter(pl.col("protocol") == protocol)]
     ]
@@ -74,7 +80,7 @@ def pivot(rows: pl.DataFrame, segment: str, ours: str) -> tuple[list[str], list[
 
     A cell is None or value, low, high (perhaps None) and `best`; where all are shown as 0.0000, none is best.
     """
-    part = rows.filter((pl.col("segment") == segment) & ~pl.col("metric").str.contains(" over "))
+    part = rows.filter((pl.col("segment") == segment) & ~is_difference())
     names = part.select("metric", "k").unique(maintain_order=True).rows()
     systems = sorted(part["system"].unique(maintain_order=True), key=lambda system: system != ours)
     cells = {(row["system"], row["metric"], row["k"]): row for row in part.iter_rows(named=True)}
@@ -95,7 +101,7 @@ def printed(rows: pl.DataFrame, ours: str) -> tuple[list[str], list[list[list[st
 
     The metric that is plotted comes with its interval, and `*` marks the best of a segment.
     """
-    measures = rows.filter(~pl.col("metric").str.contains(" over ")).select("metric", "k").unique(maintain_order=True)
+    measures = rows.filter(~is_difference()).select("metric", "k").unique(maintain_order=True)
     names = [name if k is None else f"{name}@{k}" for name, k in measures.rows()]
     sections = []
     for segment in (name for name in SEGMENTS if name in rows["segment"]):
@@ -127,7 +133,7 @@ def _segments(rows: pl.DataFrame, ours: str) -> list[dict[str, Any]]:
             continue
         drawn = PLOTTED.get(segment, "ndcg")
         headings, table = pivot(rows, segment, ours)
-        gains = part.filter(pl.col("metric").str.contains(" over ")).iter_rows(named=True)
+        gains = part.filter(is_difference()).iter_rows(named=True)
         found.append(
             {
                 "name": segment,

@@ -5,9 +5,10 @@ before the moment of a query is part of its truth only where the rules allow rep
 weight ever are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import polars as pl
 
@@ -15,6 +16,16 @@ from ingest import columns as c
 from offline_eval.errors import EvaluationError
 
 Protocol = Literal["cutoff", "replay"]
+
+ASKS: Final[Mapping[Protocol, str]] = {
+    "cutoff": "asks once a user, at the cutoff, what the user will take from then on",
+    "replay": (
+        "asks at each later moment at which a user took something, or at which the answer was given that led to it, "
+        "what that is, with the history up to that moment"
+    ),
+}
+"""What each protocol asks; where the rules allow no repeats, only what is new to the user counts. The report, the help
+of `readrank evaluate` and the store's comments say it in these words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from offline_eval.compare import SCHEMA, compare_lists, compare_scores
 from offline_eval.record import record
 from offline_eval.report import ReportFacts, _plot, pivot, printed, render, write_report
 from offline_eval.simulate import Simulation
-from offline_eval.windows import Window, choose_cutoff, cutoff_window, replay_window
+from offline_eval.windows import ASKS, Window, choose_cutoff, cutoff_window, replay_window
 from ranker.catalogue import Catalogue
 
 OURS = "item-item"
@@ -196,3 +196,9 @@ def test_an_interval_that_begins_at_nought_lies_within_the_drawing() -> None:
     assert [drawn["marks"][0][name] for name in ("low", "x", "high")] == pytest.approx(
         [170, 170 + 430 / 1.05 / 2, 170 + 430 / 1.05], abs=0.1
     )
+
+
+def test_a_page_says_what_each_protocol_asks(compared, facts) -> None:
+    page = render(facts, compared[2])
+    for protocol, asks in ASKS.items():
+        assert f"{protocol.capitalize()} {asks}." in page

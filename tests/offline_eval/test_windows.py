@@ -1,11 +1,15 @@
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import get_args
 
 import polars as pl
 import pytest
 
+import readrank
 from ingest import columns as c
+from ingest.store import Store
 from offline_eval.errors import EvaluationError
-from offline_eval.windows import choose_cutoff, cutoff_window, replay_window
+from offline_eval.windows import ASKS, Protocol, choose_cutoff, cutoff_window, replay_window
 
 CUTOFF = datetime(2024, 5, 1, 12)
 TICK = timedelta(microseconds=1)
@@ -129,3 +133,13 @@ def test_choosing_a_cutoff_wants_two_moments() -> None:
     with pytest.raises(EvaluationError, match="two moments or more, got 2 with 1"):
         choose_cutoff(rows)
     assert choose_cutoff(log(("a", "x", CUTOFF), ("b", "x", CUTOFF + TICK)), 0.9) == CUTOFF + TICK
+
+
+@pytest.mark.parametrize("protocol", get_args(Protocol))
+def test_help_and_store_say_as_the_report_what_a_protocol_asks(protocol: Protocol, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "readrank.duckdb") as store:
+        query = "SELECT comment FROM duckdb_columns() WHERE table_name = 'evaluations' AND column_name = 'protocol'"
+        ((comment,),) = store.connection.execute(query).fetchall()
+    said = f"{protocol} {ASKS[protocol]}"
+    assert said in comment
+    assert said in " ".join(str(readrank.evaluate.__doc__).split())
