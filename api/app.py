@@ -25,6 +25,7 @@ from api.requests import GivenItemIn, Id, RankingsIn, RecommendationsIn
 from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
 from api.threads import Repeated
+from ingest import columns as c
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.errors import ReadrankError
 from ingest.moments import utc_now
@@ -257,4 +258,4 @@ def _item(live: Live, item_id: str) -> ItemOut | None:
     found = serving.ranker.item(item_id)
     if found is None:
         return None
-    return ItemOut(item_id=item_id, title=found.get("title"), categories=found.get("categories") or [])
+    return ItemOut(item_id=item_id, title=found.get(c.TITLE), categories=found.get(c.CATEGORIES) or [])

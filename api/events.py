@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from api.answers import RejectedOut
 from api.requests import ENCODABLE, MAX_EVENTS, MAX_ID, Id, Request
 from api.sentences import printable, sentence
+from ingest import columns as c
 from ingest.checks import ChecksConfig, KindsConfig
 from ingest.event_rules import CONTROL_CHARACTER, DEFAULT_KIND, DEFAULT_WEIGHT, MOST_WEIGHT
 from ingest.moments import EPOCH, naive_utc
@@ -20,7 +21,7 @@ from ingest.outbox import OnlineEvent
 
 log = logging.getLogger(__name__)
 
-IDS = ("user_id", "item_id", "event_id", "request_id", "session_id", "kind")
+IDS = (c.USER_ID, c.ITEM_ID, c.EVENT_ID, c.REQUEST_ID, c.SESSION_ID, c.KIND)
 
 
 def read_moment(value: object) -> datetime | None:
