@@ -3,7 +3,6 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +15,7 @@ from api.answers import AnswerOut, EventsOut, ItemOut, ItemsOut, ProblemOut, Rea
 from api.decisions import DecisionLog
 from api.errors import UnknownItemError
 from api.events import Desk, EventsIn
+from api.explained import comparison_json, reason_json
 from api.limits import BodyLimit
 from api.live import Live
 from api.live_history import MOST_WAIT_S
@@ -232,25 +232,18 @@ def _answer(served: Served, *, compared: bool) -> Response:
                 "score": item.score,
                 "probability": item.probability,
                 "placed_by": item.placed_by,
-                "reasons": [
-                    {
-                        "family": reason.family,
-                        "weight": reason.weight,
-                        "because": reason.because,
-                        "features": [
-                            {"name": feature.name, "value": feature.value, "weight": feature.weight}
-                            for feature in reason.features
-                        ],
-                    }
-                    for reason in item.reasons
-                ],
+                "reasons": [reason_json(reason, _as_it_is) for reason in item.reasons],
             }
             for item in served.answer.items
         ],
     }
     if compared:
-        answer["comparison"] = asdict(served.answer.comparison) if served.answer.comparison else None
+        answer["comparison"] = comparison_json(served.answer.comparison, _as_it_is)
     return Response(to_json(answer, inf_nan_mode="null"), media_type="application/json")
+
+
+def _as_it_is(value: float) -> float:
+    return value
 
 
 def _item(live: Live, item_id: str) -> ItemOut | None:

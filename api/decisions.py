@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from api.explained import comparison_json, reason_json
 from ingest import columns as c
-from ranker.query import Answer, Comparison, Query, Reason
+from ranker.query import Answer, Query
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Decision:
             c.VARIANT: None,
             c.DEGRADED: self.degraded,
             c.LATENCY_MS: self.latency_ms,
-            c.COMPARISON: _comparison(self.answer.comparison),
+            c.COMPARISON: comparison_json(self.answer.comparison, _short),
             c.ASKED: _asked(self.query),
         }
 
@@ -56,7 +57,7 @@ class Decision:
                 c.SOURCES: list(item.sources),
                 c.FEATURES: item.features,
                 c.OCCURRED_AT: self.query.as_of,
-                c.REASONS: [_reason(reason) for reason in item.reasons] or None,
+                c.REASONS: [reason_json(reason, _short) for reason in item.reasons] or None,
                 c.PLACED_BY: item.placed_by,
             }
             for item in self.answer.items
@@ -76,47 +77,8 @@ def _asked(query: Query) -> dict[str, Any] | None:
     return said or None
 
 
-def _reason(reason: Reason) -> dict[str, Any]:
-    """Return a reason as JSON; six digits tell all that a weight can."""
-    return {
-        "family": reason.family,
-        "weight": _short(reason.weight),
-        "because": reason.because,
-        "features": [
-            {"name": feature.name, "value": _short(feature.value), "weight": _short(feature.weight)}
-            for feature in reason.features
-        ],
-    }
-
-
-def _comparison(told: Comparison | None) -> dict[str, Any] | None:
-    """Return a comparison as JSON."""
-    if told is None:
-        return None
-    return {
-        "first": told.first,
-        "second": told.second,
-        "difference": _short(told.difference),
-        "families": [
-            {
-                "family": family.family,
-                "weight": _short(family.weight),
-                "features": [
-                    {
-                        "name": feature.name,
-                        "first": _short(feature.first),
-                        "second": _short(feature.second),
-                        "weight": _short(feature.weight),
-                    }
-                    for feature in family.features
-                ],
-            }
-            for family in told.families
-        ],
-    }
-
-
 def _short(value: float) -> float | None:
+    """Round to six digits: they tell all that a weight can."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
