@@ -80,5 +80,5 @@ def lead(ours: Ints, theirs: Ints, *, users: NDArray[np.integer], seed: int) -> 
     """
     if len(np.unique(users)) < 2:
         return None
-    found = paired_interval(gains(ours), gains(theirs), by=users, seed=seed)
+    found = paired_interval(gains(ours), gains(theirs), users=users, seed=seed)
     return Lead(value=found.value, low=found.low, high=found.high)

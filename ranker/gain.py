@@ -71,7 +71,7 @@ def dcg_of_queries(
 def compare(judge: Examples, ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64], seed: int) -> Gain:
     """Compare two models' scores of the examples, question by question."""
     mine, others = (ndcg_of_queries(judge.labels, scores, judge.groups) for scores in (ours, theirs))
-    found = paired_interval(mine, others, by=judge.users, seed=seed)
+    found = paired_interval(mine, others, users=judge.users, seed=seed)
     return Gain(
         value=float(mine.mean()), baseline=float(others.mean()), low=found.low, high=found.high, queries=found.n
     )
