@@ -442,15 +442,16 @@ def evaluate(
     allow no repeats, only what is new to the user counts.
     """
     from ingest.publish import publishing
-    from offline_eval.evaluate import check_protocols, named_bundle
+    from offline_eval.evaluate import check_protocols
     from offline_eval.evaluate import evaluate as run_evaluation
     from offline_eval.report import as_json as report_values
     from offline_eval.spoken import evaluation_lines
+    from ranker.bundle import named_folder
 
     space = _workspace(whole=True)
     if bundle is not None and cutoff:
         raise typer.BadParameter("a bundle is judged at its own cutoff: leave it away", param_hint="--cutoff")
-    judged = None if bundle is None else named_bundle(space.bundles_path, bundle)
+    judged = None if bundle is None else named_folder(space.bundles_path, bundle)
     with publishing(space, _progress_bars):
         with _progress_bars() as progress:
             evaluation = run_evaluation(

@@ -14,7 +14,6 @@ import polars as pl
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
 from ingest.bounds import Positive, Seed, Share, Size, check_bounds
-from ingest.bundle_folders import bundle_folders
 from ingest.held import scratch
 from ingest.leftovers import EVALUATION
 from ingest.moments import utc_now
@@ -100,7 +99,7 @@ def evaluate(
     baselines = workspace.section("baselines", BaselinesConfig)
     with _bundle_to_judge(workspace, cutoff, bundle, protocols, config, progress) as folder:
         ranker = Ranker.load(folder)
-        with Store.open(workspace.store_path) as store:
+        with Store.open_when_free(workspace.store_path, progress) as store:
             interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
             known = store.impressions(before=ranker.cutoff)  # a service learns of later ones with the next training
         rows, counts = _compare(
@@ -124,7 +123,7 @@ def evaluate(
         finished_at=utc_now(),
         ours=OURS,
     )
-    with Store.open(workspace.store_path) as store:
+    with Store.open_when_free(workspace.store_path, progress) as store:
         settings = {**asdict(config), "rules": asdict(ranker.model.rules), "baselines": asdict(baselines)}
         run_ids = record(store, facts, rows, settings)
     page, data = write_report(facts, rows, workspace.reports_path)
@@ -139,16 +138,6 @@ def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
         there = " or ".join(PROTOCOLS)
         raise EvaluationError(f"--protocol: wanted {there}, got {unknown[0]!r}; leave it away for both")
     return [protocol for protocol in PROTOCOLS if not names or protocol in names]
-
-
-def named_bundle(bundles: Path, version: str) -> Path:
-    """Return the folder of a version; EvaluationError with those there are where it is none."""
-    folder = bundles / version
-    if not version or Path(version).name != version or not folder.is_dir():
-        there = ", ".join(bundle.version for bundle in bundle_folders(bundles))
-        way_out = f"there are {there}" if there else "there is none yet: leave --bundle away to train one"
-        raise EvaluationError(f"--bundle: wanted the name of a folder of {bundles}, got {version!r}; {way_out}")
-    return folder
 
 
 def _compare(
@@ -275,7 +264,7 @@ def _bundle_to_judge(
         try:
             yield judged
         finally:  # whatever happens: its folder goes, and its row must not name one that may serve
-            with Store.open(workspace.store_path) as store:
+            with Store.open_when_free(workspace.store_path, progress) as store:
                 store.connection.execute("UPDATE bundles SET status = 'retired' WHERE version = ?", [judged.name])
 
 

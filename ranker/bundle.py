@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, version_named_by
+from ingest.bundle_folders import LIVE, MANIFEST, PREVIOUS, bundle_folders, version_named_by
 from ingest.errors import HeldStoreError
 from ingest.file_digests import file_sha256
 from ingest.held import held
@@ -156,14 +156,21 @@ def checked_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def named_folder(bundles: Path, version_name: str) -> Path:
+    """Return the folder of a version; BundleError, with those there are, where it is the name of none."""
+    folder = bundles / version_name
+    if not version_name or Path(version_name).name != version_name or not folder.is_dir():
+        there = ", ".join(bundle.version for bundle in bundle_folders(bundles)) or "none yet: run `readrank train`"
+        raise BundleError(f"{bundles}: wanted the name of a bundle in it, got {version_name!r}; there are {there}")
+    return folder
+
+
 def promote(bundles: Path, version_name: str) -> None:
     """Name the bundle that serves, in one atomic step; it must exist, be whole and know the features that there are.
 
     The one that served before stays named in `previous`: it is the way back, and retention spares it.
     """
-    if Path(version_name).name != version_name:
-        raise BundleError(f"{version_name}: wanted a bundle's name, got a path; give the name alone")
-    checked_manifest(bundles / version_name)
+    checked_manifest(named_folder(bundles, version_name))
     before = version_named_by(bundles, LIVE)
     if before and before != version_name:
         _point(bundles, PREVIOUS, before)

@@ -73,7 +73,8 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
     factors it has none until the next training. When nothing has changed there is no new bundle, and the folder is that
     of the old one.
     """
-    folder = workspace.bundles_path / version if version else bundle.live_folder(workspace.bundles_path)
+    bundles = workspace.bundles_path
+    folder = bundle.live_folder(bundles) if version is None else bundle.named_folder(bundles, version)
     manifest = bundle.checked_manifest(folder)
     if manifest.measured.get("without_text"):
         raise NothingToLearnError(

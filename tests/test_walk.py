@@ -200,7 +200,7 @@ def test_refresh_takes_new_items_in_and_serves_only_when_told(walked, tmp_path, 
 
 
 def test_refresh_of_what_is_no_bundle_is_one_sentence(walked, tmp_path, capsys):
-    assert "found no manifest.json" in complaint(capsys, "refresh", "--version", "nope", "-w", str(walked[0]))
+    assert "got 'nope'; there are" in complaint(capsys, "refresh", "--version", "nope", "-w", str(walked[0]))
     readrank.run(["init", str(tmp_path / "empty")])
     assert "run `readrank train` first" in complaint(capsys, "refresh", "-w", str(tmp_path / "empty"))
 

@@ -159,7 +159,10 @@ def test_a_bundle_is_named_and_has_its_own_cutoff(
     for name in ("", "mistyped", ".", str(tmp_path / "elsewhere"), "../bundles/" + folder.name):
         assert readrank.run(["evaluate", "--bundle", name, *at]) == 2
         said = capsys.readouterr().err
-        assert f"wanted the name of a folder of {workspace.bundles_path}, got '{name}'; there are {folder.name}" in said
+        assert (
+            f"{workspace.bundles_path}: wanted the name of a bundle in it, got '{name}'; there are {folder.name}"
+            in said
+        )
     assert readrank.run(["evaluate", "--bundle", folder.name, "--cutoff", "2024-01-01", *at]) == 2
     assert "a bundle is judged at its own cutoff: leave it away" in capsys.readouterr().err
 

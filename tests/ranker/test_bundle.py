@@ -90,8 +90,10 @@ def test_failed_writing_leaves_nothing(tmp_path):
 
 def test_promote_refuses_what_is_not_whole_and_keeps_what_serves(copied):
     before = (copied / bundle.LIVE).read_text()
-    with pytest.raises(BundleError, match="found no manifest"):
-        bundle.promote(copied, "20000101T000000000")
+    served = bundle.live_folder(copied).name
+    for name in ("20000101T000000000", "", ".", str(copied / served)):
+        with pytest.raises(BundleError, match=f"wanted the name of a bundle in it, got .*; there are {served}"):
+            bundle.promote(copied, name)
     assert (copied / bundle.LIVE).read_text() == before
 
 
