@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from encoders.encoder import Encoder
+from encoders.to_device import sent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,6 +17,7 @@ class _Piece:
     """Some of the rows that were asked for together, and the random state they were first encoded with."""
 
     places: Tensor
+    """Where they stand among all rows, on the device."""
     rows: Tensor
     cold: Tensor | None
     vectors: Tensor
@@ -38,21 +41,24 @@ class Accumulated:
         self.at_once = at_once if learns else 0
         self.texts = 0
         """Texts asked for so far, counted before they are encoded."""
-        self.tokens: Tensor | int = 0
+        self.tokens = 0
         self._pieces: list[_Piece] = []
 
     def vectors(self, rows: Tensor, *, cold: Tensor | None = None) -> Tensor:
         """Return unit vectors of catalogue rows; with pieces they are leaves that wait for `backward`."""
-        lengths = self.encoder.lengths[rows]
+        lengths = self.encoder.text_lengths[rows.numpy()]
         self.texts += len(rows)
-        self.tokens = self.tokens + lengths.sum()
+        self.tokens += int(lengths.sum())
         if not self.at_once or not len(rows):
             return self.encoder.vectors(rows, cold=cold)
-        out = torch.zeros((len(rows), self.encoder.dim), device=rows.device)
+        device = next(self.encoder.module.parameters()).device
+        out = torch.zeros((len(rows), self.encoder.dim), device=device)
         # longest first: texts of one piece are alike in length, and memory that is too small is so at the first
-        for places in torch.split(torch.argsort(lengths, descending=True, stable=True), self.at_once):
-            part, chosen = rows[places], cold[places] if cold is not None else None
-            random = _random_state(rows.device)
+        order = torch.from_numpy(np.argsort(-lengths, kind="stable"))
+        for some in torch.split(order, self.at_once):
+            places = sent(some, device)
+            part, chosen = rows[some], cold[places] if cold is not None else None
+            random = _random_state(device)
             with torch.no_grad():
                 out[places] = self.encoder.vectors(part, cold=chosen).float()
             self._pieces.append(_Piece(places=places, rows=part, cold=chosen, vectors=out, random=random))

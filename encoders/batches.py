@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from encoders.buckets import age_bucket, weight_bucket
 from encoders.negatives import Negatives
@@ -55,12 +57,29 @@ class Batch:
     """Distinct catalogue rows [c]."""
     log_odds: NDArray[np.float32]
     """Log of each candidate's chance to be in a batch [c]."""
-    barred: NDArray[np.bool_]
-    """Candidates [p, c] that are no negatives: taken by the user at some time, not yet seen by anyone, or among
-    the pair's own skips."""
+    moment: Ints
+    """When each target was taken [p]: what is first seen later is no negative of it."""
+    first_seen: Ints
+    """When each candidate was first seen [c]."""
+    user: Ints
+    """Which of the batch's users each pair is of [p]."""
+    taken: Ints
+    """What each user took at any time, as user * c + column of the candidate: no negative of that user's pairs."""
+    drawn_skips: Ints
+    """Which candidates are the pair's own skips, as pair * c + column: each skip counts once."""
     skips: Ints
     """Catalogue rows that were shown to the pair's user and skipped [p, k], 0 where `skipped` is False."""
     skipped: NDArray[np.bool_]
+
+
+def tower_inputs(found: Histories) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what the tower reads beside the item vectors: weight buckets, kinds, intervals, mask."""
+    return (
+        torch.from_numpy(found.buckets),
+        torch.from_numpy(found.kinds),
+        torch.from_numpy(found.between),
+        torch.from_numpy(found.mask),
+    )
 
 
 def gather(data: Sequences, begins: Ints, ends: Ints, length: int) -> Histories:
@@ -188,15 +207,13 @@ class Batches:
         targets = found.items[row, at]
         candidates = np.union1d(targets, self.negatives.draw(targets, rng))
         self._column[candidates] = np.arange(len(candidates))
-        barred = self.first_seen[candidates][None, :] > moment[:, None]
-        barred |= self._own(begins, len(candidates))[row]
+        users, user = np.unique(np.searchsorted(data.starts, begins[row], side="right") - 1, return_inverse=True)
+        taken = self._taken(users, len(candidates))
         target = self._column[targets]
         skips, skipped = self.skips.draw(index[row, at], rng)
         pair, _ = np.nonzero(skipped)
         column = self._column[skips[skipped]]
-        barred[pair[column >= 0], column[column >= 0]] = True  # each counts once
         self._column[candidates] = -1
-        barred[np.arange(len(row)), target] = False
         return Batch(
             histories=found,
             row=row,
@@ -206,19 +223,23 @@ class Batches:
             importance=self.importance[index[row, at]],
             candidates=candidates,
             log_odds=self.negatives.log_odds(candidates, len(row)),
-            barred=barred,
+            moment=moment,
+            first_seen=self.first_seen[candidates],
+            user=user,
+            taken=taken,
+            drawn_skips=(pair * len(candidates) + column)[column >= 0],
             skips=skips,
             skipped=skipped,
         )
 
-    def _own(self, begins: Ints, n: int) -> NDArray[np.bool_]:
-        """Return which candidates each window's user took at any time in the log."""
-        users = np.searchsorted(self.data.starts, begins, side="right") - 1
-        own = np.zeros((len(begins), n), dtype=bool)
-        for row, user in enumerate(users):
-            columns = self._column[self.data.items[self.data.starts[user] : self.data.starts[user + 1]]]
-            own[row, columns[columns >= 0]] = True
-        return own
+    def _taken(self, users: Ints, n: int) -> Ints:
+        """Return which of the `n` candidates each user took at any time, as place among `users` * n + column."""
+        starts = self.data.starts[users]
+        sizes = self.data.starts[users + 1] - starts
+        event = np.arange(sizes.sum()) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+        column = self._column[self.data.items[event]]
+        taken: Ints = (np.repeat(np.arange(len(users)) * n, sizes) + column)[column >= 0]
+        return taken
 
 
 def _pairs(data: Sequences, most: int) -> int:

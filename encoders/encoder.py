@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
@@ -13,17 +15,20 @@ class Encoder(Protocol):
 
     dim: int
     kind: str
-    lengths: Tensor
-    """Tokens of each catalogue text."""
+    text_lengths: NDArray[np.int64]
+    """Tokens of each catalogue text, on the host."""
+    forgets: bool
+    """Whether `cold` changes any vector."""
 
     @property
     def module(self) -> nn.Module:
         """Everything with parameters: what is put on a device and what a checkpoint holds."""
 
     def vectors(self, rows: Tensor, *, cold: Tensor | None = None) -> Tensor:
-        """Return unit vectors [n, dim] of catalogue rows; zeros for texts without a token.
+        """Return unit vectors [n, dim] of catalogue rows, on the module's device; zeros for texts without a token.
 
-        `cold`, one flag a row, asks for the vector as it would be had nobody ever touched the item.
+        The rows are on the host, or a GPU would have to be waited for. `cold`, one flag a row on the device, asks for
+        the vector as it would be had nobody ever touched the item.
         """
 
     def groups(self, rate: float) -> Iterator[dict[str, Any]]:
@@ -44,7 +49,7 @@ def all_vectors(encoder: Encoder, n_items: int, *, at_once: int = 4096) -> Tenso
     vectors = torch.empty((n_items, encoder.dim), device=device)
     with torch.no_grad():
         for start in range(0, n_items, at_once):
-            rows = torch.arange(start, min(start + at_once, n_items), device=device)
+            rows = torch.arange(start, min(start + at_once, n_items))
             vectors[start : start + at_once] = encoder.vectors(rows)
     encoder.module.train(was_training)
     return vectors

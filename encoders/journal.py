@@ -30,7 +30,7 @@ class Step:
     number: int
     """Steps since the training began."""
     loss: Tensor
-    tokens: Tensor | int
+    tokens: int
     texts: int
     rate: float
 
@@ -110,7 +110,7 @@ class Journal:
                     f"wanted a finite loss, got {loss} in step {step.number}; lower learning_rate in [encoder]"
                 )
         totals = self._totals
-        totals.tokens += int(sum(step.tokens for step in waiting))
+        totals.tokens += sum(step.tokens for step in waiting)
         totals.texts += sum(step.texts for step in waiting)
         totals.loss += sum(losses)
         totals.steps += len(waiting)

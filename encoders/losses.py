@@ -2,53 +2,37 @@
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from encoders.batches import Batch, Histories, Ints
-from encoders.encoder import Encoder
-from encoders.impressions import ShownBatch
-from encoders.measure import tower_inputs
+from encoders.step_input import PairTensors, ShownTensors
 from encoders.tower import UserTower
 
 
 def next_item_loss(
-    encoder: Encoder,
-    tower: UserTower,
-    batch: Batch,
-    *,
-    correction: float,
-    cold_share: float,
-    cut_dims: tuple[int, ...] = (),
+    tower: UserTower, pairs: PairTensors, vectors: Tensor, *, correction: float, cut_dims: tuple[int, ...] = ()
 ) -> Tensor:
     """Return the mean cross-entropy of the targets among the batch's candidates.
 
     Each candidate's logit is lowered by `correction` times the log of its chance to be a candidate (logQ; Bengio and
-    Senecal, 2008; Yi et al., 2019). Gradients reach the text, so that encoder and tower learn end to end, as in MoRec
-    (Yuan et al., SIGIR 2023): every distinct item of the batch is encoded once, and a random `cold_share` of them as if
-    nobody had ever touched them. Late pairs count more: tastes and catalogue move.
-    Each of `cut_dims` adds the same loss over vectors cut to that length (Matryoshka; Kusupati et al., 2022).
+    Senecal, 2008; Yi et al., 2019). Gradients reach the text through `vectors` [n, dim], one for each distinct item of
+    the batch, so that encoder and tower learn end to end, as in MoRec (Yuan et al., SIGIR 2023). Late pairs count more:
+    tastes and catalogue move. Each of `cut_dims` adds the same loss over vectors cut to that length (Matryoshka;
+    Kusupati et al., 2022).
     """
-    device = tower.gate.device
-    rows = np.concatenate([batch.candidates, batch.skips.ravel()])
-    events, others, vectors = _encode(encoder, batch.histories, rows, cold_share, device)
-    row, place = _to(batch.row, device), _to(batch.place, device)
-    users = _users_at(tower, batch.histories, events, row, place, _to(batch.gap, device), vectors)
-    items = functional.embedding(others[: len(batch.candidates)], vectors)
-    skips = functional.embedding(others[len(batch.candidates) :].view(batch.skips.shape), vectors)
-    lowered = correction * torch.from_numpy(batch.log_odds).to(device)
-    barred, importance = torch.from_numpy(batch.barred).to(device), torch.from_numpy(batch.importance).to(device)
-    target, skipped = _to(batch.target, device), torch.from_numpy(batch.skipped).to(device)
+    users = _users_at(tower, pairs, vectors)
+    items = functional.embedding(pairs.candidates, vectors)
+    skips = functional.embedding(pairs.skips, vectors)
+    lowered, barred = correction * pairs.log_odds, pairs.barred()
     losses = []
     for dim in (*cut_dims, items.shape[1]):
         asking, cut = users[:, :dim], _cut(items, dim)
-        loss = sampled_softmax(asking, cut, lowered, barred, target)
-        if batch.skipped.any():
-            taken = functional.embedding(target, cut)
-            loss = among_skips(loss, asking, taken, _cut(skips, dim), skipped)
-        losses.append(loss * importance)
+        loss = sampled_softmax(asking, cut, lowered, barred, pairs.target)
+        if pairs.has_skips:
+            taken = functional.embedding(pairs.target, cut)
+            loss = among_skips(loss, asking, taken, _cut(skips, dim), pairs.skipped)
+        losses.append(loss * pairs.importance)
     return torch.stack(losses).mean()
 
 
@@ -99,41 +83,21 @@ class _SampledSoftmax(torch.autograd.Function):
         return pull @ items, pull.T @ users, None, None, None
 
 
-def shown_loss(encoder: Encoder, tower: UserTower, batch: ShownBatch) -> Tensor:
+def shown_loss(tower: UserTower, shown: ShownTensors, vectors: Tensor) -> Tensor:
     """Return the mean cross-entropy of clicked items among those of the same request (ListNet's top-one form)."""
-    device = tower.gate.device
-    events, shown, vectors = _encode(encoder, batch.histories, batch.items.ravel(), 0.0, device)
-    place, gap = _to(batch.place, device), _to(batch.gap, device)
-    mean, state = tower.states(functional.embedding(events, vectors), *tower_inputs(batch.histories, device), place)
-    users = tower.users(mean[:, 0], state[:, 0], gap)
-    items = functional.embedding(shown.view(batch.items.shape), vectors)
+    mean, state = tower.states(functional.embedding(shown.events, vectors), *shown.history, shown.place)
+    users = tower.users(mean[:, 0], state[:, 0], shown.gap)
+    items = functional.embedding(shown.items, vectors)
     logits = (items @ users[:, :, None])[..., 0]
-    logits = logits.masked_fill(~torch.from_numpy(batch.mask).to(device), -1e9)
-    clicked = torch.from_numpy(batch.clicked).to(device).float()
+    logits = logits.masked_fill(~shown.mask, -1e9)
+    clicked = shown.clicked.float()
     return -(functional.log_softmax(logits, dim=1) * clicked).sum(dim=1).div(clicked.sum(dim=1)).mean()
 
 
-def _encode(
-    encoder: Encoder, histories: Histories, others: Ints, cold_share: float, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Encode the distinct items once; return where events and others stand among them, and their vectors."""
-    rows, inverse = np.unique(np.concatenate([histories.items.ravel(), others]), return_inverse=True)
-    where = _to(inverse, device)
-    split = histories.items.size
-    cold = torch.rand(len(rows), device=device) < cold_share if cold_share else None
-    vectors = encoder.vectors(_to(rows, device), cold=cold).float()
-    return where[:split].view(histories.items.shape), where[split:], vectors
-
-
-def _users_at(
-    tower: UserTower, histories: Histories, events: Tensor, row: Tensor, place: Tensor, gap: Tensor, vectors: Tensor
-) -> Tensor:
-    mean, state = tower.states(functional.embedding(events, vectors), *tower_inputs(histories, gap.device))
-    flat = row * histories.items.shape[1] + place
+def _users_at(tower: UserTower, pairs: PairTensors, vectors: Tensor) -> Tensor:
+    mean, state = tower.states(functional.embedding(pairs.events, vectors), *pairs.history)
     return tower.users(
-        functional.embedding(flat, mean.flatten(0, 1)), functional.embedding(flat, state.flatten(0, 1)), gap
+        functional.embedding(pairs.state, mean.flatten(0, 1)),
+        functional.embedding(pairs.state, state.flatten(0, 1)),
+        pairs.gap,
     )
-
-
-def _to(array: Ints, device: torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device)

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from encoders.batches import Histories, histories_at
+from encoders.batches import histories_at, tower_inputs
 from encoders.newcomer_bonus import NO_BONUS, NewcomerBonus
 from encoders.past import past_rows, past_shares
 from encoders.report import Figures
 from encoders.sequences import Sequences
+from encoders.to_device import sent
 from encoders.tower import UserTower
 from ingest.moments import NEVER, to_microseconds
 
@@ -229,16 +230,6 @@ def user_states(tower: UserTower, data: Sequences, vectors: Tensor, users: Ints,
     device = vectors.device
     events = vectors[torch.from_numpy(found.items).to(device)]
     last = torch.from_numpy(np.maximum(counts - 1, 0)).to(device)
-    mean, state = tower.states(events, *tower_inputs(found, device), last)
+    mean, state = tower.states(events, *sent(tower_inputs(found), device), last)
     out = tower.users(mean[:, 0], state[:, 0], torch.from_numpy(gap).to(device))
     return out * torch.from_numpy(counts > 0).to(device)[:, None]
-
-
-def tower_inputs(found: Histories, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return what the tower reads beside the item vectors: weight buckets, kinds, intervals, mask."""
-    return (
-        torch.from_numpy(found.buckets).to(device),
-        torch.from_numpy(found.kinds).to(device),
-        torch.from_numpy(found.between).to(device),
-        torch.from_numpy(found.mask).to(device),
-    )

@@ -28,6 +28,9 @@ class Negatives:
         """Share of the targets that each item is [n_items]."""
         self.drawn = drawn / max(drawn.sum(), 1e-12)
         """Chance of each item in one draw by popularity [n_items]."""
+        self._up_to = np.cumsum(self.drawn)
+        """A draw searches in these sums, as NumPy's `choice` does, which would make them anew each time."""
+        self._up_to /= self._up_to[-1:] if touched.any() else 1
         self._found = 0
         self._neighbours = np.empty((0, _NEIGHBOURS), np.int64)
         self._near = np.zeros(data.n_items)
@@ -54,7 +57,7 @@ class Negatives:
 
     def draw(self, targets: Ints, rng: np.random.Generator) -> Ints:
         """Return `n` items by popularity and up to `n_near` neighbours of the targets; items may repeat."""
-        drawn = rng.choice(len(self.drawn), size=self.n, p=self.drawn) if self.n else np.zeros(0, np.int64)
+        drawn = np.searchsorted(self._up_to, rng.random(self.n), side="right") if self.n else np.zeros(0, np.int64)
         if not self.n_near or not self._found:
             return drawn
         near = self._neighbours[rng.choice(targets, self.n_near), rng.integers(0, self._found, self.n_near)]

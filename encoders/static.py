@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from encoders.errors import ModelFolderError
 from encoders.interest import STATIC_PARTS, TOKEN_VECTORS, TOKENIZER, token_ids
+from encoders.to_device import sent
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,6 +33,7 @@ class StaticEncoder(nn.Module):
     """
 
     kind = "static"
+    forgets = True
     tokens: Tensor
     lengths: Tensor
     starts: Tensor
@@ -66,6 +68,7 @@ class StaticEncoder(nn.Module):
         self._rest_weight = float(_idf(len(ids), 0))
         idf = _idf(len(ids), held)
         self.register_buffer("tokens", torch.from_numpy(local.astype(np.int64)), persistent=False)
+        self.text_lengths = lengths
         self.register_buffer("lengths", torch.from_numpy(lengths), persistent=False)
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
         self.register_buffer("starts", torch.from_numpy(starts.astype(np.int64)), persistent=False)
@@ -162,8 +165,10 @@ class StaticEncoder(nn.Module):
         log.info("continue from=%s tokens=%d of %d", folder, len(here), len(self.vocabulary))
 
     def _gather(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        total = int(self.text_lengths[rows.numpy()].sum())
+        rows = sent(rows, self.lengths.device)
         lengths = self.lengths[rows]
-        bag = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths)
+        bag = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), lengths, output_size=total)
         first = (self.starts[rows] - (lengths.cumsum(0) - lengths))[bag]
         return first + torch.arange(len(bag), device=rows.device), bag
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from encoders.accumulate import Accumulated
 from encoders.base import Base, find_base
@@ -28,6 +29,8 @@ from encoders.newcomer_bonus import NewcomerBonus
 from encoders.precision import LowerTower, is_lower
 from encoders.sequences import Sequences
 from encoders.static import StaticEncoder
+from encoders.step_input import StepInput, step_input
+from encoders.to_device import pinned, sent
 from encoders.tower import UserTower
 from encoders.transformer import TransformerEncoder
 from ingest.ahead import ahead
@@ -156,14 +159,16 @@ class Trainer:
         with advised(self._wanted, lambda: step_advice(self._as_run, self._texts)):
             for step, given in enumerate(ahead(drawn, depth=2) if self.device.type == "cuda" else drawn):
                 self._set_rate((number + step / self.steps_an_epoch) / total)
-                yield self._step(*given)
+                yield self._step(given)
 
-    def _drawn(
-        self, rng: np.random.Generator, shown_rng: np.random.Generator
-    ) -> Iterator[tuple[Batch, ShownBatch | None]]:
-        """Yield this process's batches, each with the requests that are learned from beside it."""
+    def _drawn(self, rng: np.random.Generator, shown_rng: np.random.Generator) -> Iterator[StepInput]:
+        """Yield this process's steps: each a batch, and the requests that are learned from beside it."""
         for batch in self.ranks.share(self.batches.epoch(rng)):
-            yield batch, self.shown.draw(shown_rng) if self.config.impressions_share else None
+            yield self._ready(batch, self.shown.draw(shown_rng) if self.config.impressions_share else None)
+
+    def _ready(self, batch: Batch, shown: ShownBatch | None) -> StepInput:
+        """Return a step with nothing left to be done but to copy and compute."""
+        return pinned(step_input(batch, shown, self.encoder), self.device)
 
     def _set_rate(self, share: float) -> None:
         """Warm up over the first steps, then go down evenly to a twentieth."""
@@ -172,21 +177,10 @@ class Trainer:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
 
-    def _step(self, batch: Batch, shown: ShownBatch | None) -> Step:
-        config = self.config
-        once = Accumulated(self.encoder, config.texts_at_once)
-        encoder = cast("Encoder", once)  # the losses ask for `vectors` alone
+    def _step(self, given: StepInput) -> Step:
+        once = Accumulated(self.encoder, self.config.texts_at_once)
         try:
-            loss = next_item_loss(
-                encoder,
-                self._tower,
-                batch,
-                correction=config.popularity_correction,
-                cold_share=config.cold_share,
-                cut_dims=self._cut_dims,
-            )
-            if shown is not None:
-                loss = loss + config.impressions_share * shown_loss(encoder, self._tower, shown)
+            loss = self._loss(once, given)
             self.optimizer.zero_grad(set_to_none=True)
             once.backward(loss)
         finally:
@@ -200,6 +194,26 @@ class Trainer:
             texts=once.texts,
             rate=self.optimizer.param_groups[-1]["lr"],
         )
+
+    def _loss(self, once: Accumulated, given: StepInput) -> Tensor:
+        """Return the loss of what was taken, and a share of that of what was shown."""
+        config = self.config
+        pairs, shown = sent((given.pairs, given.shown), self.device)
+        vectors = once.vectors(given.rows, cold=self._cold(len(given.rows))).float()
+        loss = next_item_loss(
+            self._tower, pairs, vectors, correction=config.popularity_correction, cut_dims=self._cut_dims
+        )
+        if shown is None:
+            return loss
+        if given.shown_rows is not None:
+            vectors = once.vectors(given.shown_rows).float()
+        return loss + config.impressions_share * shown_loss(self._tower, shown, vectors)
+
+    def _cold(self, n: int) -> Tensor | None:
+        """Draw which of a step's items are read as if nobody had ever touched them."""
+        if not self.config.cold_share or not self.encoder.forgets:
+            return None
+        return torch.rand(n, device=self.tower.gate.device) < self.config.cold_share
 
     @property
     def _as_run(self) -> EncoderConfig:

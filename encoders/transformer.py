@@ -21,6 +21,7 @@ from encoders.memory import memory_is_full
 from encoders.packed import pack, run_packed
 from encoders.precision import Weights, in_bfloat16, is_lower, run_with
 from encoders.served_transformer import prompted
+from encoders.to_device import sent
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class TransformerEncoder(nn.Module):
     """
 
     kind = "transformer"
+    forgets = False
     tokens: Tensor
     starts: Tensor
     lengths: Tensor
@@ -72,11 +74,11 @@ class TransformerEncoder(nn.Module):
         self._pad = tokenizer.pad_token_id or 0
         read = prompted(model, texts)
         encoded = tokenizer(read, truncation=True, max_length=self.max_tokens)["input_ids"] if read else []
-        self._lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
-        ends = np.cumsum(self._lengths)
-        flat = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(self._lengths.sum()))
+        self.text_lengths = lengths = np.array([len(ids) for ids in encoded], dtype=np.int64)
+        ends = np.cumsum(lengths)
+        flat = np.fromiter((token for ids in encoded for token in ids), dtype=np.int32, count=int(lengths.sum()))
         blank = np.array([not text.strip() for text in texts], dtype=bool)
-        for name, array in (("tokens", flat), ("lengths", self._lengths), ("starts", ends - self._lengths)):
+        for name, array in (("tokens", flat), ("lengths", lengths), ("starts", ends - lengths)):
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("_blank", torch.from_numpy(blank), persistent=False)
         self.tokens_at_once: int | None = None
@@ -207,37 +209,41 @@ class TransformerEncoder(nn.Module):
 
     def _kept(self, rows: Tensor) -> Tensor:
         """Return vectors of weights that do not learn, each computed once and without dropout."""
+        device = self.tokens.device
         if self._frozen is None:
-            self._frozen = torch.zeros((len(self._known), self.dim), device=rows.device)
-        new = np.unique(rows.cpu().numpy())
+            self._frozen = torch.zeros((len(self._known), self.dim), device=device)
+        new = np.unique(rows.numpy())
         new = new[~self._known[new]]
         if len(new):
             was_training = self.training
             self.eval()
             with torch.no_grad():
-                asked = torch.from_numpy(new).to(rows.device)
-                self._frozen[asked] = self._encode(asked)
+                asked = torch.from_numpy(new)
+                self._frozen[sent(asked, device)] = self._encode(asked)
             self.train(was_training)
             self._known[new] = True
-        return self._frozen[rows]
+        return self._frozen[sent(rows, device)]
 
     def _encode(self, rows: Tensor) -> Tensor:
+        device = self.tokens.device
         if not len(rows):
-            return torch.zeros((0, self.dim), device=rows.device)
-        lengths = self._lengths[rows.cpu().numpy()]
-        order = np.argsort(lengths, kind="stable")
+            return torch.zeros((0, self.dim), device=device)
+        lengths = self.text_lengths[rows.numpy()]
+        if (lengths[1:] < lengths[:-1]).any():
+            order = np.argsort(lengths, kind="stable")
+            back = torch.from_numpy(np.argsort(order, kind="stable"))
+            return self._encode(rows[torch.from_numpy(order)])[sent(back, device)]
         if self.packs is None:
-            self.packs = rows.device.type == "cuda" and self._packing_holds(rows, lengths)
+            self.packs = device.type == "cuda" and self._packing_holds(rows, lengths)
         run = self._packed if self.packs else self._padded
-        most = self.tokens_at_once or (_PACKED_AT_ONCE if self.packs else _PADDED_AT_ONCE.get(rows.device.type, 8_192))
-        weights = self._weights(rows.device)
-        parts = [
-            run(rows[torch.from_numpy(piece).to(rows.device)], lengths[piece], weights)
-            for piece in _pieces(order, lengths, most, padded=not self.packs)
-        ]
-        back = torch.from_numpy(np.argsort(order, kind="stable")).to(rows.device)
-        vectors = functional.normalize(torch.cat(parts).float(), dim=1)[back]
-        return vectors.masked_fill(self._blank[rows][:, None], 0.0)
+        most = self.tokens_at_once or (_PACKED_AT_ONCE if self.packs else _PADDED_AT_ONCE.get(device.type, 8_192))
+        weights = self._weights(device)
+        there = sent(rows, device)
+        pieces = _pieces(lengths, most, padded=not self.packs)
+        vectors = functional.normalize(
+            torch.cat([run(there[piece], lengths[piece], weights) for piece in pieces]).float(), dim=1
+        )
+        return vectors.masked_fill(self._blank[there][:, None], 0.0)
 
     def _packed(self, rows: Tensor, lengths: NDArray[np.int64], weights: Weights) -> Tensor:
         total, longest = int(lengths.sum()), int(lengths.max())
@@ -269,17 +275,18 @@ class TransformerEncoder(nn.Module):
     def _packing_holds(self, rows: Tensor, lengths: NDArray[np.int64]) -> bool:
         """Say whether some texts get the same vectors without padding as with it."""
         some = np.unique(np.linspace(0, len(lengths) - 1, 16).astype(np.int64))
-        few, sizes = rows[torch.from_numpy(some).to(rows.device)], lengths[some]
+        device = self.tokens.device
+        few, sizes = sent(rows[torch.from_numpy(some)], device), lengths[some]
         was_training = self.training
         self.eval()
         try:
             with torch.no_grad():
-                weights = self._weights(rows.device)
+                weights = self._weights(device)
                 packed = functional.normalize(self._packed(few, sizes, weights).float(), dim=1)
                 padded = functional.normalize(self._padded(few, sizes, weights).float(), dim=1)
             apart = float((packed - padded).abs().max())
             reason = f"vectors differ by {apart:.1e}"
-            holds = apart < (2e-2 if is_lower(self.precision, rows.device) else 1e-4)
+            holds = apart < (2e-2 if is_lower(self.precision, device) else 1e-4)
         except Exception as error:  # whatever a model of another make raises, padding is the way that always works
             if memory_is_full(error):
                 raise
@@ -299,15 +306,12 @@ def _as_read(model: Any) -> Any:
     return {name: value for name, value in told.items() if name not in ("truncation", "padding")}, prompted(model, [""])
 
 
-def _pieces(
-    order: NDArray[np.int64], lengths: NDArray[np.int64], most: int, *, padded: bool
-) -> Iterator[NDArray[np.int64]]:
-    """Cut places, ordered from short to long, into runs of at most `most` tokens, with what padding there is."""
-    start = held = 0
-    for end, length in enumerate(lengths[order].tolist()):
-        if end > start and (length * (end + 1 - start) if padded else held + length) > most:
-            yield order[start:end]
-            start, held = end, 0
-        held += length
-    if len(order):
-        yield order[start:]
+def _pieces(lengths: NDArray[np.int64], most: int, *, padded: bool) -> Iterator[slice]:
+    """Cut texts, sorted from short to long, into runs of at most `most` tokens, with what padding there is."""
+    start = 0
+    while start < len(lengths):
+        rest = lengths[start:]
+        held = rest * np.arange(1, len(rest) + 1) if padded else np.cumsum(rest)
+        end = start + max(int(np.searchsorted(held, most, side="right")), 1)
+        yield slice(start, end)
+        start = end

@@ -128,6 +128,6 @@ def test_a_step_of_training_is_the_same_in_pieces(shop, small):
         encoder, tower, _ = build(config, data.texts)
         trainer = Trainer(config, encoder, tower, data, continued=False)
         batch = next(iter(trainer.batches.epoch(np.random.default_rng(1))))
-        trainer._step(batch, None)
+        trainer._step(trainer._ready(batch, None))
         weights.append([value.grad.clone() for value in trainer.parameters if value.grad is not None])
     _close(weights[1], weights[0])

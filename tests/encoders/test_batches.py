@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from encoders.distributed import Ranks
 from encoders.impressions import ShownBatches
 from encoders.kinds import NO_KINDS
 from encoders.sequences import Sequences, Shown, read_sequences
+from encoders.step_input import step_input
 from encoders.trainer import Trainer, build
 
 DAY = 86_400_000_000
@@ -68,13 +70,14 @@ def test_negatives_could_have_been_chosen_at_that_moment():
     data = _log([[(0, 1, 1), (1, 2, 1)], [(2, 1, 1), (3, 3, 1)], [(2, 5, 1), (4, 9, 1)]])
     (batch,) = _batches(data).epoch(np.random.default_rng(0))
     assert 5 not in batch.candidates
+    barred = step_input(batch, None, SimpleNamespace(forgets=True)).pairs.barred().numpy()
     column = {int(item): place for place, item in enumerate(batch.candidates)}
     pair = {int(batch.candidates[t]): n for n, t in enumerate(batch.target)}
-    assert batch.barred[pair[1], column[4]], "not seen by anyone yet on day 2"
-    assert batch.barred[pair[1], column[0]], "the user's own"
-    assert batch.barred[pair[1], column[3]], "first seen on day 3"
-    assert not batch.barred[pair[1], column[2]], "seen on day 1 and never this user's"
-    assert not batch.barred[np.arange(3), batch.target].any()
+    assert barred[pair[1], column[4]], "not seen by anyone yet on day 2"
+    assert barred[pair[1], column[0]], "the user's own"
+    assert barred[pair[1], column[3]], "first seen on day 3"
+    assert not barred[pair[1], column[2]], "seen on day 1 and never this user's"
+    assert not barred[np.arange(3), batch.target].any()
 
 
 def test_history_is_strictly_before_the_moment():

@@ -70,7 +70,7 @@ def test_notes_tell_loss_and_speed_and_totals_add_up(shop, small):
     totals = trainer.epoch(0, 1, Journal(lambda step, done, total=None, note="": notes.append(note)))
     assert len(notes) == totals.steps == len(encoded)
     assert totals.texts == sum(len(rows) for rows in encoded)
-    assert totals.tokens == sum(int(encoder.lengths[rows].sum()) for rows in encoded)
+    assert totals.tokens == sum(int(encoder.text_lengths[rows].sum()) for rows in encoded)
     assert all(re.fullmatch(r"loss \d+\.\d{3} [\d.]+[kM]? items/s [\d.]+[kM]? tokens/s", note) for note in notes)
 
 

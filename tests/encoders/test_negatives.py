@@ -36,6 +36,15 @@ def test_draws_follow_popularity_to_the_power(data):
     np.testing.assert_allclose(steep.drawn, np.array([2, 3, 4, 5, 6, 0, 0]) / 20)
 
 
+def test_draws_are_numpys_to_the_last_one(data):
+    negatives = Negatives(data, with_text(data), n=500, power=0.5)
+    one, other = (np.random.default_rng(4) for _ in range(2))
+    np.testing.assert_array_equal(
+        negatives.draw(np.zeros(0, np.int64), one), other.choice(7, size=500, p=negatives.drawn)
+    )
+    assert one.random() == other.random()
+
+
 def test_neighbours_are_the_nearest_that_somebody_touched(data):
     angles = torch.tensor([0.0, 0.1, 0.2, 1.5, 1.6, 0.05, 0.01])
     negatives = Negatives(data, with_text(data), n=0, power=0.5, n_near=200)

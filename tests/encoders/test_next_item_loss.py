@@ -1,4 +1,4 @@
-"""What goes into the loss of a step: popularity, lateness, cut vectors, cold text, and each item encoded once."""
+"""What goes into the loss of a step: popularity, lateness, cut vectors."""
 
 from dataclasses import replace
 
@@ -7,24 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from encoders.batches import Batch, Batches
-from encoders.impressions import ShownBatches
+from encoders.batches import Batch, Batches, tower_inputs
+from encoders.impressions import ShownBatch, ShownBatches
 from encoders.losses import next_item_loss, shown_loss
-from encoders.measure import tower_inputs
 from encoders.sequences import read_sequences
+from encoders.step_input import step_input
 from encoders.trainer import build, seed_torch
-
-
-class Counting:
-    """An encoder that keeps what it was asked for."""
-
-    def __init__(self, encoder) -> None:
-        self.encoder = encoder
-        self.asked = []
-
-    def vectors(self, rows, *, cold=None):
-        self.asked.append((rows, cold))
-        return self.encoder.vectors(rows, cold=cold)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +26,7 @@ def models(data, small):
     seed_torch(0)
     encoder, tower, _ = build(small, data.texts)
     torch.nn.init.normal_(tower.leave.weight, std=0.3)
-    return encoder.eval(), tower.eval()
+    return encoder.eval().requires_grad_(False), tower.eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +42,15 @@ def without_skips(batch: Batch) -> Batch:
 
 
 def loss(models, batch: Batch, **given) -> float:
-    return float(next_item_loss(*models, batch, **{"correction": 0.0, "cold_share": 0.0, **given}).detach())
+    encoder, tower = models
+    ready = step_input(batch, None, encoder)
+    return float(next_item_loss(tower, ready.pairs, encoder.vectors(ready.rows), **{"correction": 0.0, **given}))
+
+
+def loss_of_shown(models, batch: Batch, shown: ShownBatch) -> float:
+    encoder, tower = models
+    ready = step_input(batch, shown, encoder)
+    return float(shown_loss(tower, ready.shown, encoder.vectors(ready.shown_rows)))
 
 
 def textbook(models, batch: Batch, *, correction: float, dim: int) -> torch.Tensor:
@@ -62,11 +58,11 @@ def textbook(models, batch: Batch, *, correction: float, dim: int) -> torch.Tens
     encoder, tower = models
     found = batch.histories
     events = encoder.vectors(torch.from_numpy(found.items.ravel())).view(*found.items.shape, -1)
-    mean, state = tower.states(events, *tower_inputs(found, events.device))
+    mean, state = tower.states(events, *tower_inputs(found))
     users = tower.users(mean[batch.row, batch.place], state[batch.row, batch.place], torch.from_numpy(batch.gap))
     items = functional.normalize(encoder.vectors(torch.from_numpy(batch.candidates))[:, :dim], dim=1)
     logits = users[:, :dim] @ items.T - correction * torch.from_numpy(batch.log_odds)
-    logits = logits.masked_fill(torch.from_numpy(batch.barred), -torch.inf)
+    logits = logits.masked_fill(step_input(batch, None, encoder).pairs.barred(), -torch.inf)
     return functional.cross_entropy(logits, torch.from_numpy(batch.target), reduction="none").detach()
 
 
@@ -78,7 +74,8 @@ def test_logits_are_lowered_by_the_share_of_the_log_odds(models, batch, correcti
 
 
 def test_a_negative_that_was_likely_to_be_drawn_counts_less(models, batch):
-    column = next(n for n in range(len(batch.candidates)) if n not in batch.target and not batch.barred[:, n].all())
+    barred = step_input(batch, None, models[0]).pairs.barred()
+    column = next(n for n in range(len(batch.candidates)) if n not in batch.target and not barred[:, n].all())
     likelier = batch.log_odds.copy()
     likelier[column] += 3
     popular = replace(batch, log_odds=likelier)
@@ -101,42 +98,10 @@ def test_each_cut_adds_the_loss_over_vectors_of_that_length(models, batch):
     assert loss(models, batch, correction=0.5, cut_dims=(4, 8)) == pytest.approx(float(sum(by_length) / 3), rel=1e-5)
 
 
-@pytest.mark.parametrize(("share", "fewest", "most"), [(0.0, 0, 0), (0.3, 0.1, 0.5), (1.0, 1, 1)])
-def test_a_share_of_the_items_is_read_as_if_new(models, batch, share, fewest, most):
-    torch.manual_seed(0)
-    counting = Counting(models[0])
-    loss((counting, models[1]), batch, cold_share=share)
-    ((rows, cold),) = counting.asked
-    n_cold = 0 if cold is None else int(cold.sum())
-    assert fewest * len(rows) <= n_cold <= most * len(rows)
-
-
-def test_each_item_of_a_batch_is_encoded_once(models, batch):
-    counting = Counting(models[0])
-    loss((counting, models[1]), batch)
-    ((rows, _),) = counting.asked
-    held = np.concatenate([batch.histories.items.ravel(), batch.candidates, batch.skips.ravel()])
-    assert len(np.unique(held)) < len(held)
-    assert sorted(rows.tolist()) == np.unique(held).tolist()
-
-
-def test_each_shown_item_is_encoded_once(models, data):
-    shown = ShownBatches(data, length=8, requests=60).draw(np.random.default_rng(0))
-    counting = Counting(models[0])
-    shown_loss(counting, models[1], shown)
-    ((rows, _),) = counting.asked
-    assert (
-        sorted(rows.tolist())
-        == np.unique(np.concatenate([shown.histories.items.ravel(), shown.items.ravel()])).tolist()
-    )
-
-
-def test_a_request_with_the_clicked_and_the_skipped_exchanged_has_the_opposite_odds(models, data):
+def test_a_request_with_the_clicked_and_the_skipped_exchanged_has_the_opposite_odds(models, batch, data):
     """Of two shown items, one clicked: the loss is log(1 + exp(-x)), and log(1 + exp(x)) the other way round."""
     shown = ShownBatches(data, length=8, requests=1).draw(np.random.default_rng(0))
     assert shown.mask.tolist() == [[True, True]]
-    asked, exchanged = (
-        float(shown_loss(*models, one).detach()) for one in (shown, replace(shown, clicked=~shown.clicked))
-    )
+    asked, exchanged = (loss_of_shown(models, batch, one) for one in (shown, replace(shown, clicked=~shown.clicked)))
     assert np.exp(-asked) + np.exp(-exchanged) == pytest.approx(1, rel=1e-5)
     assert asked != pytest.approx(exchanged)

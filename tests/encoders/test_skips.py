@@ -1,19 +1,20 @@
 """Skipped items as negatives: whose, from which request, and what they are worth in the loss."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from encoders.accumulate import Accumulated
 from encoders.batches import Batches
 from encoders.export import export_frames
 from encoders.kinds import NO_KINDS
 from encoders.losses import among_skips, next_item_loss, sampled_softmax
 from encoders.sequences import Sequences, Shown, read_sequences
 from encoders.skips import Skips
+from encoders.step_input import step_input
 from encoders.train import train
 from encoders.trainer import Trainer, build, seed_torch
 from ingest.moments import NEVER
@@ -108,6 +109,12 @@ def batches(data, n):
     return list(made.epoch(np.random.default_rng(0)))
 
 
+def barred_of(batch):
+    """Return which candidates are no negatives [p, c]; an encoder only says how items are ordered."""
+    encoder = SimpleNamespace(forgets=True)
+    return step_input(batch, None, encoder).pairs.barred().numpy()
+
+
 def test_a_skip_is_no_second_time_a_negative_of_its_pair_and_still_one_of_others():
     data = log(
         [(0, 10), (1, 20)], [(3, 10), (4, 20)], [(5, 9), (6, 20)], requests=[(0, 20, {1: 20, 3: None}), (1, 1, {9: 2})]
@@ -116,10 +123,11 @@ def test_a_skip_is_no_second_time_a_negative_of_its_pair_and_still_one_of_others
     pair = {int(batch.candidates[t]): n for n, t in enumerate(batch.target)}
     (column,) = np.flatnonzero(batch.candidates == 3)
     assert batch.skips[pair[1]][batch.skipped[pair[1]]].tolist() == [3]
-    assert batch.barred[pair[1], column]
-    assert not batch.barred[pair[6], column]
+    barred = barred_of(batch)
+    assert barred[pair[1], column]
+    assert not barred[pair[6], column]
     assert not batch.skipped[pair[6]].any()
-    assert not batch.barred[np.arange(len(pair)), batch.target].any()
+    assert not barred[np.arange(len(pair)), batch.target].any()
 
 
 def same(one, other):
@@ -170,7 +178,7 @@ def test_a_step_with_skips_is_the_same_in_pieces(shop, small):
     found = []
     for at_once in (0, 5):
         trainer, batch = prepared(shop, small, texts_at_once=at_once)
-        trainer._step(batch, None)
+        trainer._step(trainer._ready(batch, None))
         found.append([value.grad.clone() for value in trainer.parameters if value.grad is not None])
     for whole, pieces in zip(*found, strict=True):
         torch.testing.assert_close(pieces, whole, atol=1e-6, rtol=1e-5)
@@ -181,8 +189,9 @@ def test_a_step_pushes_skipped_items_away_from_their_users(shop, small, cut_dims
     trainer, batch = prepared(shop, small)
     losses = []
     for one in (batch, replace(batch, skipped=np.zeros_like(batch.skipped))):
-        step = Accumulated(trainer.encoder, 0)
-        losses.append(next_item_loss(step, trainer.tower, one, correction=0.5, cold_share=0.0, cut_dims=cut_dims))
+        ready = step_input(one, None, trainer.encoder)
+        vectors = trainer.encoder.vectors(ready.rows)
+        losses.append(next_item_loss(trainer.tower, ready.pairs, vectors, correction=0.5, cut_dims=cut_dims))
     assert losses[0] > losses[1]
 
 

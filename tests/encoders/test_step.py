@@ -10,6 +10,7 @@ from encoders import trainer as trainer_module
 from encoders.encoder import all_vectors
 from encoders.losses import next_item_loss, shown_loss
 from encoders.sequences import read_sequences
+from encoders.step_input import step_input
 from encoders.trainer import Trainer, build, seed_torch
 
 
@@ -32,7 +33,7 @@ def make(config, data) -> Trainer:
 
 
 def first(trainer: Trainer):
-    """Return the first batch, and the requests that are learned from beside it."""
+    """Return the input of the first step."""
     return next(trainer._drawn(np.random.default_rng(0), np.random.default_rng(1)))
 
 
@@ -51,25 +52,48 @@ def test_a_step_has_the_loss_of_what_was_taken_and_a_share_of_that_of_what_was_s
     config = replace(calm, **settings)
     trainer = make(config, data)
     encoder, tower = trainer.encoder, trainer.tower
-    batch, shown = first(trainer)
+    given = first(trainer)
     torch.manual_seed(1)
+    cold = torch.rand(len(given.rows)) < config.cold_share if config.cold_share else None
     expected = next_item_loss(
-        encoder,
         tower,
-        batch,
+        given.pairs,
+        encoder.vectors(given.rows, cold=cold),
         correction=config.popularity_correction,
-        cold_share=config.cold_share,
         cut_dims=(4, 8) if config.cut_dims else (),
     )
     if config.impressions_share:
-        expected = expected + config.impressions_share * shown_loss(encoder, tower, shown)
+        expected = expected + config.impressions_share * shown_loss(
+            tower, given.shown, encoder.vectors(given.shown_rows)
+        )
     torch.manual_seed(1)
-    torch.testing.assert_close(trainer._step(batch, shown).loss, expected.detach())
+    torch.testing.assert_close(trainer._step(given).loss, expected.detach())
+
+
+@pytest.mark.parametrize(("share", "fewest", "most"), [(0.0, 0, 0), (0.3, 0.1, 0.5), (1.0, 1, 1)])
+def test_a_share_of_the_items_that_were_taken_is_read_as_if_new_and_none_that_was_shown(
+    calm, data, share, fewest, most
+):
+    trainer = make(replace(calm, cold_share=share), data)
+    given = first(trainer)
+    read, vectors = [], trainer.encoder.vectors
+
+    def watched(rows, *, cold=None):
+        read.append((rows, 0 if cold is None else int(cold.sum())))
+        return vectors(rows, cold=cold)
+
+    trainer.encoder.vectors = watched
+    trainer._step(given)
+    (rows, n_cold), (shown_rows, n_shown_cold) = read
+    assert rows is given.rows
+    assert fewest * len(rows) <= n_cold <= most * len(rows)
+    assert shown_rows is given.shown_rows
+    assert n_shown_cold == 0
 
 
 def test_what_was_shown_is_learned_from_where_it_has_a_share(calm, data):
-    assert first(make(replace(calm, impressions_share=0.5), data))[1] is not None
-    assert first(make(replace(calm, impressions_share=0.0), data))[1] is None
+    assert first(make(replace(calm, impressions_share=0.5), data)).shown is not None
+    assert first(make(replace(calm, impressions_share=0.0), data)).shown is None
 
 
 def test_shown_lists_move_the_weights(calm, data):
@@ -77,8 +101,9 @@ def test_shown_lists_move_the_weights(calm, data):
     moved = []
     for share in (0.0, 0.5):
         trainer = make(replace(calm, impressions_share=share), data)
-        batch, shown = first(trainer)
-        trainer._step(replace(batch, importance=np.zeros_like(batch.importance)), shown)
+        given = first(trainer)
+        unheard = replace(given.pairs, importance=torch.zeros_like(given.pairs.importance))
+        trainer._step(replace(given, pairs=unheard))
         moved.append(float(trainer.encoder.learned.grad.abs().max()))
     assert moved[0] == 0 < moved[1]
 
@@ -101,11 +126,11 @@ def test_hard_negatives_are_near_by_the_vectors_that_the_epoch_begins_with(calm,
     vectors = all_vectors(trainer.encoder, data.n_items)
     batches = []
 
-    def watched(encoder, tower, batch, **given):
+    def watched(batch, shown, encoder):
         batches.append(batch)
-        return next_item_loss(encoder, tower, batch, **given)
+        return step_input(batch, shown, encoder)
 
-    monkeypatch.setattr(trainer_module, "next_item_loss", watched)
+    monkeypatch.setattr(trainer_module, "step_input", watched)
     next(trainer.run(0, 1))
     (batch,) = batches
     targets = np.unique(batch.candidates[batch.target])

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 
+from encoders import trainer as trainer_module
 from encoders.card import _machine, read_report
 from encoders.errors import EncoderError, TrainingDataError
 from encoders.export import export_frames
@@ -205,8 +206,10 @@ def test_settings_are_read_without_torch():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_batches_cut_ahead_for_a_gpu_train_the_same(shop, small):
+def test_batches_cut_ahead_for_a_gpu_train_the_same(shop, small, monkeypatch):
     """A GPU is a stub here: what it changes in this place is that a second thread cuts the batches."""
+    for copying in ("pinned", "sent"):
+        monkeypatch.setattr(trainer_module, copying, lambda held, device: held)
     weights = []
     for device in ("cpu", "cuda"):
         data = read_sequences(shop.folder)

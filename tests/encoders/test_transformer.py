@@ -96,7 +96,7 @@ def test_texts_end_to_end_do_not_read_each_other(tiny_base):
 def test_packing_is_taken_only_where_it_gives_the_same(tiny_base, monkeypatch):
     rows = torch.arange(len(TEXTS))
     encoder = _open(tiny_base)
-    lengths = encoder.lengths[rows].numpy()
+    lengths = encoder.text_lengths
     assert encoder._packing_holds(rows, lengths)
     # a model that counts places otherwise gives other vectors that way
     monkeypatch.setattr("encoders.packed._first_position", lambda model: 2)
@@ -113,7 +113,7 @@ def test_packing_is_taken_only_where_it_gives_the_same(tiny_base, monkeypatch):
 @pytest.mark.parametrize("tiny_base", ["MPNet"], indirect=True)
 def test_attention_with_a_bias_of_its_own_is_padded(tiny_base):
     encoder, rows = _open(tiny_base), torch.arange(len(TEXTS))
-    assert not encoder._packing_holds(rows, encoder.lengths[rows].numpy())
+    assert not encoder._packing_holds(rows, encoder.text_lengths)
 
 
 def test_packed_training_leaves_no_trace_in_what_is_saved(tiny_transformer, tmp_path):
@@ -214,13 +214,16 @@ def test_compiled_layers_give_the_same_vectors(tiny_transformer, packs):
 def test_pieces_hold_all_places_within_their_bounds():
     from encoders.transformer import _pieces
 
-    lengths = np.array([9, 2, 2, 3, 30, 5, 4])
-    order = np.argsort(lengths, kind="stable")
-    for most, padded in ((12, 12), (12, 24), (20, 1000), (1, 1)):
-        pieces = list(_pieces(order, lengths, most, padded=padded))
-        np.testing.assert_array_equal(np.concatenate(pieces), order)
+    lengths = np.array([2, 2, 3, 4, 5, 9, 30])
+    for most, padded in ((12, False), (24, True), (20, False), (1, False), (1, True)):
+        pieces = list(_pieces(lengths, most, padded=padded))
+        assert [piece.start for piece in pieces] == [0, *(piece.stop for piece in pieces[:-1])]
+        assert pieces[-1].stop == len(lengths)
         for piece in pieces:
-            if len(piece) > 1:  # a text longer than the bound still runs, alone
-                assert lengths[piece].sum() <= most
-                assert len(piece) * lengths[piece].max() <= padded
-    assert list(_pieces(order[:0], lengths, 8, padded=8)) == []
+            held = lengths[piece]
+            more = np.append(held, lengths[piece.stop : piece.stop + 1])
+            tokens, with_next = (len(some) * some.max() if padded else some.sum() for some in (held, more))
+            # a text longer than the bound still runs, alone; no other would have fitted
+            assert tokens <= most or len(held) == 1
+            assert with_next > most or piece.stop == len(lengths)
+    assert list(_pieces(lengths[:0], 8, padded=False)) == []

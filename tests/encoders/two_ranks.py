@@ -15,6 +15,7 @@ from encoders.journal import Journal
 from encoders.losses import next_item_loss
 from encoders.sequences import read_sequences
 from encoders.settings import with_settings
+from encoders.step_input import step_input
 from encoders.train import EncoderConfig, train
 from encoders.trainer import Trainer, build, seed_torch
 from ingest.progress import silent
@@ -23,7 +24,8 @@ from ingest.progress import silent
 def gradients(trainer: Trainer, batch) -> None:
     """Leave the gradients of one batch at the parameters."""
     step = Accumulated(trainer.encoder, 0)
-    step.backward(next_item_loss(step, trainer.tower, batch, correction=0.5, cold_share=0.0))
+    ready = step_input(batch, None, trainer.encoder)
+    step.backward(next_item_loss(trainer.tower, ready.pairs, step.vectors(ready.rows), correction=0.5))
 
 
 def trainer_and_batches(folder: Path, config: EncoderConfig, ranks: Ranks | None = None):
