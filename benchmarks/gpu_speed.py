@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from encoders.sequences import Sequences
 from encoders.train import EncoderConfig
-from encoders.trainer import Trainer, build, seed_torch
+from encoders.trainer import Trainer, build, kinds_to_tell, seed_torch
 from encoders.transformer import TransformerEncoder
 
 
@@ -83,7 +83,9 @@ def measure_steps(
     With `profile`, a table of the kernels of as many steps again is written there.
     """
     seed_torch(config.seed)
-    encoder, tower, _ = build(config, data.texts)
+    kinds = kinds_to_tell(config, data, None)
+    data = data.of_kinds(kinds)
+    encoder, tower, _ = build(config, data.texts, kinds=kinds)
     assert isinstance(encoder, TransformerEncoder)
     if padded:
         encoder.packs = False
@@ -99,7 +101,7 @@ def measure_steps(
     made: list[Any] = []
     seconds = _seconds(lambda: made.extend(islice(running, steps)), device)
     ran, computed = encoder.ran - before[0], encoder.computed - before[1]
-    tokens, texts = sum(int(step.tokens) for step in made), sum(step.texts for step in made)
+    tokens, texts = sum(step.tokens for step in made), sum(step.texts for step in made)
     peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
     rows = asked[-min(len(asked), steps) :]
     if profile is not None:
@@ -114,10 +116,9 @@ def measure_steps(
                 vectors.sum().backward()  # type: ignore[no-untyped-call]
 
     alone = _seconds(encode, device)
-    alone_tokens = sum(int(encoder.lengths[some].sum()) for some in rows)
-    cost = flop_a_token(
-        encoder.model[0].model.config, encoder.lengths[torch.cat(rows)].cpu().numpy(), tuning=config.tuning
-    )
+    alone_tokens = sum(int(encoder.text_lengths[some.numpy()].sum()) for some in rows)
+    lengths = encoder.text_lengths[torch.cat(rows).numpy()]
+    cost = flop_a_token(encoder.model[0].model.config, lengths, tuning=config.tuning)
     return Speed(
         name=name,
         step_ms=1e3 * seconds / steps,

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,12 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from benchmarks import gpu_speed
 from benchmarks.gpu_encoder import main
 from benchmarks.gpu_speed import flop_a_token
 from benchmarks.gpu_travel import package
 from encoders.base import load_sentence_transformer
 from encoders.errors import ModelFolderError
+from encoders.export import export_frames
 from encoders.interest import InterestModel
+from encoders.sequences import read_sequences
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [
@@ -109,6 +113,27 @@ def test_the_package_holds_cases_and_a_base_of_half_the_size(tiny_transformer, t
     np.testing.assert_allclose(opened.encode(texts, normalize_embeddings=True), expected, atol=5e-3)
     weights = [sum(p.stat().st_size for p in f.rglob("*.safetensors")) for f in (out / "base", tiny_transformer)]
     assert weights[0] < 0.6 * weights[1]
+
+
+def test_steps_are_timed_with_the_kinds_that_training_reads(shop, small, tiny_transformer, monkeypatch):
+    kinds = np.array(["click", "like"])[np.arange(len(shop.interactions)) % 2]
+    interactions = shop.interactions.with_columns(kind=pl.Series(kinds))
+    folder = shop.folder.with_name("two_kinds")
+    export_frames(shop.items, interactions, folder, before=shop.before)
+    timed = []
+
+    class StoppedError(Exception):
+        """Raised in place of the steps."""
+
+    def trainer(config, encoder, tower, data, **given):
+        timed.append((len(tower.kinds["share"]), data.kinds.names))
+        raise StoppedError
+
+    monkeypatch.setattr(gpu_speed, "Trainer", trainer)
+    config = replace(small, kind="transformer", base=str(tiny_transformer))
+    with pytest.raises(StoppedError):
+        gpu_speed.measure_steps("two kinds", config, read_sequences(folder), 1.0, steps=1, warm_up=0)
+    assert timed == [(2, ("click", "like"))]
 
 
 @pytest.mark.parametrize(
