@@ -61,8 +61,12 @@ class Forgotten:
 
 
 def person_of(workspace: Workspace, user_id: str) -> Person:
-    """Return the ids under which a user is written down here; ErasureError for an id that nobody can have."""
-    if not user_id.strip():
+    """Return the ids under which a user is written down here; ErasureError for an id that nobody can have.
+
+    Blanks around the id go, as they do in files and over HTTP: nobody is stored, or made a pseudonym of, with them.
+    """
+    user_id = user_id.strip()
+    if not user_id:
         raise ErasureError("USER: wanted the id of a user, got only blanks; give the id as it stands in the logs")
     pseudonyms = Pseudonyms.of_workspace(workspace)
     return Person((pseudonyms.of(user_id), user_id) if pseudonyms else (user_id,))

@@ -3,7 +3,7 @@
 An id counts where it stands alone: no letter, digit or underscore touches it, nor does one through a single `-`, `.`,
 `@` or `+` (the ending of a file's name aside). So `ann` is named in `"user": "ann"`, `for ann.` and `ann.csv`, but not
 in `joanna`, `ann-2` or `ann@example.com`. A bare number of few digits could be anything, so in free text it counts only
-right after a word with `user`.
+right after a word with `user`, other than `users`, which is followed by how many there are.
 """
 
 import html
@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 HOW_IT_DECIDES = (
     "an id counts where it stands alone: not beside a letter, digit or underscore, nor joined to one by - . @ or +; "
-    "a bare number counts only in columns of user ids and right after a word with 'user'"
+    "a bare number counts only in columns of user ids and right after a word with 'user', but not after 'users'"
 )
 BARE_NUMBER_DIGITS = 7
 """A number of up to so many digits is no evidence by itself: pages and tables are full of them."""
@@ -36,7 +36,9 @@ _SQL_WORD = r"\p{L}\p{N}_"
 _SQL_OPEN = rf"(?:^|[^{_SQL_WORD}\-.@+]|(?:^|[^{_SQL_WORD}])[\-.@+]|\\[nrt]|%[0-9A-Fa-f][0-9A-Fa-f])"
 _SQL_CLOSED = rf"(?:$|[^{_SQL_WORD}\-.@+]|[\-.@+](?:$|[^{_SQL_WORD}])|{_ENDING}(?:$|[^{_SQL_WORD}]))"
 
-_AFTER_USER = r"(?i:user)[\w -]{0,12}[\"'\\]*\s*[:=]?\s*[\"'\\]*"
+# Neither a digit nor an underscore may touch the number: `user_17` is not user 17, nor `user 1500` user 500. RE2 has no
+# lookbehind, so what may stand before the number is spelled out.
+_AFTER_USER = r"(?i:user(?:[a-rt-z_ -][a-z_ -]{0,11}|s[a-z_][a-z_ -]{0,10})?)[\"'\\\s:=]+"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Person:
     def alone(self) -> "re.Pattern[bytes]":
         """The ids as words of their own in the bytes of a text; a bare number only after a word with `user`."""
         distinct = [name for name in self.ids if name not in self.bare_numbers]
-        return re.compile(_bytes("|".join(self._delimited(distinct, _OPEN, _AFTER_USER, _CLOSED)), "latin-1"))
+        return re.compile(_bytes("|".join(self._delimited(distinct, _OPEN, _CLOSED)), "latin-1"))
 
     @cached_property
     def number_alone(self) -> "re.Pattern[bytes] | None":
@@ -98,7 +100,7 @@ class Person:
     def sql_alone(self) -> str:
         """The rule of `alone` as a regular expression of DuckDB (RE2), over text."""
         distinct = [name for name in self.ids if name not in self.bare_numbers]
-        return "|".join(self._delimited(distinct, _SQL_OPEN, _AFTER_USER, _SQL_CLOSED, in_bytes=False))
+        return "|".join(self._delimited(distinct, _SQL_OPEN, _SQL_CLOSED, in_bytes=False))
 
     @cached_property
     def sql_number_alone(self) -> str | None:
@@ -114,6 +116,8 @@ class Person:
         >>> seven = Person(("7",))
         >>> [seven.is_named_in(text) for text in ('{"user_id": 7}', "user=7", '{"position": 7}', "user=71")]
         [True, True, False, False]
+        >>> [seven.is_named_in(text) for text in ("user 7", "user 17", "user_7", "user 5 bought 7", "users 7")]
+        [True, False, False, False, False]
         """
         return self.alone.search(_bytes(text)) is not None
 
@@ -126,15 +130,13 @@ class Person:
     def _long_ids(self) -> list[str]:
         return [name for name in self.ids if len(name) >= SHORTEST_IN_BYTES and name not in self.bare_numbers]
 
-    def _delimited(
-        self, distinct: list[str], opening: str, after_user: str, closing: str, *, in_bytes: bool = True
-    ) -> Iterable[str]:
+    def _delimited(self, distinct: list[str], opening: str, closing: str, *, in_bytes: bool = True) -> Iterable[str]:
         # As Latin-1 every byte is one character, so that one way of writing patterns serves text and bytes.
         forms = [_bytes(form).decode("latin-1") if in_bytes else form for form in _spelled(distinct)]
         if forms:
             yield f"{opening}(?:{'|'.join(map(re.escape, forms))}){closing}"
         if self.bare_numbers:
-            yield f"{after_user}(?:{'|'.join(self.bare_numbers)}){closing}"
+            yield f"{_AFTER_USER}(?:{'|'.join(self.bare_numbers)}){closing}"
 
 
 def _spelled(names: list[str]) -> list[str]:

@@ -269,6 +269,27 @@ def test_rejected_rows_go_by_their_user_or_by_a_mention_where_none_can_be_read(s
     assert [raw for (raw,) in left] == [raw for raw, goes in rows.items() if not goes]
 
 
+def test_a_number_leaves_rejected_rows_whose_user_only_ends_in_it(space):
+    rows = ["user_17,i,2024-01-02", "user 17,i,2024-01-02", "7,i,2024-01-02"]
+    with Store.open(space.store_path) as store:
+        for raw in (*rows, '{"user": "user_17"}'):
+            store.connection.execute(
+                f"INSERT INTO {QUARANTINE} VALUES ('l', 'f', 1, 'bad', NULL, ?, 'interactions')", [raw]
+            )
+    assert forget(space, Person(("7",)), RetentionConfig()).rows == {"rejected_rows": 1}, "only the last of `rows`"
+
+
+def test_blanks_around_the_id_go_as_they_do_in_files(tmp_path, space):
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,occurred_at\n u1 ,i,2024-01-01\n")
+    with Store.open(space.store_path) as store:
+        load_files(store, [log])
+    person = person_of(space, " u1\t")
+    assert person == Person(("u1",))
+    assert forget(space, person, RetentionConfig()).rows == {"interactions": 1}
+    assert searched(space, "u1").clean
+
+
 def test_a_store_behind_a_link_is_rewritten_where_it_lies(space, tmp_path):
     elsewhere = tmp_path / "large disk"
     elsewhere.mkdir()

@@ -225,6 +225,27 @@ def test_a_bare_number_counts_where_it_must_be_a_user(space):
     assert "readrank.duckdb: interactions.item_id" in {place.place for place in result.doubtful}
 
 
+@pytest.mark.parametrize(
+    "line", ["user 17", "user_7", "username7", "user-7", "user 5 bought 7", "users 7", "n_users: 7"]
+)
+def test_a_number_inside_or_apart_from_the_word_with_user_is_no_user(space, line):
+    assert not Person(("7",)).is_named_in(line)
+    with Store.open(space.store_path) as store:
+        interact(store, "ann", context=json.dumps({"note": line}))
+    (space.root / "service.log").write_text(f"{line} k=5\n")
+    assert searched(space, "7").clean
+
+
+@pytest.mark.parametrize(
+    "line", ["user 7", "user_id=7", '"userId": "7"', "User-Id: 7", "user name is '7'", "users_id 7"]
+)
+def test_a_number_right_after_a_word_with_user_is_one(space, line):
+    with Store.open(space.store_path) as store:
+        interact(store, "ann", context=json.dumps({"note": line}))
+    (space.root / "service.log").write_text(f"{line} k=5\n")
+    assert places(searched(space, "7")) == {"readrank.duckdb: interactions.context", "service.log"}
+
+
 def test_spellings_of_other_formats_are_found(space):
     user = 'zoë & "co"@shop'
     for name, written in (
