@@ -28,8 +28,8 @@ def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[
 
     >>> frame_as_read(pl.DataFrame({"a": [1, 2], "b": ["x", None]}), pl.Series([1])).to_list()
     ['{"a":2,"b":null}']
-    >>> frame_as_read(pl.DataFrame({"a": [float("nan")]}), pl.Series([0]), ["a"]).to_list()
-    ['{"a":"NaN"}']
+    >>> frame_as_read(pl.DataFrame({"a": [float("nan"), float("inf")]}), pl.Series([0, 1]), ["a"]).to_list()
+    ['{"a":null}', '{"a":"inf"}']
     """
     rows = frame[positions]
     rows = rows.with_columns(_exactly(rows[name]) for name in mapped if rows[name].dtype.is_float())
@@ -37,6 +37,9 @@ def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[
 
 
 def _exactly(numbers: pl.Series) -> pl.Series:
-    """Return numbers as JSON can hold them: in double precision, as which they are read, and as text if not finite."""
-    wide = numbers.cast(pl.Float64)
+    """Return numbers as JSON can hold them: in double precision, as which they are read, infinite ones as text.
+
+    NaN is null, which is what the checks take it for.
+    """
+    wide = numbers.cast(pl.Float64).fill_nan(None)
     return wide if wide.is_finite().all() else wide.cast(pl.String)

@@ -35,7 +35,7 @@ def as_text(values: pl.Series) -> pl.Series:
     """
     if values.dtype.is_float():
         return _digits(values)
-    text = _as_json(values) if values.dtype.is_nested() else values.cast(pl.String, strict=False)
+    text = _as_string(values)
     if (text == "").any():
         text = text.set(text == "", None)
     return text
@@ -61,11 +61,15 @@ def bare(texts: pl.Series) -> pl.Series:
 
 
 def is_absent(values: pl.Series) -> pl.Series:
-    """Tell where `as_text` would give null, without writing out numbers and times as text.
+    """Tell where a column says nothing: null, an empty text, or the NaN that data frames write for nothing.
 
-    >>> is_absent(pl.Series(["", "x", None])).to_list(), is_absent(pl.Series([0.0, None])).to_list()
-    ([True, False, True], [False, True])
+    An infinite number is there, although `as_text` has no text for it.
+
+    >>> is_absent(pl.Series(["", "x", None])).to_list(), is_absent(pl.Series([0.0, None, float("nan")])).to_list()
+    ([True, False, True], [False, True, True])
     """
+    if values.dtype.is_float():
+        return values.is_null() | values.is_nan().fill_null(False)
     if values.dtype.is_numeric() or values.dtype.is_temporal():
         return values.is_null()
     return as_text(values).is_null()
@@ -97,6 +101,13 @@ def is_plain(texts: pl.Series) -> bool:
     return octets.size == 0 or bool(octets.min() > 32 and octets.max() < 127)
 
 
+def _as_string(values: pl.Series) -> pl.Series:
+    """Write values of any type but floats."""
+    if values.dtype.is_nested():
+        return _as_json(values)
+    return values.dt.to_string("iso") if values.dtype == pl.Duration else values.cast(pl.String, strict=False)
+
+
 def _as_json(values: pl.Series) -> pl.Series:
     """Write lists and objects as JSON."""
     # Polars encodes structs alone; what it writes around the only member is taken off again.
@@ -125,7 +136,13 @@ def _octets(texts: pl.Series) -> NDArray[np.uint8]:
 
 
 def as_number(values: pl.Series) -> pl.Series:
-    """Turn a column into Float64; null where it is absent, is no number, or is not finite."""
+    """Turn a column into Float64; null where it is absent, is no number, or is not finite. Moments are no numbers.
+
+    >>> as_number(pl.Series(["1.5", " 2", "many", None])).to_list(), as_number(pl.Series([[1.0]])).to_list()
+    ([1.5, 2.0, None, None], [None])
+    """
+    if not (values.dtype.is_numeric() or values.dtype in (pl.String, pl.Boolean, pl.Null)):
+        values = as_text(values)
     number = values.cast(pl.Float64, strict=False)
     if values.dtype == pl.String and number.null_count() > values.null_count():
         left = (number.is_null() & values.is_not_null()).arg_true()
@@ -142,7 +159,7 @@ def as_flag(values: pl.Series) -> pl.Series:
     """
     if values.dtype == pl.Boolean:
         return values
-    words = values.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
+    words = _as_string(values).str.strip_chars().str.to_lowercase()
     frame = words.rename("word").to_frame()
     flag = pl.when(pl.col("word").is_in(_TRUE)).then(True).when(pl.col("word").is_in(_FALSE)).then(False)
     return frame.select(flag.alias(values.name)).to_series()
@@ -151,19 +168,18 @@ def as_flag(values: pl.Series) -> pl.Series:
 def as_categories(values: pl.Series) -> pl.Series:
     """Turn lists, JSON arrays or `a|b` strings into List(String) without empty names; null stays null.
 
-    Lists within the list are opened.
+    Lists within the list are opened. Numbers are written as `as_text` writes them.
 
     >>> as_categories(pl.Series(["Drama|War", '["Hair", "Care"]', "Toys", None])).to_list()
     [['Drama', 'War'], ['Hair', 'Care'], ['Toys'], None]
     >>> as_categories(pl.Series([[["Hair", "Care"], ["Sets"]]])).to_list()
     [['Hair', 'Care', 'Sets']]
     """
-    is_list = isinstance(values.dtype, pl.List | pl.Array)
-    if is_list and not values.dtype.inner.is_nested():  # type: ignore[attr-defined]
+    if isinstance(values.dtype, pl.List | pl.Array) and _is_written_alike(values.dtype.inner):
         lists = values.cast(pl.List(pl.String), strict=False)
     else:
-        text = as_text(values) if values.dtype.is_nested() else values.cast(pl.String, strict=False)
-        is_json = text.str.contains(r"^\s*\[.*\]\s*$").fill_null(False)
+        text = values if values.dtype == pl.String else as_text(values)
+        is_json = text.str.contains(r"(?s)^\s*\[.*\]\s*$").fill_null(False)
         lists = text.str.split("|")
         if is_json.any():
             lists = _json_lists(text.set(~is_json, None)).zip_with(is_json, lists)
@@ -172,6 +188,11 @@ def as_categories(values: pl.Series) -> pl.Series:
         pl.element().str.strip_chars().filter(pl.element().is_not_null() & (pl.element().str.strip_chars() != ""))
     )
     return frame.select(named.alias(values.name)).to_series()
+
+
+def _is_written_alike(dtype: Any) -> bool:
+    """Whether Polars casts values of this type to the text that JSON has for them."""
+    return not (dtype.is_nested() or dtype.is_float() or dtype == pl.Duration)
 
 
 def _json_lists(text: pl.Series) -> pl.Series:
