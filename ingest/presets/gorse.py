@@ -34,11 +34,11 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
     items_in_json = json_objects({**dict.fromkeys(_ITEM, TEXT), "Labels": JSON})
     feedback_in_json = json_objects(dict.fromkeys(_FEEDBACK, TEXT))
     return (
-        *passed_over("*user*.csv", "*user*.json", "*user*.jsonl", "README*", "LICENSE*"),
-        KnownFile("*item*.csv", csv_rows(*_ITEM), items),
-        KnownFile("*feedback*.csv", csv_rows(*_FEEDBACK[:4]), feedback),
-        *(KnownFile(f"*item*.{suffix}", items_in_json, items, form="jsonl") for suffix in ("json", "jsonl")),
-        *(KnownFile(f"*feedback*.{suffix}", feedback_in_json, feedback, form="jsonl") for suffix in ("json", "jsonl")),
+        *passed_over("*users.csv", "*users.json", "*users.jsonl", "README*", "LICENSE*"),
+        KnownFile("*items.csv", csv_rows(*_ITEM), items),
+        KnownFile("*feedback.csv", csv_rows(*_FEEDBACK[:4]), feedback),
+        *(KnownFile(f"*items.{suffix}", items_in_json, items, form="jsonl") for suffix in ("json", "jsonl")),
+        *(KnownFile(f"*feedback.{suffix}", feedback_in_json, feedback, form="jsonl") for suffix in ("json", "jsonl")),
     )
 
 
@@ -102,7 +102,17 @@ def _moment() -> pl.Expr:
 
 
 def _spelled(rows: pl.DataFrame, wanted: tuple[str, ...]) -> pl.DataFrame:
-    """Give columns the names of the fields, whatever the header calls them; absent ones become null."""
-    rows = rows.rename({name: _CSV_NAMES[name] for name in rows.columns if name in _CSV_NAMES})
-    absent = [pl.lit(None, pl.String).alias(name) for name in wanted if name not in rows.columns]
-    return rows.with_columns(absent)
+    """Give columns the names of the fields, whatever the header calls them; absent ones become null.
+
+    Of several columns for one field (`description` and `comment`) the first that has a value counts.
+    """
+    columns: dict[str, list[str]] = {}
+    for name in rows.columns:
+        columns.setdefault(_CSV_NAMES.get(name, name), []).append(name)
+    return rows.select(
+        c.LINE,
+        *(
+            pl.coalesce(columns[name]).alias(name) if name in columns else pl.lit(None, pl.String).alias(name)
+            for name in wanted
+        ),
+    )

@@ -30,7 +30,7 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
                 Fill("interactions", _clicks, user_columns=("user",), at_once=8192),
             ),
         ),
-        *passed_over("entity_embedding.vec", "relation_embedding.vec", "README*", "LICENSE*", "*.docx"),
+        *passed_over("*.vec", "README*", "LICENSE*", "*.docx"),
     )
 
 

@@ -149,6 +149,7 @@ def test_mind(load_set, rows):
             "2\tU2\t11/11/2019 12:00:00 PM\t\tN2-0\n3\n",
             "dev/behaviors.tsv": "1\tU9\t11/15/2019 1:00:00 PM\tN1\tN2-1\n",
             "train/entity_embedding.vec": "Q1\t0.1\n",
+            "train/entity_embedding_100.vec": "Q1\t0.1\n",
         },
     )
     assert rows(ITEMS) == [("N1", 'He said "no', "Abstract", ["sports", "golf"])]
@@ -465,6 +466,27 @@ def test_gorse_csv_with_and_without_header(load_set, rows):
     assert rows(EVENTS) == [("0", "2", "click", 2.0, datetime(2020, 1, 1))]
     # Go's zero time says that there was none.
     assert rows(REJECTED) == [("interactions", 2, "missing_time"), ("items", 5, "field_count")]
+
+
+def test_gorse_takes_a_file_for_what_its_name_ends_in(load_set, rows):
+    load_set(
+        "gorse",
+        **{
+            "user_feedback.csv": "click,a,1,2020-01-01 00:00:00 +0000 UTC\n",
+            "item_feedback.csv": "read,b,2,2020-01-01 00:00:00 +0000 UTC\n",
+            "shop-users.jsonl": json.dumps({"UserId": "u"}),
+        },
+    )
+    assert rows("SELECT user_id, item_id, kind FROM interactions ORDER BY 1") == [
+        ("a", "1", "click"),
+        ("b", "2", "read"),
+    ]
+    assert rows("SELECT count(*) FROM items") == [(0,)]
+
+
+def test_gorse_takes_the_first_of_two_columns_that_say_the_same(load_set, rows):
+    load_set("gorse", **{"items.csv": "item_id,description,comment\n1,first,second\n2,,second\n"})
+    assert rows("SELECT item_id, description FROM items ORDER BY 1") == [("1", "first"), ("2", "second")]
 
 
 # All presets
