@@ -11,6 +11,8 @@ from typing import IO, Any
 
 from ingest.mentions import Person
 
+_HEAD = 8_192
+"""Bytes at the beginning that tell text from anything else, which has a zero among them: UTF-16 as well."""
 _BLOCK = 1 << 20
 _MARGIN = 4_096
 """Blocks overlap by this and the id's length, so that nothing is cut in two."""
@@ -43,16 +45,20 @@ _PACKED: dict[bytes, Callable[[Path], Any]] = {
 def search_bytes(path: Path, person: Person) -> ByteHits:
     """Search one file, unpacked if it is gzip, bzip2, xz or zstd; OSError when it cannot be read."""
     with path.open("rb") as file:
-        head = file.read(8_192)
+        head = file.read(_HEAD)
     for magic, opened in _PACKED.items():
         if head.startswith(magic):
             try:
                 with opened(path) as unpacked:
-                    return _search(unpacked, person, binary=False)
+                    binary = b"\x00" in unpacked.read(_HEAD)
+                with opened(path) as unpacked:
+                    # Text may lie within other content, as in a tar archive, and there is no noise of compression.
+                    return _search(unpacked, person, text=True, binary=binary)
             except Exception as error:
                 raise OSError(f"cannot be unpacked: {error}") from error
     with path.open("rb") as file:
-        return _search(file, person, binary=b"\x00" in head)
+        binary = b"\x00" in head
+        return _search(file, person, text=not binary, binary=binary)
 
 
 def count_anywhere(path: Path, person: Person) -> int:
@@ -63,18 +69,18 @@ def count_anywhere(path: Path, person: Person) -> int:
         return sum(_count(person.raw, *part) for part in _blocks(file, person))
 
 
-def _search(file: IO[bytes], person: Person, *, binary: bool) -> ByteHits:
+def _search(file: IO[bytes], person: Person, *, text: bool, binary: bool) -> ByteHits:
+    """Search content as text, where any id counts, as bytes, where only long ones do, or both."""
     certain = doubtful = 0
     for part in _blocks(file, person):
-        if binary:
-            # What is compressed holds any short id by chance.
-            anywhere = _count(person.raw, *part) if person.raw is not None else 0
-            named = _count(person.alone, *part) + _count(person.wide, *part) if anywhere else 0
-            certain, doubtful = certain + named, doubtful + max(anywhere - named, 0)
-        elif any(literal in part[0] for literal in person.literals):
-            certain += _count(person.alone, *part)
-            if person.number_alone is not None:
-                doubtful += _count(person.number_alone, *part)
+        # What is compressed holds any short id by chance.
+        anywhere = _count(person.raw, *part) if binary and person.raw is not None else 0
+        if not anywhere and not (text and any(literal in part[0] for literal in person.literals)):
+            continue
+        named = _count(person.alone, *part) + (_count(person.wide, *part) if binary else 0)
+        certain, doubtful = certain + named, doubtful + max(anywhere - named, 0)
+        if text and person.number_alone is not None:
+            doubtful += _count(person.number_alone, *part)
     return ByteHits(certain=certain, doubtful=doubtful)
 
 

@@ -1,5 +1,7 @@
+import bz2
 import gzip
 import json
+import lzma
 import shutil
 import sqlite3
 from datetime import datetime, timedelta
@@ -86,6 +88,18 @@ def wide(value):
     return f"seen by {value}!".encode("utf-16")
 
 
+def wide_packed(value):
+    return bz2.compress(wide(value))
+
+
+def binary_packed(value):
+    return lzma.compress(in_binary(value))
+
+
+def archived(value):
+    return gzip.compress(b"log.csv" + b"\x00" * 500 + value.encode() + b",i1\n", mtime=0)
+
+
 def late(value):
     return b"line\n" * 500_000 + value.encode() + b"\n" + b"line\n" * 500_000
 
@@ -101,6 +115,9 @@ def late(value):
         ("old.jsonl.zst", packed_zstd(GONE)),
         ("vectors.npy", in_binary(GONE)),
         ("windows.txt", wide(GONE)),
+        ("windows.txt.bz2", wide_packed(GONE)),
+        ("vectors.npy.xz", binary_packed(GONE)),
+        ("windows.jsonl.zst", zstandard.compress(f"by {GONE}".encode("utf-32"))),
         ("long.log", late(GONE)),
         ("readrank.duckdb.tmp/spill", in_binary(GONE)),
         ("online.sqlite-journal", in_binary(GONE)),
@@ -113,6 +130,12 @@ def test_a_file_that_names_the_person_is_found(space, name, content):
     result = searched(space)
     assert places(result) == {name}
     assert [place.count for place in result.found] == [1]
+
+
+def test_a_short_id_is_found_in_a_packed_archive(space):
+    (space.root / "logs.tar.gz").write_bytes(archived("u7"))
+    assert places(searched(space, "u7")) == {"logs.tar.gz"}
+    assert searched(space, "u8").clean
 
 
 @pytest.mark.parametrize("at", [(1 << 20) - 30, (1 << 20) - 4200, (1 << 20) - 1, 1 << 20, (2 << 20) - 4250])
