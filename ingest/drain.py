@@ -59,7 +59,8 @@ def drain(outbox: Outbox, store: "Store", quality: QualityConfig | None = None) 
         events, last = outbox.events_after(seq, EVENTS_AT_ONCE)
         if not events:
             break
-        report = _store_events(store, outbox, events, quality or QualityConfig())
+        more_follows = len(events) == EVENTS_AT_ONCE and bool(outbox.events_after(last, limit=1)[0])
+        report = _store_events(store, outbox, events, quality or QualityConfig(), more_follows=more_follows)
         outbox.events_drained(last)
         n_events += report.rows_loaded
         n_duplicates += report.rows_duplicate
@@ -76,7 +77,9 @@ def drain(outbox: Outbox, store: "Store", quality: QualityConfig | None = None) 
     return Drained(n_events, n_duplicates, n_requests, n_impressions, tuple(found))
 
 
-def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent], quality: QualityConfig) -> LoadReport:
+def _store_events(
+    store: "Store", outbox: Outbox, events: list[OnlineEvent], quality: QualityConfig, *, more_follows: bool
+) -> LoadReport:
     started = utc_now()
     load_id = new_load_id(started)
     frame = pl.DataFrame([asdict(event) for event in events], schema=_EVENT_SCHEMA)
@@ -97,7 +100,7 @@ def _store_events(store: "Store", outbox: Outbox, events: list[OnlineEvent], qua
             started=started,
             first_arrival=writer.first_arrival,
             source="drained",
-            more_follows=len(events) == EVENTS_AT_ONCE,
+            more_follows=more_follows,
         )
         report = LoadReport.of(facts, findings(connection, facts, quality))
         record_load(connection, report, sha256=None, started=started)

@@ -126,6 +126,14 @@ def test_files_are_not_compared_with_what_came_over_http(send, load):
     assert "volume" not in raised(report.findings)
 
 
+def test_the_last_load_of_a_drain_is_judged_also_when_it_is_full(send, monkeypatch):
+    monkeypatch.setattr(drain_file, "EVENTS_AT_ONCE", 5)
+    send(10, at=NOON)
+    drained = send(10, at=NOON + DAY, quality=QualityConfig(volume_min_loads=1))
+    found = [finding.value for finding in drained.findings if finding.check == "volume"]
+    assert found == [None, (5 + 5) / 10]
+
+
 def test_a_drain_of_several_loads_is_judged_by_all_of_them(send, store, monkeypatch):
     monkeypatch.setattr(drain_file, "EVENTS_AT_ONCE", 4)
     for day in range(3):
