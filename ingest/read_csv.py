@@ -60,14 +60,14 @@ class OpenCsv:
         that holds two of these names, spelled one way or another, is a header.
         """
         chunks = source.chunks()
-        first = next(chunks, b"")
-        second = next(chunks, None) if not first.strip() else None
-        if not first.strip() and second is None:
+        n_blank = 0
+        for chunk in chunks:
+            first = _BLANK_LINES.sub(b"", chunk, count=1)
+            n_blank += chunk.count(b"\n") - first.count(b"\n")
+            if first.strip():
+                break
+        else:
             return cls(source, list(headless), ",", 1, iter(()))
-        chunks = chunks if second is None else chain([second], chunks)
-        n_lines = first.count(b"\n")
-        first = _BLANK_LINES.sub(b"", first, count=1)
-        n_blank = n_lines - first.count(b"\n")
         header, _, body = first.partition(b"\n")
         if headless and not _is_header(header, headless):
             return cls(source, list(headless), ",", 1 + n_blank, chain([first], chunks))

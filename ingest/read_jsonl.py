@@ -49,9 +49,10 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
                 lines, keys, broken = _told_apart(lines, here.table, config)
                 no_rows = pl.DataFrame(schema={c.LINE: pl.Int64})
                 yield Batch(here.table, frozenset(), no_rows, broken, source.bytes_done)
-                if not keys:
+                if not len(lines.numbers):
                     continue
-            here = columns_of(here.table, keys, config)
+            if keys:  # empty objects alone lack what the columns so far would have told
+                here = columns_of(here.table, keys, config)
             yield named_objects(lines, here, source.bytes_done)
 
 

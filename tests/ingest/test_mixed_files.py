@@ -53,6 +53,16 @@ def test_a_piece_of_the_file_may_hold_nothing_else(store, load, monkeypatch):
     assert report.reasons == {"other_table": 200, "invalid_json": 1}
 
 
+def test_empty_objects_among_such_lines_are_rows_without_a_user(store, load, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 1 << 12)
+    later = [{**SHOWN, "ts": n} for n in range(100)]
+    report = load(
+        "log.jsonl", lines(EVENTS) + "".join(line + "{}\n" for line in lines(later).splitlines(keepends=True))
+    )
+    assert (report.rows_read, report.rows_loaded) == (N_TOLD_BY + 200, N_TOLD_BY)
+    assert report.reasons == {"other_table": 100, "missing_user_id": 100}
+
+
 def test_a_file_of_two_halves_is_refused_whole(store, tmp_path):
     path = tmp_path / "log.jsonl"
     path.write_text(lines([*EVENTS, *({**SHOWN, "ts": n} for n in range(300))]))

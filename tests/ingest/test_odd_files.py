@@ -3,12 +3,13 @@
 import gzip
 import json
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import polars as pl
 import pytest
 import zstandard
 
+from ingest import sources
 from ingest.checks import ChecksConfig
 from ingest.errors import InputFileError
 from ingest.load import load_files
@@ -44,6 +45,15 @@ def test_blank_lines_before_the_header_are_skipped_and_counted(store, load, blan
     report = load("log.csv", blank + HEAD + ROW + "u2,,2024-01-01\n")
     assert (report.rows_read, report.rows_loaded, report.rows_rejected) == (2, 1, 1)
     assert store.connection.sql("SELECT line FROM rejected_rows").fetchall() == [(5,)]
+
+
+def test_blank_lines_may_fill_more_than_is_read_at_once(store, load, monkeypatch):
+    monkeypatch.setattr(sources, "CHUNK_BYTES", 1 << 12)
+    report = load("log.csv", "\n" * 10_000 + HEAD + ROW + "u1\n")
+    assert report.reasons == {"field_count": 1}
+    assert report.rows_loaded == 1
+    assert store.connection.sql("SELECT line FROM rejected_rows").fetchall() == [(10_000 + 3,)]
+    assert load("blank.csv", "\n" * 10_000).table is None
 
 
 def test_members_of_gzip_and_frames_of_zstd_follow_one_another_also_within_a_row(load):
@@ -152,6 +162,76 @@ def test_lists_of_parquet_are_text_and_categories_as_in_json_lines(store, load, 
     lines = [json.dumps(dict(zip(rows, values, strict=True))) for values in zip(*rows.values(), strict=True)]
     load("items.jsonl", "\n".join(lines))
     assert store.connection.sql(told).fetchall() == from_parquet
+
+
+ODD_TYPES = {
+    "list": pl.Series([[1.5], [1.5]]),
+    "array": pl.Series([[1, 2], [1, 2]], dtype=pl.Array(pl.Int64, 2)),
+    "struct": pl.Series([{"a": 1}, {"a": 1}]),
+    "duration": pl.Series([timedelta(seconds=1)] * 2),
+    "date": pl.Series([datetime(2024, 1, 1).date()] * 2),
+    "enum": pl.Series(["much", "much"], dtype=pl.Enum(["much"])),
+    "categorical": pl.Series(["much", "much"], dtype=pl.Categorical),
+}
+
+
+@pytest.mark.parametrize("column", ["weight", "clicked", "position", "item_id", "kind", "title"])
+@pytest.mark.parametrize("dtype", ODD_TYPES)
+def test_columns_of_an_odd_type_are_read_as_text_or_rejected(store, tmp_path, column, dtype):
+    first = {"user_id": "u", "item_id": "i", "occurred_at": "2024-01-01"}
+    if column in ("clicked", "position"):
+        first |= {"request_id": "r", "clicked": "true"}
+    elif column == "title":
+        first = {"item_id": "i"}
+    frame = pl.DataFrame([first, first]).with_columns(ODD_TYPES[dtype].alias(column))
+    frame.write_parquet(tmp_path / "odd.parquet")
+    if column in ("item_id", "kind", "title"):
+        (report,) = load_files(store, [tmp_path / "odd.parquet"])
+        assert (report.rows_loaded, report.rows_rejected) == (1, 0)
+    else:
+        with pytest.raises(InputFileError, match=f"2 of 2 rows are bad .bad_{column} 2."):
+            load_files(store, [tmp_path / "odd.parquet"])
+
+
+@pytest.mark.parametrize("dtype", [pl.Enum(["1.5"]), pl.Categorical])
+def test_numbers_of_a_column_with_few_values_are_numbers(store, tmp_path, dtype):
+    frame = pl.DataFrame({"user_id": ["u"], "item_id": "i", "occurred_at": "2024-01-01"})
+    frame.with_columns(pl.Series("weight", ["1.5"], dtype=dtype)).write_parquet(tmp_path / "log.parquet")
+    load_files(store, [tmp_path / "log.parquet"])
+    assert store.connection.sql("SELECT weight FROM interactions").fetchall() == [(1.5,)]
+
+
+def test_nan_is_absent_also_when_its_row_is_read_again(store, tmp_path):
+    nan = float("nan")
+    frame = pl.DataFrame(
+        {
+            "user_id": ["u", "v", "w", None],
+            "item_id": "i",
+            "occurred_at": [1_700_000_000.0, 1_700_000_000.0, nan, 1_700_000_000.0],
+            "weight": [nan, 3.0, 1.0, nan],
+        }
+    )
+    frame.write_parquet(tmp_path / "log.parquet")
+    load_files(store, [tmp_path / "log.parquet"], checks=LENIENT)
+    weights = "SELECT user_id, weight FROM interactions ORDER BY user_id"
+    assert store.connection.sql(weights).fetchall() == [("u", 2.0), ("v", 3.0)], "a click without a weight counts 2"
+    rejected = "SELECT line, reason_code FROM rejected_rows ORDER BY line"
+    assert store.connection.sql(rejected).fetchall() == [(3, "missing_time"), (4, "missing_user_id")]
+    replay_rejected(store, checks=LENIENT)
+    assert store.connection.sql(rejected.replace("line,", "0,")).fetchall() == [
+        (0, "missing_time"),
+        (0, "missing_user_id"),
+    ]
+
+
+def test_names_of_categories_are_the_same_in_any_format(store, load):
+    names = {"item_id": ["a"], "categories": [[1.0, 2.5]]}
+    load("items.parquet", as_parquet(pl.DataFrame(names)))
+    listed = "SELECT categories FROM items"
+    assert store.connection.sql(listed).fetchall() == [(["1", "2.5"],)]
+    assert load("items.jsonl", json.dumps({"item_id": "a", "categories": [1.0, 2.5]})).rows_duplicate == 1
+    load("items.csv", 'item_id,categories\na,"[""x"",\n""y""]"\n')
+    assert store.connection.sql(listed).fetchall() == [(["x", "y"],)]
 
 
 def test_names_of_categories_are_the_same_in_any_company(store, load):
