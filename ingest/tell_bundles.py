@@ -12,18 +12,25 @@ if TYPE_CHECKING:
 def tell_bundles(store: "Store", bundles: Path) -> None:
     """Bring the table `bundles` up to what the folder says; writes nothing when it is.
 
-    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing.
+    A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing. One
+    whose folder is gone is retired, whoever removed it: a killed job may not have come to say so.
     Earlier versions of readrank left `feature_names` empty: those of bundles that are still there are filled in.
     """
     tell_new_bundles(store, bundles)
     nameless = "SELECT version FROM bundles WHERE feature_names IS NULL"
     with store.transaction() as connection:
+        versions = [version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()]
+        gone = [version for version in versions if not (bundles / version).is_dir()]
+        connection.execute(
+            "UPDATE bundles SET status = 'retired' WHERE status <> 'retired' AND list_contains($gone, version)",
+            {"gone": gone},
+        )
         connection.execute(
             """
             UPDATE bundles SET status = CASE WHEN status = 'live' THEN 'served' ELSE 'live' END
-            WHERE (status = 'live') <> (version IS NOT DISTINCT FROM $live)
+            WHERE (status = 'live') <> (version IS NOT DISTINCT FROM $live) AND NOT list_contains($gone, version)
             """,
-            {"live": version_named_by(bundles, LIVE)},
+            {"live": version_named_by(bundles, LIVE), "gone": gone},
         )
         wanted = {version for (version,) in connection.execute(nameless).fetchall()}
         for bundle in bundle_folders(bundles) if wanted else ():
@@ -37,7 +44,7 @@ def tell_bundles(store: "Store", bundles: Path) -> None:
 def tell_new_bundles(store: "Store", bundles: Path) -> None:
     """Give each bundle of the folder that the table `bundles` lacks its row.
 
-    Its training does so, unless another job kept the store: then the next publishing.
+    A training adds its own row; if another job held the store then, the next publishing adds it.
     """
     with store.transaction() as connection:
         told = {version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()}

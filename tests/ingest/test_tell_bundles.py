@@ -47,6 +47,16 @@ def test_analysts_see_which_bundle_serves_and_which_did(space):
     assert published(space, "status") == ["retired", "served", "served"]
 
 
+def test_a_bundle_whose_folder_is_gone_is_retired(space):
+    (space.bundles_path / "live").write_text("b1\n")
+    published(space, "status")
+    (space.bundles_path / "live").write_text("b2\n")
+    (space.bundles_path / "b1").rename(space.bundles_path / ".removed-b1")  # as when killed half-way
+    assert published(space, "status") == ["retired", "retired", "live"]
+    (space.bundles_path / "b2").rename(space.bundles_path / ".removed-b2")
+    assert published(space, "status") == ["retired"] * 3, "whatever `live` still names"
+
+
 def test_names_of_features_that_an_earlier_version_left_out_are_filled_in(space):
     assert published(space, "feature_names") == [None, ["age", "b1"], ["age", "b2"]]
 
