@@ -122,9 +122,10 @@ def layout(names: Iterable[str], config: ColumnsConfig, *, path: object) -> Layo
         raise InputFileError(f"{path}: {_missing(found, config)}; found {listed(names)}; {_WAY_OUT}")
     missing = [name for name in REQUIRED[table] if name not in found]
     if missing:
+        clicked = found[c.CLICKED][0]
         raise InputFileError(
-            f"{path}: holds {table} (it has '{found[c.CLICKED][0]}') but lacks {listed(missing)}; "
-            f"found {listed(names)}; {_WAY_OUT}"
+            f"{path}: holds {table} (it has '{clicked}') but lacks {listed(missing)}; found {listed(names)}; "
+            f"{_WAY_OUT}; rename '{clicked}' if this is no log of impressions"
         )
     return columns_of(table, names, config)
 
@@ -136,7 +137,7 @@ def columns_of(table: Table, names: Iterable[str], config: ColumnsConfig) -> Lay
 
 
 def other_table_of(table: Table, names: Iterable[str], config: ColumnsConfig, *, of_many: bool = False) -> Table | None:
-    """Tell whether a line of these names in a file of `table` says all that a row of another one needs, and of which.
+    """Return the other table whose required columns a line with these names has, or None.
 
     Where it lacks what `table` needs, the checks reject it anyway; an item may have anything beside its text. With
     `of_many` the names are those of many lines: whether one of them may be such a row.

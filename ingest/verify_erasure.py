@@ -104,7 +104,9 @@ def _judge_bundle(
         return
     due = gone_by(erased_at, config)
     if due is not None and due < now:
-        advice = "train and promote another, then it goes" if bundle.live else "run any job that writes, then it goes"
+        advice = "train and promote another, then it goes"
+        if not bundle.live:
+            advice = "the next `readrank ingest`, `train` or `refresh` removes it: run one"
         result.found.append(Place(place=name, count=count, note=f"was to be gone by {due:%Y-%m-%d}; {advice}"))
     else:
         result.expected.append(BundleWithPerson(version=bundle.version, live=bundle.live, gone_by=due))

@@ -188,6 +188,11 @@ def test_load_reads_a_number_as_the_same_id_whatever_stands_beside_it(store, loa
     assert load("whole.parquet", as_parquet(frame[4:])).rows_duplicate == 1
 
 
+def test_a_column_clicked_without_the_others_of_impressions_is_told_with_both_ways_out(load):
+    with pytest.raises(InputFileError, match=r"lacks 'request_id'.*; rename 'clicked' if this is no log of impressions"):
+        load("log.csv", "user_id,item_id,occurred_at,clicked\nu,i,2024-01-01,1\n")
+
+
 def test_load_keeps_ids_with_quotes_emoji_and_512_characters(store, load):
     ids = ['say "hi"', "🦊🎈", "a,b", "it's", "x" * 512, "é" * 512]
     frame = pl.DataFrame({"user_id": ids, "item_id": ids, "occurred_at": ["2024-01-01"] * len(ids)})
