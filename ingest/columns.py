@@ -1,4 +1,4 @@
-"""How is each column called? Every column name of the product is spelled here, once."""
+"""How is each column called? Python takes every name of a column from here; SQL text spells them itself."""
 
 # Identity
 USER_ID = "user_id"
@@ -7,7 +7,6 @@ EVENT_ID = "event_id"
 REQUEST_ID = "request_id"
 SESSION_ID = "session_id"
 QUERY_ID = "query_id"
-LOAD_ID = "load_id"
 
 # Items
 TITLE = "title"
@@ -27,7 +26,6 @@ WEIGHT = "weight"
 GIVEN_WEIGHT = "given_weight"
 OCCURRED_AT = "occurred_at"
 CONTEXT = "context"
-INGESTED_AT = "ingested_at"
 
 # Impressions and decisions
 POSITION = "position"
@@ -52,16 +50,13 @@ DEGRADED = "degraded"
 LATENCY_MS = "latency_ms"
 
 # Quarantine
-SOURCE = "source"
 LINE = "line"
 REASON_CODE = "reason_code"
 DETAIL = "detail"
 RAW = "raw"
 ROW = "row"
-READ_AS = "read_as"
 LAYOUT = "layout"
 REST = "rest"
-TABLE_NAME = "table_name"
 
 ITEM_COLUMNS = (ITEM_ID, TITLE, DESCRIPTION, CATEGORIES, PUBLISHED_AT, AVAILABLE, UPDATED_AT)
 """What an item file can hold; its other columns become `attributes`."""

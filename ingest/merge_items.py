@@ -9,17 +9,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ingest import columns as c
+from ingest.stage import COLUMN_TYPES
 
 if TYPE_CHECKING:
     import duckdb
 
 _VERSIONED = {
-    c.TITLE: "VARCHAR",
-    c.DESCRIPTION: "VARCHAR",
-    c.CATEGORIES: "VARCHAR[]",
-    c.ATTRIBUTES: "VARCHAR",
-    c.PUBLISHED_AT: "TIMESTAMP",
-    c.AVAILABLE: "BOOLEAN",
+    name: COLUMN_TYPES["items"][name]
+    for name in (c.TITLE, c.DESCRIPTION, c.CATEGORIES, c.ATTRIBUTES, c.PUBLISHED_AT, c.AVAILABLE)
 }
 _TEMPORARY = ("known", "dated", "tellings", "timeline")
 

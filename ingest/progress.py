@@ -26,7 +26,7 @@ def unseen() -> Iterator[Progress]:
 
 
 _SPEED_OVER_S: Final = 3600.0
-"""From how long a past the time that remains is told: one unit, such as an epoch, may take minutes."""
+"""Seconds of progress over which the remaining time is estimated: one unit, such as an epoch, may take minutes."""
 
 
 @contextmanager

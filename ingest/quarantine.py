@@ -107,8 +107,8 @@ class FileQuarantine:
     def once(self, sha256: str) -> dict[str, int]:
         """Take rows over from earlier loads of the file, known by its name or content; tell how many, by load.
 
-        The same row, as often as both hold it: the later load has the later verdict on it. Of a row without text only
-        its line is known, which tells something in a file of the same content alone.
+        A row is matched as often as it occurs in both loads; the copy under the earlier load is deleted. Of a row
+        without text only its line is known, which tells something in a file of the same content alone.
         """
         if not self._load_ids:
             return {}

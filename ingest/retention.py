@@ -1,4 +1,4 @@
-"""What is old enough to go, and what must stay? Applied at the end of every job that writes."""
+"""What is old enough to go, and what must stay? Applied at the end of `ingest`, `train` and `refresh`."""
 
 import logging
 from collections.abc import Sequence
@@ -188,8 +188,8 @@ def _purge(workspace: Workspace, config: RetentionConfig, now: datetime) -> int:
 def _may_serve(bundles: Sequence[BundleFolder]) -> list[BundleFolder]:
     """Choose, of bundles oldest first, the one that serves, the one before it and all newer ones; all while none does.
 
-    Whoever promotes an older one steps back past the way back. If its needs counted, the first bundle ever trained
-    would hold every event for good.
+    Promoting a bundle older than `previous` is allowed, but holds back no events: otherwise the first bundle ever
+    trained would hold every event for good.
     """
     live = next((number for number, bundle in enumerate(bundles) if bundle.live), 0)
     return [bundle for number, bundle in enumerate(bundles) if number >= live or bundle.previous]

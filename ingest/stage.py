@@ -1,38 +1,40 @@
 """Where do checked items and impressions wait until their whole file has been read? In a temporary table."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import polars as pl
 
+from ingest import columns as c
 from ingest.window import Window
 
 if TYPE_CHECKING:
     import duckdb
 
-_COLUMNS = {
+COLUMN_TYPES: Final = {
     "items": {
-        "line": "BIGINT",
-        "item_id": "VARCHAR",
-        "title": "VARCHAR",
-        "description": "VARCHAR",
-        "categories": "VARCHAR[]",
-        "attributes": "VARCHAR",
-        "published_at": "TIMESTAMP",
-        "available": "BOOLEAN",
-        "updated_at": "TIMESTAMP",
+        c.LINE: "BIGINT",
+        c.ITEM_ID: "VARCHAR",
+        c.TITLE: "VARCHAR",
+        c.DESCRIPTION: "VARCHAR",
+        c.CATEGORIES: "VARCHAR[]",
+        c.ATTRIBUTES: "VARCHAR",
+        c.PUBLISHED_AT: "TIMESTAMP",
+        c.AVAILABLE: "BOOLEAN",
+        c.UPDATED_AT: "TIMESTAMP",
     },
     "impressions": {
-        "line": "BIGINT",
-        "request_id": "VARCHAR",
-        "user_id": "VARCHAR",
-        "item_id": "VARCHAR",
-        "position": "INTEGER",
-        "score": "DOUBLE",
-        "propensity": "DOUBLE",
-        "occurred_at": "TIMESTAMP",
-        "clicked": "BOOLEAN",
+        c.LINE: "BIGINT",
+        c.REQUEST_ID: "VARCHAR",
+        c.USER_ID: "VARCHAR",
+        c.ITEM_ID: "VARCHAR",
+        c.POSITION: "INTEGER",
+        c.SCORE: "DOUBLE",
+        c.PROPENSITY: "DOUBLE",
+        c.OCCURRED_AT: "TIMESTAMP",
+        c.CLICKED: "BOOLEAN",
     },
 }
+"""The columns of `staged` by what waits there, with their types in DuckDB."""
 
 
 class Stage:
@@ -41,7 +43,7 @@ class Stage:
     def __init__(self, connection: "duckdb.DuckDBPyConnection", table: Literal["items", "impressions"]) -> None:
         self.connection = connection
         self.table = table
-        columns = _COLUMNS[table]
+        columns = COLUMN_TYPES[table]
         connection.execute("DROP TABLE IF EXISTS staged")
         connection.execute(
             f"CREATE TEMP TABLE staged ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"

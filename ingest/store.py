@@ -286,7 +286,10 @@ class Store:
 
 @contextmanager
 def memory(connection: "duckdb.DuckDBPyConnection", limit: str, *, then: str) -> Iterator[None]:
-    """Let DuckDB hold so much in this block, and `then` after it: asked for its limit it tells a rounded one."""
+    """Set DuckDB's memory limit for this block, and to `then` afterwards.
+
+    The old value cannot be read back exactly, because DuckDB rounds it.
+    """
     import duckdb
 
     connection.execute(f"SET memory_limit = '{limit}'")

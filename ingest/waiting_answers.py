@@ -38,8 +38,8 @@ _TYPES: dict[str, Any] = {
 def oldest_answers(connection: sqlite3.Connection, limit: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """Return the oldest logged requests, their impressions, and the number of the last request, 0 when none waits.
 
-    An answer without its impressions would be half an answer: so they end with the one that brings them to `limit`
-    rows, its own included. Columns are those of `LOGGED_REQUEST` and `LOGGED_IMPRESSION`.
+    Whole answers only: the last one returned is the one that reaches `limit` rows. Columns are those of
+    `LOGGED_REQUEST` and `LOGGED_IMPRESSION`.
     """
     last = _last_within(connection, limit)
     requests = connection.execute(
