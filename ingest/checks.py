@@ -87,6 +87,10 @@ class Checker:
         self.checks = checks
         self.kinds = kinds
         self.latest = now + timedelta(days=checks.future_tolerance_days)
+        self.too_late = (
+            f"lies over {checks.future_tolerance_days:g} days in the future; correct it, or raise "
+            "future_tolerance_days under [checks]"
+        )
 
     def check(self, table: Table, rows: pl.DataFrame) -> Checked:
         """Parse and judge rows whose columns have our names; absent columns read as null."""
@@ -114,7 +118,7 @@ class Checker:
         judge.unreadable(c.PUBLISHED_AT, "bad_time", "is not a time; pass --time-format")
         judge.unreadable(c.AVAILABLE, "bad_available", "is neither true nor false")
         judge.unreadable(c.UPDATED_AT, "bad_time", "is not a time; pass --time-format")
-        judge.within(c.UPDATED_AT, self.latest)
+        judge.within(c.UPDATED_AT, self.latest, self.too_late)
         checked = judge.verdict()
         return Checked(checked.good.with_columns(pl.col(c.AVAILABLE).fill_null(True)), checked.rejected)
 
@@ -137,7 +141,7 @@ class Checker:
             judge.id(name, self.checks.max_id_length)
         for name in (c.EVENT_ID, c.REQUEST_ID, c.SESSION_ID, c.KIND):
             judge.id(name, self.checks.max_id_length, required=False)
-        judge.time(c.OCCURRED_AT, self.latest)
+        judge.time(c.OCCURRED_AT, self.latest, self.too_late)
         judge.unreadable(c.WEIGHT, "bad_weight", "is not a finite number")
         judge.no_larger(c.WEIGHT, MOST_WEIGHT, "bad_weight")
         checked = judge.verdict()
@@ -160,7 +164,7 @@ class Checker:
         judge = _Judge(rows, parsed)
         for name in (c.REQUEST_ID, c.USER_ID, c.ITEM_ID):
             judge.id(name, self.checks.max_id_length)
-        judge.time(c.OCCURRED_AT, self.latest)
+        judge.time(c.OCCURRED_AT, self.latest, self.too_late)
         judge.unreadable(c.CLICKED, "bad_clicked", "is neither true nor false")
         judge.unreadable(c.POSITION, "bad_position", "is not a whole number of 0 or more")
         judge.unreadable(c.PROPENSITY, "bad_propensity", "is not a number")
@@ -217,25 +221,27 @@ class _Judge:
         if plain and not (ids.str.len_bytes() > max_length).any():
             return
         too_long = (value.str.len_bytes() > max_length) & (value.str.len_chars() > max_length)
-        self.rule("long_id", too_long, name, f"has more than {max_length} characters")
+        self.rule(
+            "long_id", too_long, name, f"has more than {max_length} characters; raise max_id_length under [checks]"
+        )
         self.rule("control_character", value.str.contains(CONTROL_CHARACTER), name, "holds a control character")
 
-    def time(self, name: str, latest: datetime) -> None:
+    def time(self, name: str, latest: datetime, too_late: str) -> None:
         """Rules of a moment: there, readable, from 1970 on, not after `latest`."""
         moments = self.parsed[name]
         if moments.null_count():
             self.rule("missing_time", self._absent(name) & pl.col(name).is_null(), name, "is missing")
             self.unreadable(name, "bad_time", "is not a time; pass --time-format")
-        self.within(name, latest)
+        self.within(name, latest, too_late)
 
-    def within(self, name: str, latest: datetime) -> None:
+    def within(self, name: str, latest: datetime, too_late: str) -> None:
         """Rules of a moment that is there: from 1970 on, not after `latest`."""
         moments = self.parsed[name]
         if moments.null_count() < moments.len():
             if moments.min() < EPOCH:  # type: ignore[operator]
                 self.rule("before_1970", pl.col(name) < pl.lit(EPOCH, NAIVE_UTC), name, "lies before 1970")
             if moments.max() > latest:  # type: ignore[operator]
-                self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, "lies in the future")
+                self.rule("future_time", pl.col(name) > pl.lit(latest, NAIVE_UTC), name, too_late)
 
     def no_larger(self, name: str, most: float, code: str) -> None:
         """Reject rows where a number is larger than `most`, whatever its sign."""

@@ -8,7 +8,7 @@ import polars as pl
 from ingest import columns as c
 from ingest.load import record_load
 from ingest.load_reading import LoadReport, new_load_id
-from ingest.merge_events import EventWriter
+from ingest.merge_interactions import InteractionWriter
 from ingest.moments import utc_now
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.quality import Finding, LoadFacts, QualityConfig, findings
@@ -85,7 +85,7 @@ def _store_events(
     frame = pl.DataFrame([asdict(event) for event in events], schema=_EVENT_SCHEMA)
     frame = frame.with_columns(pl.col(c.WEIGHT).alias(c.GIVEN_WEIGHT), pl.lit(None, pl.String).alias(c.CONTEXT))
     with store.transaction() as connection:
-        writer = EventWriter(connection, load_id=load_id, moment=started)
+        writer = InteractionWriter(connection, load_id=load_id, moment=started)
         writer.add(frame)
         n_new = writer.finish()
         facts = LoadFacts(
@@ -99,7 +99,7 @@ def _store_events(
             reasons={},
             started=started,
             first_arrival=writer.first_arrival,
-            source="drained",
+            origin="drained",
             more_follows=more_follows,
         )
         report = LoadReport.of(facts, findings(connection, facts, quality))

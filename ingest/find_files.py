@@ -22,7 +22,9 @@ def find_files(paths: Sequence[Path | str], preset: str | None = None) -> list[P
         try:
             is_folder, is_there = given.is_dir(), given.exists()
         except OSError as error:
-            raise InputFileError(f"{given}: wanted a file, a folder or a pattern, got {error.strerror}") from error
+            raise InputFileError(
+                f"{given}: wanted a file, a folder or a pattern, got {error.strerror}; check the name"
+            ) from error
         if is_folder:
             files = _within(given, preset)
         elif is_there or not _WILDCARDS & set(str(given)):

@@ -109,7 +109,7 @@ def _load_file(
             load_reading(
                 connection,
                 part,
-                source=name,
+                path=name,
                 checker=checker,
                 quarantine=quarantine,
                 quality=quality,
@@ -120,7 +120,7 @@ def _load_file(
             for part in parts
         ]
         quarantine.verdict()
-        before = quarantine.once(sha256.result())
+        before = quarantine.take_over_earlier(sha256.result())
         for at, report in enumerate(reports):
             if report.load_id is not None:
                 reports[at] = replace(report, rejected_before=before.get(report.load_id, 0))

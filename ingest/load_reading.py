@@ -18,8 +18,8 @@ from ingest.checks import Checked, Checker, KindsConfig
 from ingest.event_rules import DEFAULT_WEIGHT
 from ingest.keyed_members import keyed_members, with_users
 from ingest.mapping import Table
-from ingest.merge_events import EventWriter
 from ingest.merge_impressions import merge_impressions
+from ingest.merge_interactions import InteractionWriter
 from ingest.merge_items import merge_items
 from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.quarantine import REJECTED, Quarantine
@@ -92,7 +92,7 @@ def load_reading(
     connection: "duckdb.DuckDBPyConnection",
     reading: Reading,
     *,
-    source: str,
+    path: str,
     checker: Checker,
     quarantine: Quarantine,
     quality: QualityConfig,
@@ -107,7 +107,7 @@ def load_reading(
     far.
     """
     load_id = new_load_id(started)
-    sink: EventWriter | Stage | None = None
+    sink: InteractionWriter | Stage | None = None
     present: frozenset[str] = frozenset()
     n_read = n_good = without_text = 0
     reasons: Counter[str] = Counter()
@@ -129,23 +129,23 @@ def load_reading(
                 without_text += _count_without_text(checked.good)
             on_batch(batch, n_read)
     if sink is None:
-        return LoadReport(path=source, table=None, passed_over=dict(passed_over))
-    quarantine.judge(n_read, reasons)
+        return LoadReport(path=path, table=None, passed_over=dict(passed_over))
+    quarantine.finish_reading(n_read, reasons)
     n_loaded = _merge(connection, sink, load_id=load_id, moment=started, present=present)
     facts = LoadFacts(
         load_id=load_id,
         table=sink.table,
-        path=source,
+        path=path,
         rows_read=n_read,
         rows_loaded=n_loaded,
         rows_duplicate=n_good - n_loaded,
         rows_rejected=reasons.total(),
         reasons=dict(reasons.most_common()),
         started=started,
-        first_arrival=sink.first_arrival if isinstance(sink, EventWriter) else 0,
-        source="rejected rows" if again else "file",
+        first_arrival=sink.first_arrival if isinstance(sink, InteractionWriter) else 0,
+        origin="rejected rows" if again else "file",
     )
-    log.info("loaded source=%s table=%s rows=%d rejected=%d", source, sink.table, n_loaded, facts.rows_rejected)
+    log.info("loaded path=%s table=%s rows=%d rejected=%d", path, sink.table, n_loaded, facts.rows_rejected)
     return replace(
         LoadReport.of(facts, findings(connection, facts, quality)),
         passed_over=dict(passed_over),
@@ -197,22 +197,22 @@ def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users |
 
 def _sink(
     connection: "duckdb.DuckDBPyConnection", table: Table, load_id: str, moment: datetime
-) -> "EventWriter | Stage":
+) -> "InteractionWriter | Stage":
     if table == "interactions":
-        return EventWriter(connection, load_id=load_id, moment=moment)
+        return InteractionWriter(connection, load_id=load_id, moment=moment)
     return Stage(connection, table)
 
 
 def _merge(
     connection: "duckdb.DuckDBPyConnection",
-    sink: "EventWriter | Stage",
+    sink: "InteractionWriter | Stage",
     *,
     load_id: str,
     moment: datetime,
     present: frozenset[str],
 ) -> int:
     """Finish the load and return how many rows were new or changed something."""
-    if isinstance(sink, EventWriter):
+    if isinstance(sink, InteractionWriter):
         return sink.finish()
     with memory(connection, MEMORY_LIMIT, then=STREAMING_MEMORY_LIMIT):  # sorts and groups of all that waits
         if sink.table == "items":

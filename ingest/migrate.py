@@ -55,13 +55,13 @@ _VERSIONS_OF_OLD_ITEMS = """
 
 
 def is_of_an_earlier_version(connection: "duckdb.DuckDBPyConnection") -> bool:
-    """Tell whether a store lacks what `before_schema` and today's schema would bring."""
+    """Tell whether a store lacks what `bring_up_to_date` and today's schema would bring."""
     present = set(connection.execute("SELECT table_name, column_name FROM duckdb_columns()").fetchall())
     wanted = {(table, column) for table, column, _ in _STEPS} | {("item_versions", "item_id")}
     return ("interactions", "event_id") in present and not wanted <= present
 
 
-def before_schema(connection: "duckdb.DuckDBPyConnection") -> str:
+def bring_up_to_date(connection: "duckdb.DuckDBPyConnection") -> str:
     """Add the columns that earlier versions lacked; return the statements to run once today's tables are there.
 
     A new store, and one of today's, stays as it is. Event keys are DuckDB's own hash: should a later DuckDB hash

@@ -242,5 +242,5 @@ def translated(path: Path) -> Iterator[None]:
         elif "unable to open" in message or "readonly" in message:
             advice = f"cannot be opened for writing ({message}); check the folder and its permissions"
         else:
-            advice = f"refused: {message}"
+            advice = f"SQLite refused: {message}; mend that and try again"
         raise OutboxError(f"{path}: {advice}") from error

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from ingest.bounds import Bounds, Days, Fraction, Positive, Size, check_bounds
+from ingest.interactions_so_far import MAX_KINDS, Span, look, recall, remember
 from ingest.mapping import Table
 from ingest.moments import utc_now
-from ingest.past import MAX_KINDS, Span, look, recall, remember
 from ingest.usual_volume import alike_before, by_days, family
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class LoadFacts:
     started: datetime
     first_arrival: int = 0
     """For interactions: rows of this load have `arrival` from here on, all earlier ones lie below."""
-    source: Literal["file", "rejected rows", "drained"] = "file"
+    origin: Literal["file", "rejected rows", "drained"] = "file"
     """What it was read from."""
     more_follows: bool = False
     """Whether the drain that brought it goes on."""
@@ -110,7 +110,7 @@ def _volume(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, config: Q
     limit, n_rows, feed = config.volume_factor, facts.rows_read, f"files named like {family(facts.path)}"
     earlier = alike_before(connection, facts.path, facts.table, facts.load_id)
     alike = [rows for rows, _ in earlier]
-    if facts.source == "drained":
+    if facts.origin == "drained":
         if facts.more_follows:
             return _untold("volume", limit, "the drain goes on")
         today, alike = by_days(earlier, facts.started)
@@ -170,7 +170,7 @@ def _unknown_items(connection: "duckdb.DuckDBPyConnection", facts: LoadFacts, co
 
 def _future_events(facts: LoadFacts, config: QualityConfig) -> Finding:
     limit = config.max_future_share
-    if facts.source == "rejected rows":
+    if facts.origin == "rejected rows":
         return _untold("future_events", limit, "that was done when the file of these rows was loaded")
     future = facts.reasons.get("future_time", 0)
     return _share("future_events", future, facts.rows_read, limit, "rows lie in the future and were rejected")

@@ -9,7 +9,7 @@ from ingest import columns as c
 from ingest.checks import ChecksConfig
 from ingest.errors import InputFileError
 from ingest.mapping import Table
-from ingest.window import Window
+from ingest.shown_frame import FrameSlot
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,7 +35,7 @@ class Quarantine(Protocol):
     def keep(self, rejected: pl.DataFrame, load_id: str, table: Table) -> None:
         """Take some rejected rows, with the columns of `REJECTED`."""
 
-    def judge(self, n_read: int, reasons: Counter[str]) -> None:
+    def finish_reading(self, n_read: int, reasons: Counter[str]) -> None:
         """Learn, when all rows of a reading have been read, how many there were and why some were rejected."""
 
 
@@ -68,7 +68,7 @@ class FileQuarantine:
         self.source = source
         self.checks = checks
         self.read_as = read_as
-        self._rejected = Window(connection, "rejected")
+        self._rejected = FrameSlot(connection, "rejected")
         self._load_ids: list[str] = []
         self._n_read = 0
         self._reasons: Counter[str] = Counter()
@@ -88,7 +88,7 @@ class FileQuarantine:
                     read_as=self.read_as,
                 )
 
-    def judge(self, n_read: int, reasons: Counter[str]) -> None:
+    def finish_reading(self, n_read: int, reasons: Counter[str]) -> None:
         """Add up what the readings of the file found."""
         self._n_read += n_read
         self._reasons += reasons
@@ -104,7 +104,7 @@ class FileQuarantine:
             "the file, map its columns under [columns], or raise max_rejected_share under [checks] in readrank.toml"
         )
 
-    def once(self, sha256: str) -> dict[str, int]:
+    def take_over_earlier(self, sha256: str) -> dict[str, int]:
         """Take rows over from earlier loads of the file, known by its name or content; tell how many, by load.
 
         A row is matched as often as it occurs in both loads; the copy under the earlier load is deleted. Of a row

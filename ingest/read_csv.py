@@ -111,7 +111,9 @@ def _header(line: bytes, source: Source) -> tuple[list[str], str]:
                 f"{source.path}: wanted lines that end in a line feed, got carriage returns alone; convert it "
                 "(tr '\\r' '\\n' < FILE)"
             ) from error
-        raise InputFileError(f"{source.path}: wanted a header of column names, got {text[:60]!r} ({error})") from error
+        raise InputFileError(
+            f"{source.path}: wanted a header of column names, got {text[:60]!r} ({error}); mend the first line"
+        ) from error
     twice = sorted(name for name, n in Counter(names).items() if name and n > 1)
     if twice:
         raise InputFileError(f"{source.path}: the column '{twice[0]}' stands twice in the header; rename one")
@@ -195,7 +197,7 @@ def _without_short_rows(
     for at in np.flatnonzero(n_values < frame.width):
         raw = text[starts[at] : ends[at]].strip()
         if raw:  # a blank line is no row
-            bad.append(_field_count(lines[int(at)], frame.width, int(n_values[at]), raw.decode("utf-8")))
+            bad.append(_wrong_width(lines[int(at)], frame.width, int(n_values[at]), raw.decode("utf-8")))
     whole = pl.Series(n_values == frame.width)
     return frame.filter(whole), lines.filter(whole), pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
 
@@ -219,14 +221,14 @@ def _record_by_record(
             good.append([value or None for value in fields])
             good_lines.append(numbers[at])
         elif raw.strip():
-            bad.append(_field_count(numbers[at], len(names), len(fields), raw))
+            bad.append(_wrong_width(numbers[at], len(names), len(fields), raw))
         at += n_lines
     frame = pl.DataFrame(good, schema=dict.fromkeys(names, pl.String), orient="row")
     rejected = pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
     return frame, pl.Series(c.LINE, good_lines, dtype=pl.Int64), pl.concat([broken, rejected]).sort(c.LINE)
 
 
-def _field_count(line: int, n_wanted: int, n_values: int, raw: str) -> tuple[int, str, str, str]:
+def _wrong_width(line: int, n_wanted: int, n_values: int, raw: str) -> tuple[int, str, str, str]:
     way_out = "put values with separators in quotes" if n_values > n_wanted else "write empty values, too"
     return line, "field_count", f"wanted {n_wanted} values, got {n_values}; {way_out}", raw
 

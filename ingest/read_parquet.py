@@ -12,7 +12,7 @@ from ingest.batches import Batch, with_names
 from ingest.binary_columns import told_apart
 from ingest.errors import InputFileError, first_line
 from ingest.mapping import ColumnsConfig, layout
-from ingest.window import ROW_GROUP
+from ingest.shown_frame import ROW_GROUP
 
 ROWS_PER_BATCH = 2 * ROW_GROUP
 

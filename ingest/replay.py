@@ -19,8 +19,8 @@ from ingest.progress import Progress, silent
 from ingest.quality import QualityConfig
 from ingest.quarantine import REJECTED, insert_rejected
 from ingest.read_again import Kept, read_again
+from ingest.shown_frame import FrameSlot
 from ingest.store import MEMORY_LIMIT, STREAMING_MEMORY_LIMIT, Store, memory
-from ingest.window import Window
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,7 +79,7 @@ def replay_rejected(
             report = load_reading(
                 connection,
                 Reading(table, partial(chance.watched, read_again(kept, columns, users))),
-                source=f"{source} (rejected rows)",
+                path=f"{source} (rejected rows)",
                 checker=checker,
                 quarantine=chance,
                 quality=quality,
@@ -103,7 +103,7 @@ class _SecondChance:
         self.load_id = load_id
         self.kept = kept
         self.records = records
-        self._found = Window(connection, "found_again")
+        self._found = FrameSlot(connection, "found_again")
         self._again: list[pl.DataFrame] = [pl.DataFrame(schema=REJECTED)]
         self._read: list[pl.Series] = [pl.Series(c.LINE, dtype=pl.Int64)]
 
@@ -116,7 +116,7 @@ class _SecondChance:
     def keep(self, rejected: pl.DataFrame, load_id: str, table: Table) -> None:
         self._again.append(rejected)
 
-    def judge(self, n_read: int, reasons: Counter[str]) -> None:
+    def finish_reading(self, n_read: int, reasons: Counter[str]) -> None:
         """Replace what was read again by what is rejected now: the number of a record gives way to its line."""
         read = self.records[pl.concat(self._read).unique()]
         again = pl.concat(self._again)
@@ -129,7 +129,7 @@ class _SecondChance:
         )
         with self._found.showing(read.select(pl.col("places").explode())):
             self.connection.execute("DELETE FROM rejected_rows WHERE rowid IN (SELECT places FROM found_again)")
-        still = Window(self.connection, "rejected_again")
+        still = FrameSlot(self.connection, "rejected_again")
         with still.showing(again):
             insert_rejected(
                 self.connection,

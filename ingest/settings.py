@@ -25,9 +25,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: wanted TOML, got a syntax error: {error}; mend that line") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: wanted UTF-8 text, got other bytes at offset {error.start}") from error
+        raise SettingsError(
+            f"{path}: wanted UTF-8 text, got other bytes at offset {error.start}; save it as UTF-8"
+        ) from error
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; mend that or name another workspace") from error
 
 
 def read_section(cls: type[T], values: object, *, where: str) -> T:

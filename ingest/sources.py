@@ -107,7 +107,9 @@ class Source:
         except IsADirectoryError as error:
             raise InputFileError(f"{path}: wanted a file, got a folder; name the files in it") from error
         except OSError as error:
-            raise InputFileError(f"{path}: cannot be read: {error.strerror}") from error
+            raise InputFileError(
+                f"{path}: cannot be read: {error.strerror}; check the name and its permissions"
+            ) from error
         self._stream = self._decompressed()
 
     def __enter__(self) -> "Source":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import polars as pl
 
 from ingest import columns as c
-from ingest.window import Window
+from ingest.shown_frame import FrameSlot
 
 if TYPE_CHECKING:
     import duckdb
@@ -48,7 +48,7 @@ class Stage:
         connection.execute(
             f"CREATE TEMP TABLE staged ({', '.join(f'{name} {kind}' for name, kind in columns.items())})"
         )
-        self._checked = Window(connection, "checked")
+        self._checked = FrameSlot(connection, "checked")
         self._names = ", ".join(columns)
 
     def add(self, checked: pl.DataFrame) -> None:

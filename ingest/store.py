@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.errors import HeldStoreError, StoreError
-from ingest.migrate import before_schema, is_of_an_earlier_version
+from ingest.migrate import bring_up_to_date, is_of_an_earlier_version
 from ingest.moments import naive_utc
 from ingest.progress import Progress, silent
 from ingest.store_errors import translated
@@ -222,10 +222,10 @@ class Store:
 
         `clicked` is the log's own word where it has one, else whether an interaction of positive weight names the same
         request and item; `clicked_at` is when the first such one came, if later than the impression, else the moment of
-        the impression. A click that came at or after `before` is none yet: false and null. `outcome_weight` is the
+        the impression. A click that came at or after `before` is none yet: false and null. `strongest_weight` is the
         greatest weight of such interactions before `before`; null without any.
-        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), clicked_at (Datetime us), outcome_weight
-        (Float64), position (Int32), propensity (Float64).
+        Columns: request_id, user_id, item_id, occurred_at, clicked (Boolean), clicked_at (Datetime us),
+        strongest_weight (Float64), position (Int32), propensity (Float64).
         """
         return self._frame(
             """
@@ -242,7 +242,7 @@ class Store:
                     shown.* EXCLUDE (clicked),
                     coalesce(shown.clicked, outcome.item_id IS NOT NULL) AS followed,
                     greatest(shown.occurred_at, outcome.taken_at) AS followed_at,  -- NULLs are left out
-                    outcome.weight AS outcome_weight
+                    outcome.weight AS strongest_weight
                 FROM impressions AS shown
                 LEFT JOIN outcomes AS outcome
                     ON outcome.request_id = shown.request_id AND outcome.item_id = shown.item_id
@@ -252,7 +252,7 @@ class Store:
                 request_id, user_id, item_id, occurred_at,
                 followed AND followed_at < $before AS clicked,
                 CASE WHEN followed AND followed_at < $before THEN followed_at END AS clicked_at,
-                outcome_weight, position, propensity
+                strongest_weight, position, propensity
             FROM told
             ORDER BY occurred_at, request_id, position, item_id
             """,
@@ -272,7 +272,7 @@ class Store:
         return frame.with_columns(pl.col(moments).cast(pl.Datetime("us")))
 
     def _lay_schema(self) -> None:
-        filling = before_schema(self.connection)
+        filling = bring_up_to_date(self.connection)
         for text in (_script("schema.sql") + filling, _script("views.sql")):
             with self.transaction() as connection:
                 connection.execute(text)

@@ -43,4 +43,4 @@ def _sentence(path: Path, error: Exception) -> str:
         who = f"process {holder}" if holder else "another process"
         return f"{path}: {who} has the store open; wait for that job to end (analysts read analytics.duckdb instead)"
     advice = next((said for part, said in _ADVICE.items() if part in message), None)
-    return f"{path}: {advice}" if advice else f"{path}: the store refused: {first_line(error)}"
+    return f"{path}: {advice}" if advice else f"{path}: DuckDB refused: {first_line(error)}; mend that and run it again"

@@ -27,6 +27,7 @@ class Workspace:
     def create(cls, path: Path | str, settings_text: str) -> "Workspace":
         """Make the folder with an empty store and its settings; SettingsError when settings already lie there.
 
+        WorkspaceError where the folder cannot be made.
         The settings come last, so that what failed half-way can simply be made again.
         """
         from ingest.store import Store
@@ -43,7 +44,9 @@ class Workspace:
             with written_whole(workspace.settings_path) as unfinished:
                 unfinished.write_text(settings_text, encoding="utf-8")
         except (FileExistsError, NotADirectoryError, PermissionError) as error:
-            raise SettingsError(f"{path}: cannot become a workspace: {error.strerror} ({error.filename})") from error
+            raise WorkspaceError(
+                f"{path}: cannot become a workspace: {error.strerror} ({error.filename}); init another folder"
+            ) from error
         return workspace
 
     @classmethod

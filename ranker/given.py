@@ -131,5 +131,5 @@ def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:
 
 def _labels(seen: pl.DataFrame) -> npt.NDArray[np.int32]:
     """Return 0 for a skip; for a click, of which a log may not say what it was, at least 1."""
-    weight = seen.select(pl.when(c.CLICKED).then(pl.col(c.OUTCOME_WEIGHT).fill_null(1.0)).otherwise(0.0)).to_series()
+    weight = seen.select(pl.when(c.CLICKED).then(pl.col(c.STRONGEST_WEIGHT).fill_null(1.0)).otherwise(0.0)).to_series()
     return labels_of(weight.to_numpy())

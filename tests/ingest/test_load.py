@@ -11,7 +11,7 @@ import zstandard
 from ingest.checks import Checker, ChecksConfig, KindsConfig
 from ingest.errors import InputFileError
 from ingest.load import load_files
-from ingest.merge_events import EventWriter
+from ingest.merge_interactions import InteractionWriter
 from ingest.moments import utc_now
 from ingest.store import END_OF_TIME
 from tests.ingest.conftest import as_parquet
@@ -189,7 +189,9 @@ def test_load_reads_a_number_as_the_same_id_whatever_stands_beside_it(store, loa
 
 
 def test_a_column_clicked_without_the_others_of_impressions_is_told_with_both_ways_out(load):
-    with pytest.raises(InputFileError, match=r"lacks 'request_id'.*; rename 'clicked' if this is no log of impressions"):
+    with pytest.raises(
+        InputFileError, match=r"lacks 'request_id'.*; rename 'clicked' if this is no log of impressions"
+    ):
         load("log.csv", "user_id,item_id,occurred_at,clicked\nu,i,2024-01-01,1\n")
 
 
@@ -370,9 +372,9 @@ def test_load_keeps_the_order_of_equal_times(store, load):
 
 
 def test_slabs_are_twice_as_large_in_a_large_store_and_lose_nothing(store, monkeypatch):
-    monkeypatch.setattr("ingest.merge_events.SLAB_ROWS", 2)
-    monkeypatch.setattr("ingest.merge_events.LARGE_STORE", 4)
-    writer = EventWriter(store.connection, load_id="a", moment=utc_now())
+    monkeypatch.setattr("ingest.merge_interactions.SLAB_ROWS", 2)
+    monkeypatch.setattr("ingest.merge_interactions.LARGE_STORE", 4)
+    writer = InteractionWriter(store.connection, load_id="a", moment=utc_now())
     checker = Checker(ChecksConfig(), KindsConfig(), now=utc_now())
     written = []
     for n in range(9):
@@ -450,7 +452,7 @@ def test_load_leaves_the_memory_limit_as_it_was(store, load):
     assert one(store, limit) == before
 
 
-@pytest.mark.parametrize(("failing", "step"), [(Checker, "check"), (EventWriter, "add")])
+@pytest.mark.parametrize(("failing", "step"), [(Checker, "check"), (InteractionWriter, "add")])
 def test_a_step_that_fails_ends_reading_and_leaves_nothing(store, tmp_path, monkeypatch, failing, step):
     """Checks run in a thread of their own, over a file that is read in another: the error comes out, both end."""
     path = tmp_path / "log.csv"

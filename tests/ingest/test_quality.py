@@ -3,7 +3,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ingest.past import MAX_KINDS
+from ingest.interactions_so_far import MAX_KINDS
 from ingest.quality import Finding, LoadFacts, QualityConfig, findings
 from ingest.store import Store
 from ingest.usual_volume import family

@@ -132,7 +132,7 @@ def test_an_outcome_weighs_what_the_strongest_that_followed_weighs_and_nothing_l
     add_event(store, "3", CUTOFF - INSTANT, item_id="bought later", request_id="r", weight=2.0)
     add_event(store, "4", CUTOFF, item_id="bought later", request_id="r", weight=10.0)
     add_event(store, "5", CUTOFF - INSTANT, item_id="hidden", request_id="r", weight=-1.0)
-    outcomes = dict(store.impressions(before=CUTOFF).select("item_id", "outcome_weight").iter_rows())
+    outcomes = dict(store.impressions(before=CUTOFF).select("item_id", "strongest_weight").iter_rows())
     assert outcomes == {"bought": 10.0, "bought later": 2.0, "hidden": None, "told": None}
 
 

@@ -120,7 +120,7 @@ def test_of_what_was_clicked_labels_grow_with_what_followed(ranker, shop):
     outcomes = [(True, 10.0), (True, None), (False, 10.0)]
     told = one[: len(outcomes)].with_columns(
         clicked=pl.Series([clicked for clicked, _ in outcomes]),
-        outcome_weight=pl.Series([weight for _, weight in outcomes], dtype=pl.Float64),
+        strongest_weight=pl.Series([weight for _, weight in outcomes], dtype=pl.Float64),
     )
     learned = impression_examples(ranker.model.sources, ranker.history, told, since=None, max_requests=9, seed=0)
     assert learned.labels.tolist() == [3, 1, 0]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ingest import columns as c
-from ingest.window import ROW_GROUP, Window
+from ingest.shown_frame import ROW_GROUP, FrameSlot
 
 if TYPE_CHECKING:
     import duckdb
@@ -55,7 +55,7 @@ _INSERT = """
 _STORED = (c.EVENT_ID, c.USER_ID, c.ITEM_ID, c.KIND, c.WEIGHT, c.OCCURRED_AT, c.REQUEST_ID, c.SESSION_ID, c.CONTEXT)
 
 
-class EventWriter:
+class InteractionWriter:
     """Writes the events of one load; what it has written is seen by the next slab of the same transaction."""
 
     table: Literal["interactions"] = "interactions"
@@ -67,9 +67,9 @@ class EventWriter:
         ((first,),) = connection.execute("SELECT coalesce(max(arrival), -1) + 1 FROM interactions").fetchall()
         self.first_arrival = int(first)
         self.n_written = 0
-        self._anonymous = Window(connection, "anonymous")
-        self._arriving_ids = Window(connection, "arriving_ids")
-        self._arriving = Window(connection, "arriving")
+        self._anonymous = FrameSlot(connection, "anonymous")
+        self._arriving_ids = FrameSlot(connection, "arriving_ids")
+        self._arriving = FrameSlot(connection, "arriving")
         self._waiting: list[pl.DataFrame] = []
         self._n_waiting = 0
 

@@ -14,7 +14,7 @@ ROW_GROUP = 122_880
 """Rows that DuckDB compresses together."""
 
 
-class Window:
+class FrameSlot:
     """A name in DuckDB under which frames of one schema are shown, each for the length of a block.
 
     What is registered inside a transaction stays in memory until the transaction ends. So only this object is
