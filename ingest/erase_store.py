@@ -4,7 +4,6 @@ Deleting rows would leave their bytes in blocks that DuckDB reuses some day. The
 one is whole, checked and on disk; a run killed before the renaming has changed nothing.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from ingest import columns as c
 from ingest.errors import StoreError
+from ingest.held import lock_of, scratch
 from ingest.mentions import Person
 from ingest.progress import Progress, silent
 from ingest.sql_text import identifier, literal
 from ingest.store import MEMORY_LIMIT, Store
 from ingest.store_errors import translated
-from ingest.whole_file import make_durable
+from ingest.whole_file import WRITING, make_durable
 
 if TYPE_CHECKING:
     import duckdb
@@ -52,26 +52,23 @@ def rewrite_without(
     """
     settle(path)
     path = path.resolve()  # a link would be replaced, and what it leads to would stay
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    _remove(fresh)
-    try:
-        with translated(path):
-            rows = _rewrite(path, fresh, person, sign, progress)
-    finally:
-        _remove(fresh)
-    return rows
+    with scratch(path.parent, WRITING) as folder, translated(path):
+        return _rewrite(path, folder / path.name, person, sign, progress)
 
 
 def settle(path: Path) -> None:
     """Bring the store's write-ahead log into its file and remove what killed jobs left beside it; nobody else has it.
 
-    Copies under way are made by jobs that hold the store, and so does this: what lies there is left over for sure.
+    New stores under way are made by jobs that hold the old one, and so does this: what lies there is left over for
+    sure. Where the store is a link they lie beside what it leads to, and no other job looks there.
     """
     with Store.open(path) as store:
         path = path.resolve()
-        for pattern in (f".{path.name}.*.new*", ".analytics.duckdb.*.new*"):
-            for left in path.parent.glob(pattern):
-                _remove(left)
+        for left in path.parent.glob(f".{path.name}.*.new*"):  # as earlier versions named them
+            _remove(left)
+        for left in path.parent.glob(f"{WRITING}*/{path.name}"):
+            _remove(left.parent)
+            lock_of(left.parent).unlink(missing_ok=True)
         spilled = path.with_name(path.name + ".tmp")
         for left in spilled.iterdir() if spilled.is_dir() else ():
             _remove(left)

@@ -1,4 +1,12 @@
-"""What have killed jobs left behind? Folders of a kind that a job removes at its end, and that nobody owns any more."""
+"""What have killed jobs left behind? Folders of a kind that a job removes at its end, and that nobody owns any more.
+
+Whatever is unfinished in a workspace has one of these names:
+
+- `.training-*`, `.evaluation-*`, `.searching-*` and `.writing-*` (any file, also a key and the store of an erasure),
+  `bundles/.*.tmp`, `bundles/.removed-*` and the folders of `training/`: each has a lock, and goes here, with any job.
+- `.analytics.duckdb.*.new`: whoever publishes holds the store, and removes those of others (`ingest.publish`).
+- `analytics/.*.new`: whoever writes Parquet owns that folder, and removes those of others (`ingest.publish_parquet`).
+"""
 
 import logging
 import shutil

@@ -10,11 +10,14 @@ import logging
 import os
 import secrets
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest.errors import SettingsError
+from ingest.held import scratch
+from ingest.whole_file import WRITING
 from ingest.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -166,15 +169,12 @@ def _users_already(workspace: Workspace) -> Path | None:
 
 def _write_once(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all; one that is there already stays."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(scratch, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    try:
+    with scratch(path.parent, WRITING) as folder:
+        unfinished = folder / path.name
+        descriptor = os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.link(scratch, path)
-    except FileExistsError:
-        pass
-    finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(FileExistsError):
+            os.link(unfinished, path)

@@ -1,17 +1,23 @@
 import json
+import signal
 import stat
+import subprocess
+import sys
 from datetime import datetime
+from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
 from ingest.errors import SettingsError
+from ingest.leftovers import clear_leftovers
 from ingest.outbox import OnlineEvent, Outbox
 from ingest.pseudonyms import CHECK_FILE, KEY_FILE, KEY_VARIABLE, Pseudonyms
 from ingest.workspace import Workspace
 from tests.ingest.conftest import files_that_hold, run
 
+ROOT = Path(__file__).parents[2]
 ON = "[privacy]\npseudonyms = true\n"
 USER = "somebody@example.org"
 LOG = f"""user_id,item_id,occurred_at,kind
@@ -62,6 +68,20 @@ def test_the_key_is_made_once_and_only_its_owner_can_read_it(space):
     assert key not in (space.root / CHECK_FILE).read_text()
     assert Pseudonyms(key.encode()).of("u") == first
     assert Pseudonyms(b"another key of thirty-two letters").of("u") != first
+
+
+def test_a_first_use_that_was_killed_leaves_no_key_for_good(space):
+    program = (
+        "import os, signal, sys; from ingest.pseudonyms import *\n"
+        "os.link = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Pseudonyms.of_workspace(Workspace.open(sys.argv[1]))"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(space.root)], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = space.root.glob(f".*/{KEY_FILE}")
+    assert stat.S_IMODE(left.stat().st_mode) == 0o600
+    assert clear_leftovers(space) == (left.parent.name,)
+    assert not left.exists()
 
 
 def test_off_by_default(tmp_path):
