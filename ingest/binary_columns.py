@@ -6,11 +6,9 @@ from typing import Any
 import polars as pl
 
 from ingest import columns as c
-from ingest.batches import BROKEN_SCHEMA
+from ingest.batches import BROKEN_OF_USERS, ParsedRows
 from ingest.mapping import Layout
 from ingest.values import as_id
-
-_UNREADABLE = {**BROKEN_SCHEMA, c.USER_ID: pl.String}
 
 
 def as_utf8(frame: pl.DataFrame) -> pl.DataFrame:
@@ -24,7 +22,7 @@ def as_utf8(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def told_apart(raw: pl.DataFrame, layout: Layout, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
+def utf8_rows(raw: pl.DataFrame, layout: Layout, lines: pl.Series) -> ParsedRows:
     """Return rows whose binary columns are text, their lines, and the rows that a column of ours makes unreadable.
 
     Of those, line, reason_code, detail, raw and user_id are told. Other columns only become `attributes` or `context`:
@@ -35,14 +33,15 @@ def told_apart(raw: pl.DataFrame, layout: Layout, lines: pl.Series) -> tuple[pl.
     lost = {name: raw[source].is_not_null() & read[source].is_null() for name, source in binary.items()}
     bad = pl.DataFrame(lost).select(pl.any_horizontal(pl.all())).to_series() if lost else pl.Series([False])
     if not bad.any():
-        return read, lines, pl.DataFrame(schema=_UNREADABLE)
+        return ParsedRows(read, lines, pl.DataFrame(schema=BROKEN_OF_USERS))
     ours, unread = raw.filter(bad).select(layout.columns.values()), read.filter(bad)
     users = as_id(unread[layout.columns[c.USER_ID]]) if c.USER_ID in layout.columns else [None] * unread.height
     rejected = [
         (line, "invalid_utf8", _detail(row), json.dumps(_text(row, "replace"), ensure_ascii=False, default=str), user)
         for line, row, user in zip(lines.filter(bad), ours.iter_rows(named=True), users, strict=True)
     ]
-    return read.filter(~bad), lines.filter(~bad), pl.DataFrame(rejected, schema=_UNREADABLE, orient="row")
+    broken = pl.DataFrame(rejected, schema=BROKEN_OF_USERS, orient="row")
+    return ParsedRows(read.filter(~bad), lines.filter(~bad), broken)
 
 
 def _as_text(dtype: Any) -> Any:

@@ -146,14 +146,14 @@ def _of_person(connection: "duckdb.DuckDBPyConnection", schema: str, table: str,
         # a line that could not be read, any mention counts. In between is a record without user_id, where a bare number
         # may be an item.
         read = "json_extract_string(CASE WHEN json_valid(it.raw) THEN it.raw END, '$.user_id')"
-        told = f"coalesce(it.user_id, {read})" if c.USER_ID in columns else read
+        user = f"coalesce(it.user_id, {read})" if c.USER_ID in columns else read
         mention = literal("|".join(filter(None, (person.sql_alone, person.sql_number_alone))))
         return f"""
             CASE
-                WHEN {told} IS NOT NULL THEN
-                    regexp_replace({told}, '\\.0$', '') IN ({ids})
-                    OR trim(regexp_replace({told}, '[[:cntrl:]]', '', 'g')) IN ({ids})
-                    OR (regexp_matches({told}, '^[[{{]') AND regexp_matches({told}, {mention}))
+                WHEN {user} IS NOT NULL THEN
+                    regexp_replace({user}, '\\.0$', '') IN ({ids})
+                    OR trim(regexp_replace({user}, '[[:cntrl:]]', '', 'g')) IN ({ids})
+                    OR (regexp_matches({user}, '^[[{{]') AND regexp_matches({user}, {mention}))
                 WHEN json_valid(it.raw) THEN regexp_matches(it.raw, {literal(person.sql_alone)})
                 ELSE regexp_matches(concat_ws(' ', it.raw, it.detail), {mention})
             END

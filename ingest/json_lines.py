@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest import columns as c
-from ingest.batches import BROKEN_SCHEMA, none_broken
+from ingest.batches import BROKEN_SCHEMA, none_broken, not_utf8
 
 CACHED_BYTES = 1 << 17
 """How much text is looked through at once."""
@@ -214,8 +214,7 @@ def _broken(number: int, line: bytes) -> tuple[int, str, str, str]:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
-        detail = f"byte {line[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
-        return number, "invalid_utf8", detail, line.decode("utf-8", "replace")
+        return not_utf8(number, line, error)
     looks_whole = text.lstrip()[:1] in ("[", '"') or text.lstrip()[:1].isdigit()
     detail = "wanted one JSON object a line, got another JSON value" if looks_whole else "is not a JSON object"
     return number, "invalid_json", detail, text

@@ -44,8 +44,8 @@ def _with_user(text: str, names: Collection[str], user: str) -> str | None:
     found = members(text)
     if found is None:
         return None
-    told = {member.name for member in found if member.value != "null"}
-    column = next((name for name in names if name in told), None)
+    filled = {member.name for member in found if member.value != "null"}
+    column = next((name for name in names if name in filled), None)
     if column is None:
         return None
     written = json.dumps(user)

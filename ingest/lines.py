@@ -7,7 +7,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.as_read import frame_as_read
-from ingest.batches import BROKEN_SCHEMA, none_broken
+from ingest.batches import BROKEN_SCHEMA, none_broken, not_utf8
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,6 @@ def _line_by_line(chunk: bytes, first_line: int, else_latin_1: bool) -> tuple[pl
             if else_latin_1:
                 good.append((number, line.removesuffix(b"\r").decode("latin-1")))
                 continue
-            detail = f"byte {line[error.start]:#04x} at {error.start} is not UTF-8; save the file as UTF-8"
-            bad.append((number, "invalid_utf8", detail, line.decode("utf-8", "replace")))
+            bad.append(not_utf8(number, line, error))
     frame = pl.DataFrame(good, schema={c.LINE: pl.Int64, c.RAW: pl.String}, orient="row")
     return frame, pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row"), len(lines)

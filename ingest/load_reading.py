@@ -168,12 +168,12 @@ def _broken(batch: Batch, users: Users | None) -> pl.DataFrame:
     """Complete what the reader found to be no rows; under pseudonyms no text of it is kept, nor whose it is."""
     nothing = pl.lit(None, pl.String)
     if users is not None:
-        told = batch.broken.with_columns(nothing.alias(c.RAW), nothing.alias(c.USER_ID))
+        rows = batch.broken.with_columns(nothing.alias(c.RAW), nothing.alias(c.USER_ID))
     elif c.USER_ID in batch.broken.columns:
-        told = batch.broken
+        rows = batch.broken
     else:
-        told = batch.broken.with_columns(nothing.alias(c.USER_ID))
-    return told.with_columns(nothing.alias(c.LAYOUT)).select(*REJECTED)
+        rows = batch.broken.with_columns(nothing.alias(c.USER_ID))
+    return rows.with_columns(nothing.alias(c.LAYOUT)).select(*REJECTED)
 
 
 def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users | None) -> pl.DataFrame:
@@ -191,8 +191,8 @@ def _rejected(batch: Batch, rows: pl.DataFrame, checked: Checked, users: Users |
         if users is not None and batch.table != "items":
             raw = keyed_members(raw, as_read.user_columns[1:], users) if len(as_read.user_columns) > 1 else raw
             raw = with_users(raw, (*as_read.user_columns, *as_read.else_user), user_ids)
-    told = raw.alias(c.RAW), user_ids.alias(c.USER_ID), pl.lit(layout, pl.String).alias(c.LAYOUT)
-    return checked.rejected.with_columns(*told).select(*REJECTED)
+    as_kept = raw.alias(c.RAW), user_ids.alias(c.USER_ID), pl.lit(layout, pl.String).alias(c.LAYOUT)
+    return checked.rejected.with_columns(*as_kept).select(*REJECTED)
 
 
 def _sink(

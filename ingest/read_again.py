@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ingest import columns as c
 from ingest.as_read import AsRead
-from ingest.batches import Batch, none_broken
+from ingest.batches import Batch, is_nameless, none_broken
 from ingest.json_lines import ObjectLines, keys_by_line, object_keys, parsed_objects, valid_objects
 from ingest.json_members import Member, as_object, members
 from ingest.keyed_members import keyed_members, with_users
@@ -52,19 +52,19 @@ def read_again(
     A table that a file went to stays the same, whatever the mapping has become. `users` makes pseudonyms: a user found
     in a column where none had been found before gets one, all others have theirs.
     """
-    for numbers, told in _read_alike(kept):
+    for numbers, kept_layout in _read_alike(kept):
         raw = kept.raw.gather(numbers)
         if kept.read_as is None:
             yield _under_our_names(raw, numbers, kept.table)
             continue
         if kept.read_as == "jsonl":
-            batches = _json_lines(raw, numbers, kept.table, config, told)
+            batches = _json_lines(raw, numbers, kept.table, config, kept_layout)
         elif kept.read_as in ("csv", "parquet"):
             batches = _columns(raw, numbers, kept.table, config, typed=kept.read_as == "parquet")
         else:
             batches = _of_preset(raw, numbers, kept, config)
         for batch in batches:
-            yield _as_kept(batch, kept, told, users)
+            yield _as_kept(batch, kept, kept_layout, users)
 
 
 def _read_alike(kept: Kept) -> Iterator[tuple[NDArray[np.int64], Layout | None]]:
@@ -79,16 +79,18 @@ def _read_alike(kept: Kept) -> Iterator[tuple[NDArray[np.int64], Layout | None]]
             )
 
 
-def _as_kept(batch: Batch, kept: Kept, told: Layout | None, users: Callable[[pl.Series], pl.Series] | None) -> Batch:
+def _as_kept(
+    batch: Batch, kept: Kept, kept_layout: Layout | None, users: Callable[[pl.Series], pl.Series] | None
+) -> Batch:
     """Let rows that are rejected again be kept as they are, and give pseudonyms to users who have none.
 
-    Ids under the names that `told` of users are pseudonyms already; those under names told of users since are not.
+    Ids under the names that `kept_layout` has for users are pseudonyms already; those under names mapped since are not.
     """
     rows, raw = batch.rows, kept.raw.gather(batch.rows[c.LINE])
     here = batch.as_read.layout if batch.as_read else None
     if users is None or here is None or not here.user_columns:
         return replace(batch, as_read=AsRead(raw.gather))
-    known = told.user_columns if told else ()
+    known = kept_layout.user_columns if kept_layout else ()
     new = [name for name in here.user_columns if name not in known]
     if not new:
         return replace(batch, as_read=AsRead(raw.gather))
@@ -100,7 +102,7 @@ def _as_kept(batch: Batch, kept: Kept, told: Layout | None, users: Callable[[pl.
     rows = rows.with_columns(user_ids.alias(c.USER_ID), keyed_members(rows[c.REST], further, users))
     raw = keyed_members(raw, further, users)
     raw = with_users(raw, here.user_columns, user_ids).zip_with(user_ids.is_not_null(), raw)
-    keyed = {**(told.names if told else {}), c.USER_ID: (*known, *new)}
+    keyed = {**(kept_layout.names if kept_layout else {}), c.USER_ID: (*known, *new)}
     return replace(batch, rows=rows, as_read=AsRead(raw.gather, layout=Layout(here.table, keyed)))
 
 
@@ -113,7 +115,7 @@ def _under_our_names(raw: pl.Series, numbers: NDArray[np.int64], table: Table) -
 
 
 def _json_lines(
-    raw: pl.Series, numbers: NDArray[np.int64], table: Table, config: ColumnsConfig, told: Layout | None
+    raw: pl.Series, numbers: NDArray[np.int64], table: Table, config: ColumnsConfig, kept_layout: Layout | None
 ) -> Iterator[Batch]:
     """Read lines in the company that they had: a name that counted in their file counts for all of them."""
     lines = valid_objects(_lines(raw, numbers))
@@ -121,7 +123,7 @@ def _json_lines(
     alike: dict[tuple[tuple[str, tuple[str, ...]], ...], list[int]] = {}
     for at, names in enumerate(keys_by_line(lines)):
         if names not in by_keys:
-            by_keys[names] = _in_company(table, names, config, told)
+            by_keys[names] = _in_company(table, names, config, kept_layout)
         alike.setdefault(tuple(by_keys[names].names.items()), []).append(at)
     texts = lines.text.split(b"\n")
     broken = lines.broken
@@ -131,13 +133,13 @@ def _json_lines(
         broken = none_broken()
 
 
-def _in_company(table: Table, keys: frozenset[str], config: ColumnsConfig, told: Layout | None) -> Layout:
+def _in_company(table: Table, keys: frozenset[str], config: ColumnsConfig, kept_layout: Layout | None) -> Layout:
     """Map a line as in its file, but for columns without which it could be no row there: its own names stand in.
 
     Whatever its file made a row of is the same row here, so that it is known when the file is loaded again.
     """
-    beside = [name for names in told.names.values() for name in names] if told else []
-    here, alone = columns_of(table, sorted({*keys, *beside}), config), columns_of(table, sorted(keys), config)
+    in_file = [name for names in kept_layout.names.values() for name in names] if kept_layout else []
+    here, alone = columns_of(table, sorted({*keys, *in_file}), config), columns_of(table, sorted(keys), config)
     own = {
         ours: tuple(dict.fromkeys((*alone.names[ours], *here.names[ours])))
         for ours in REQUIRED[table]
@@ -157,7 +159,7 @@ def _columns(
     for names, records, lines in _by_names(raw, numbers):
         here = columns_of(table, names, config)
         taken = set(here.columns.values())
-        others = [at for at, name in enumerate(names) if name not in taken and not name.startswith("__index_level_")]
+        others = [at for at, name in enumerate(names) if name not in taken and not is_nameless(name)]
         place = {name: at for at, name in enumerate(names)}
         rest = [as_object([record[at] for at in others]) if others else None for record in records]
         rows = pl.DataFrame(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ingest import columns as c
 from ingest.as_read import AsRead
-from ingest.batches import BROKEN_SCHEMA, Batch, none_broken, with_names
+from ingest.batches import BROKEN_SCHEMA, Batch, ParsedRows, nameless, none_broken, with_names
 from ingest.errors import InputFileError
 from ingest.lines import Records, numbered_lines
 from ingest.mapping import ColumnsConfig, layout
@@ -78,8 +78,8 @@ class OpenCsv:
         """Yield all rows as strings, empty values as null."""
         next_line = self.first_line
         for text in _whole_records(self.chunks):
-            parsed = _fast(text, self.names, self.separator, next_line)
-            frame, lines, broken = parsed or _record_by_record(text, self.names, self.separator, next_line)
+            read = _fast(text, self.names, self.separator, next_line)
+            frame, lines, broken = read or _record_by_record(text, self.names, self.separator, next_line)
             next_line += text.count(b"\n")
             empty = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
             if empty.any():
@@ -118,7 +118,7 @@ def _header(line: bytes, source: Source) -> tuple[list[str], str]:
     if twice:
         raise InputFileError(f"{source.path}: the column '{twice[0]}' stands twice in the header; rename one")
     # Unnamed columns (a data frame's index) get names that nobody else has, so that rows still fit.
-    return [name or f"__index_level_{at}__" for at, name in enumerate(names)], separator
+    return [name or nameless(at) for at, name in enumerate(names)], separator
 
 
 def _whole_records(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -152,9 +152,7 @@ def _outside_quotes(text: bytes) -> NDArray[np.bool]:
     return np.logical_not(quotes.view(np.bool))
 
 
-def _fast(
-    text: bytes, names: list[str], separator: str, first_line: int
-) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame] | None:
+def _fast(text: bytes, names: list[str], separator: str, first_line: int) -> ParsedRows | None:
     quoted = b'"' in text
     try:
         frame = pl.read_csv(
@@ -178,13 +176,11 @@ def _fast(
         return None
     lines = pl.Series(c.LINE, numbers)
     if n_separators == frame.height * (len(names) - 1):
-        return frame, lines, none_broken()
+        return ParsedRows(frame, lines, none_broken())
     return _without_short_rows(text, frame, lines, separator)
 
 
-def _without_short_rows(
-    text: bytes, frame: pl.DataFrame, lines: pl.Series, separator: str
-) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame] | None:
+def _without_short_rows(text: bytes, frame: pl.DataFrame, lines: pl.Series, separator: str) -> ParsedRows | None:
     """Set aside the rows that Polars filled up with nulls; the others have exactly one value a column."""
     octets, outside = np.frombuffer(text, dtype=np.uint8), _outside_quotes(text)
     ends = np.flatnonzero((octets == ord("\n")) & outside)
@@ -199,12 +195,11 @@ def _without_short_rows(
         if raw:  # a blank line is no row
             bad.append(_wrong_width(lines[int(at)], frame.width, int(n_values[at]), raw.decode("utf-8")))
     whole = pl.Series(n_values == frame.width)
-    return frame.filter(whole), lines.filter(whole), pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
+    broken = pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
+    return ParsedRows(frame.filter(whole), lines.filter(whole), broken)
 
 
-def _record_by_record(
-    text: bytes, names: list[str], separator: str, first_line: int
-) -> tuple[pl.DataFrame, pl.Series, pl.DataFrame]:
+def _record_by_record(text: bytes, names: list[str], separator: str, first_line: int) -> ParsedRows:
     """Read what Polars refused: every record that can be read is kept, every other one is explained."""
     lines, broken, _ = numbered_lines(text, first_line=first_line)
     numbers, texts = lines[c.LINE].to_list(), lines[c.RAW].to_list()
@@ -225,7 +220,8 @@ def _record_by_record(
         at += n_lines
     frame = pl.DataFrame(good, schema=dict.fromkeys(names, pl.String), orient="row")
     rejected = pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
-    return frame, pl.Series(c.LINE, good_lines, dtype=pl.Int64), pl.concat([broken, rejected]).sort(c.LINE)
+    in_file = pl.Series(c.LINE, good_lines, dtype=pl.Int64)
+    return ParsedRows(frame, in_file, pl.concat([broken, rejected]).sort(c.LINE))
 
 
 def _wrong_width(line: int, n_wanted: int, n_values: int, raw: str) -> tuple[int, str, str, str]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.as_read import AsRead
-from ingest.batches import BROKEN_SCHEMA, Batch, none_broken
+from ingest.batches import BROKEN_OF_USERS, Batch, none_broken
 from ingest.errors import InputFileError
 from ingest.json_lines import (
     CACHED_BYTES,
@@ -46,7 +46,7 @@ def read_jsonl(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
         else:
             keys, lines = object_keys(lines)
             if other_table_of(here.table, keys, config, of_many=True):
-                lines, keys, broken = _told_apart(lines, here.table, config)
+                lines, keys, broken = _without_other_tables(lines, here.table, config)
                 no_rows = pl.DataFrame(schema={c.LINE: pl.Int64})
                 yield Batch(here.table, frozenset(), no_rows, broken, source.bytes_done)
                 if not len(lines.numbers):
@@ -96,21 +96,23 @@ def _keys_at_a_glance(lines: ObjectLines) -> list[str]:
     return sorted(keys)
 
 
-def _told_apart(lines: ObjectLines, table: Table, config: ColumnsConfig) -> tuple[ObjectLines, list[str], pl.DataFrame]:
+def _without_other_tables(
+    lines: ObjectLines, table: Table, config: ColumnsConfig
+) -> tuple[ObjectLines, list[str], pl.DataFrame]:
     """Set aside lines that are rows of another table; return the others, their keys, and all that is broken."""
     by_line = keys_by_line(lines)
     others = {keys: other_table_of(table, keys, config) for keys in set(by_line)}
     strange = np.array([others[keys] is not None for keys in by_line], dtype=np.bool)
     raw = lines.texts(pl.Series(np.flatnonzero(strange)))
-    told = []
+    strangers = []
     for number, text, keys in zip(
         lines.numbers[strange], raw, (keys for keys in by_line if others[keys] is not None), strict=True
     ):
         detail = f"is a row of {others[keys]} in a file of {table}; put it into a file of its own"
         who = columns_of("interactions", keys, config).columns[c.USER_ID]
         user_id = next((value_of(member) for member in members(text) or () if member.name == who), None)
-        told.append((int(number), "other_table", detail, text, user_id))
-    frame = pl.DataFrame(told, schema={**BROKEN_SCHEMA, c.USER_ID: pl.String}, orient="row")
+        strangers.append((int(number), "other_table", detail, text, user_id))
+    frame = pl.DataFrame(strangers, schema=BROKEN_OF_USERS, orient="row")
     broken = pl.concat([lines.broken, frame.with_columns(as_id(frame[c.USER_ID]))], how="diagonal").sort(c.LINE)
     left = frozenset[str]().union(*(keys for keys in by_line if others[keys] is None))
     return replace(lines.chosen(~strange), broken=none_broken()), sorted(left), broken

@@ -9,7 +9,7 @@ import polars as pl
 
 from ingest.as_read import AsRead, frame_as_read
 from ingest.batches import Batch, with_names
-from ingest.binary_columns import told_apart
+from ingest.binary_columns import utf8_rows
 from ingest.errors import InputFileError, first_line
 from ingest.mapping import ColumnsConfig, layout
 from ingest.shown_frame import ROW_GROUP
@@ -44,7 +44,7 @@ def read_parquet(file: BinaryIO, path: Path, config: ColumnsConfig) -> Iterator[
             return
         lines = pl.int_range(done + 1, done + frame.height + 1, eager=True)
         done += frame.height
-        readable, lines, broken = told_apart(_with_near_moments(frame), here, lines)
+        readable, lines, broken = utf8_rows(_with_near_moments(frame), here, lines)
         rows, present = with_names(readable, here, lines)
         texts = partial(frame_as_read, readable, mapped=here.columns.values())
         as_read = AsRead(texts, here.user_columns, layout=here)

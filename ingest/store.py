@@ -83,7 +83,7 @@ class Store:
 
         HeldStoreError after `PATIENCE_S`.
         """
-        step, began, told = "wait for another job", time.monotonic(), False
+        step, began, has_waited = "wait for another job", time.monotonic(), False
         while True:
             try:
                 store = cls.open(path)
@@ -93,10 +93,10 @@ class Store:
                     raise
                 log.info("waits seconds=%.0f of=%d problem=%s", waited, PATIENCE_S, error)
                 progress(step, int(waited), PATIENCE_S, note=str(error).partition(": ")[2])
-                told = True
+                has_waited = True
                 time.sleep(LOOK_AGAIN_S)
             else:
-                if told:
+                if has_waited:
                     progress(step, PATIENCE_S, PATIENCE_S)
                 return store
 
@@ -167,7 +167,7 @@ class Store:
                 GROUP BY item_id
                 HAVING bool_or(available) AND NOT bool_and(available)
             ),
-            told AS (
+            states AS (
                 SELECT
                     item_id, least(valid_from, $settled - INTERVAL 1 MICROSECOND) AS moment,
                     arg_max(available, valid_from) AS available
@@ -178,7 +178,7 @@ class Store:
             ),
             turned AS (
                 SELECT *, lag(available) OVER each_item AS earlier
-                FROM told
+                FROM states
                 WINDOW each_item AS (PARTITION BY item_id ORDER BY moment)
                 QUALIFY available IS DISTINCT FROM earlier
             )
@@ -237,7 +237,7 @@ class Store:
                 WHERE request_id IS NOT NULL AND weight > 0
                 GROUP BY request_id, item_id
             ),
-            told AS (
+            with_outcome AS (
                 SELECT
                     shown.* EXCLUDE (clicked),
                     coalesce(shown.clicked, outcome.item_id IS NOT NULL) AS followed,
@@ -253,7 +253,7 @@ class Store:
                 followed AND followed_at < $before AS clicked,
                 CASE WHEN followed AND followed_at < $before THEN followed_at END AS clicked_at,
                 strongest_weight, position, propensity
-            FROM told
+            FROM with_outcome
             ORDER BY occurred_at, request_id, position, item_id
             """,
             {"before": naive_utc(before)},

@@ -47,9 +47,9 @@ def tell_new_bundles(store: "Store", bundles: Path) -> None:
     A training adds its own row; if another job held the store then, the next publishing adds it.
     """
     with store.transaction() as connection:
-        told = {version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()}
+        known = {version for (version,) in connection.execute("SELECT version FROM bundles").fetchall()}
         for bundle in bundle_folders(bundles):
-            if bundle.version not in told:
+            if bundle.version not in known:
                 status = "refreshed" if bundle.refreshed else "trained"
                 connection.execute(
                     "INSERT INTO bundles (version, cutoff, created_at, status, feature_names) VALUES (?, ?, ?, ?, ?)",

@@ -6,6 +6,7 @@ from functools import partial
 import polars as pl
 
 from ingest.iso_times import plain_iso
+from ingest.moments import FIRST_DAY, LAST_DAY, MICROSECONDS_FROM, MILLISECONDS_FROM, NANOSECONDS_FROM, NUMBER
 from ingest.values import nulls
 
 NAIVE_UTC = pl.Datetime("us")
@@ -24,14 +25,6 @@ _FORMATS = (
     "%Y%m%dT%H%M%S%#z",
     "%Y-%m-%d %H:%M:%S%.f UTC",
 )
-
-# Unix times are told apart by size: 1e11 seconds is the year 5138, 1e11 milliseconds is 1973.
-_MILLISECONDS_FROM = 1e11
-_MICROSECONDS_FROM = 1e14
-_NANOSECONDS_FROM = 1e17
-
-_FIRST_DAY, _LAST_DAY = 19_000_000, 20_999_999
-"""Numbers between these are dates, written as eight digits; as seconds they would be a moment of 1970."""
 
 
 def parse_times(values: pl.Series, time_format: str | None = None) -> pl.Series:
@@ -64,11 +57,11 @@ def _from_unix(values: pl.Series) -> pl.Series:
     size = number.abs()
     whole = number.cast(pl.Int64, strict=False)
     microseconds = (
-        pl.when(size < _MILLISECONDS_FROM)
+        pl.when(size < MILLISECONDS_FROM)
         .then((number * 1_000_000).round().cast(pl.Int64, strict=False))
-        .when(size < _MICROSECONDS_FROM)
+        .when(size < MICROSECONDS_FROM)
         .then((number * 1_000).round().cast(pl.Int64, strict=False))
-        .when(size < _NANOSECONDS_FROM)
+        .when(size < NANOSECONDS_FROM)
         .then(whole)
         .otherwise(whole // 1_000)
     )
@@ -81,9 +74,9 @@ def _from_unix(values: pl.Series) -> pl.Series:
     else:
         frame = frame.with_columns(number.cast(pl.Float64))
     moments = frame.select(microseconds.cast(NAIVE_UTC).alias(values.name)).to_series()
-    if least is None or least > _LAST_DAY:  # type: ignore[operator]
+    if least is None or least > LAST_DAY:  # type: ignore[operator]
         return moments
-    days = frame.select(pl.when(number.is_between(_FIRST_DAY, _LAST_DAY)).then(number.cast(pl.Int64))).to_series()
+    days = frame.select(pl.when(number.is_between(FIRST_DAY, LAST_DAY)).then(number.cast(pl.Int64))).to_series()
     return moments.zip_with(
         days.is_null(), days.cast(pl.String).str.to_datetime("%Y%m%d", strict=False, time_unit="us")
     )
@@ -113,7 +106,7 @@ def _formatted(time_format: str, values: pl.Series) -> pl.Series:
 
 
 def _digits(values: pl.Series) -> pl.Series:
-    numeric = values.str.contains(r"^-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?$")
+    numeric = values.str.contains(f"^{NUMBER}$")
     if not numeric.any():
         return nulls(values.name, NAIVE_UTC, values.len())
     whole = values.set((~numeric).fill_null(True), None)

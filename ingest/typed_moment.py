@@ -4,14 +4,21 @@ import re
 from datetime import datetime
 
 from ingest.errors import ReadrankError
-from ingest.moments import naive_utc, to_moment
+from ingest.moments import (
+    FIRST_DAY,
+    LAST_DAY,
+    MICROSECONDS_FROM,
+    MILLISECONDS_FROM,
+    NANOSECONDS_FROM,
+    NUMBER,
+    naive_utc,
+    to_moment,
+)
 
 _ONE_DIGIT = re.compile(r"(?<![\d.,])\d(?!\d)")
-_NUMBER = re.compile(r"-?\d{1,19}(\.\d+)?([eE][+-]?\d{1,3})?")
-_MICROSECONDS_BELOW = {1e11: 1e6, 1e14: 1e3, 1e17: 1, 1e20: 1e-3}
-"""Size of a Unix time -> how many microseconds one of its units is, as `ingest.times` tells them apart."""
-_FIRST_DAY, _LAST_DAY = 19_000_000, 20_999_999
-"""Numbers between these are dates, there as well."""
+_NUMBER = re.compile(NUMBER)
+_MICROSECONDS_BELOW = {MILLISECONDS_FROM: 1e6, MICROSECONDS_FROM: 1e3, NANOSECONDS_FROM: 1}
+"""Size of a Unix time -> how many microseconds one of its units is; of a larger one they are nanoseconds."""
 
 
 def typed_moment(option: str, text: str | None) -> datetime | None:
@@ -38,7 +45,7 @@ def _from_number(said: str) -> datetime:
     if not _NUMBER.fullmatch(said):
         raise ValueError(said)
     number = float(said)
-    if _FIRST_DAY <= number <= _LAST_DAY:
+    if FIRST_DAY <= number <= LAST_DAY:
         return datetime.strptime(f"{number:.0f}", "%Y%m%d")
     scale = next((scale for below, scale in _MICROSECONDS_BELOW.items() if abs(number) < below), 1e-3)
     return to_moment(round(number * scale))

@@ -77,14 +77,14 @@ def _ratings(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _products(rows: pl.DataFrame) -> pl.DataFrame:
     """One row for each product; its features, sentences of the seller, follow the description."""
-    told = [_strings(pl.col(name)) for name in ("description", "feature", "features")]
+    texts = [_strings(pl.col(name)) for name in ("description", "feature", "features")]
     main = pl.concat_list(pl.coalesce("main_category", "main_cat"))
     categories = [main, *(_strings(pl.col(name)) for name in ("category", "categories"))]
     return rows.select(
         c.LINE,
         pl.coalesce("parent_asin", "asin").alias(c.ITEM_ID),
         c.TITLE,
-        _together(told).list.join("\n").alias(c.DESCRIPTION),
+        _together(texts).list.join("\n").alias(c.DESCRIPTION),
         _together(categories).list.unique(maintain_order=True).alias(c.CATEGORIES),
         c.REST,
     )

@@ -45,9 +45,9 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
 def _items(rows: pl.DataFrame, *, columns: ColumnsConfig) -> pl.DataFrame:
     rows = _spelled(rows, _ITEM)
     facts = [_facts(*values) for values in rows.select("Labels", "Categories", "Comment").iter_rows()]
-    told = item_columns(facts, columns)
+    described = item_columns(facts, columns)
     hidden = pl.col("IsHidden").str.to_lowercase().replace({"true": "false", "false": "true", "1": "0", "0": "1"})
-    return rows.with_columns(told).select(
+    return rows.with_columns(described).select(
         c.LINE,
         pl.col("ItemId").alias(c.ITEM_ID),
         *(c.TITLE, c.DESCRIPTION, c.CATEGORIES, c.REST),

@@ -128,10 +128,10 @@ def _objects_within(raw: str, literals: bool) -> list[str] | None:
 
 def _strange(objects: pl.DataFrame, strange: pl.Series, key: str, values: tuple[str, ...]) -> pl.DataFrame:
     detail = f"wanted an object whose '{key}' is one of {', '.join(values)}"
-    told = objects.filter(strange).select(
+    broken = objects.filter(strange).select(
         c.LINE, pl.lit("invalid_json").alias(c.REASON_CODE), pl.lit(detail).alias(c.DETAIL), c.RAW
     )
-    return told.cast(BROKEN_SCHEMA)  # type: ignore[arg-type]
+    return broken.cast(BROKEN_SCHEMA)  # type: ignore[arg-type]
 
 
 def _taken_apart(shape: Shape, kept: tuple[str, ...]) -> str:

@@ -77,7 +77,7 @@ def turned(records: Records, fill: Fill, *, tell_broken: bool = True) -> Iterato
         numbers = rows[c.LINE]
         rows = rows.with_columns(lines.gather(numbers).alias(c.LINE))
         as_read = AsRead(partial(_records_as_read, records, numbers), fill.user_columns, fill.else_user)
-        yield Batch(fill.table, _told(rows), rows, broken, records.bytes_done, as_read, passed_over)
+        yield Batch(fill.table, _present(rows), rows, broken, records.bytes_done, as_read, passed_over)
         broken, passed_over = none_broken(), {}
 
 
@@ -88,7 +88,7 @@ def _records_as_read(records: Records, numbers: pl.Series, positions: pl.Series)
     return records.as_read(distinct).gather(distinct.search_sorted(asked))
 
 
-def _told(rows: pl.DataFrame) -> frozenset[str]:
+def _present(rows: pl.DataFrame) -> frozenset[str]:
     # What no row of a catalogue says must not empty what another file of the set has said.
     return frozenset(name for name in rows.columns if rows[name].null_count() < rows.height) - {c.LINE}
 

@@ -43,9 +43,9 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
 
 def _items(rows: pl.DataFrame, *, columns: ColumnsConfig) -> pl.DataFrame:
     events = rows.filter(pl.col("event").is_in(ITEM_EVENTS))
-    told = item_columns((facts_of(fields) for fields in events["fields"]), columns)
+    described = item_columns((facts_of(fields) for fields in events["fields"]), columns)
     ids = events.select(c.LINE, pl.col("item").alias(c.ITEM_ID), pl.col("timestamp").alias(c.UPDATED_AT))
-    return pl.concat([ids, told], how="horizontal")
+    return pl.concat([ids, described], how="horizontal")
 
 
 def _impressions(rows: pl.DataFrame) -> pl.DataFrame:
