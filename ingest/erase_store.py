@@ -22,6 +22,8 @@ from ingest.whole_file import WRITING, make_durable
 if TYPE_CHECKING:
     import duckdb
 
+_STEP = "write the store anew"
+
 _SHAPE = """
     SELECT schema_name, table_name, column_name, data_type, is_nullable, column_default, comment
     FROM duckdb_columns()
@@ -84,7 +86,6 @@ def _rewrite(
 ) -> dict[str, int]:
     import duckdb
 
-    step = "write the store anew"
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": f"{fresh}.tmp"}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("SET enable_progress_bar = false")
@@ -94,27 +95,14 @@ def _rewrite(
             raise StoreError(f"{path}: another job wrote it just now; run it again")
         connection.execute(f"ATTACH {literal(fresh)} AS fresh")
         connection.execute("COPY FROM DATABASE old TO fresh (SCHEMA)")
-        tables = connection.execute(
-            "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'old' AND NOT internal"
-        ).fetchall()
-        removed: dict[str, int] = {}
-        kept: dict[str, tuple[int, int | None]] = {}
-        for number, (schema, table) in enumerate(tables):
-            progress(step, number, 2 * len(tables), table)
-            name = f"{identifier(schema)}.{identifier(table)}"
-            staying = f"NOT coalesce({_of_person(connection, schema, table, person)}, FALSE)"
-            n_before = _count(connection, f"old.{name}")
-            kept[name] = _sums(connection, f"old.{name}", staying)
-            connection.execute(f"INSERT INTO fresh.{name} SELECT * FROM old.{name} AS it WHERE {staying}")
-            if n_before > kept[name][0]:
-                removed[table] = removed.get(table, 0) + n_before - kept[name][0]
+        removed, kept = _copy_others(connection, person, progress)
         connection.execute("DETACH fresh")
         # Read back from the disk: what is compared is what will be there.
         connection.execute(f"ATTACH {literal(fresh)} AS fresh")
         if _shape(connection, "old") != _shape(connection, "fresh"):
             raise StoreError(f"{path}: the new store has other tables than the old one, which stays; report this")
         for number, (name, wanted) in enumerate(kept.items(), start=len(kept)):
-            progress(step, number, 2 * len(kept), "checking")
+            progress(_STEP, number, 2 * len(kept), "checking")
             if _sums(connection, f"fresh.{name}", "TRUE") != wanted:
                 raise StoreError(f"{path}: table {name} was not copied whole, the old store stays; check the disk")
         sign(connection, "fresh", removed)
@@ -123,8 +111,29 @@ def _rewrite(
         make_durable(fresh)
         fresh.replace(path)
         make_durable(path.parent)
-        progress(step, 2 * len(tables), 2 * len(tables))
+        progress(_STEP, 2 * len(kept), 2 * len(kept))
     return removed
+
+
+def _copy_others(
+    connection: "duckdb.DuckDBPyConnection", person: Person, progress: Progress
+) -> tuple[dict[str, int], dict[str, tuple[int, int | None]]]:
+    """Copy the rows of all others; return the rows left out by table, and the sums of what was to be copied by name."""
+    tables = connection.execute(
+        "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'old' AND NOT internal"
+    ).fetchall()
+    removed: dict[str, int] = {}
+    kept: dict[str, tuple[int, int | None]] = {}
+    for number, (schema, table) in enumerate(tables):
+        progress(_STEP, number, 2 * len(tables), table)
+        name = f"{identifier(schema)}.{identifier(table)}"
+        staying = f"NOT coalesce({_of_person(connection, schema, table, person)}, FALSE)"
+        n_before = _count(connection, f"old.{name}")
+        kept[name] = _sums(connection, f"old.{name}", staying)
+        connection.execute(f"INSERT INTO fresh.{name} SELECT * FROM old.{name} AS it WHERE {staying}")
+        if n_before > kept[name][0]:
+            removed[table] = removed.get(table, 0) + n_before - kept[name][0]
+    return removed, kept
 
 
 def _of_person(connection: "duckdb.DuckDBPyConnection", schema: str, table: str, person: Person) -> str:

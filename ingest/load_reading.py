@@ -108,39 +108,28 @@ def load_reading(
     """
     load_id = new_load_id(started)
     sink: InteractionWriter | Stage | None = None
-    present: frozenset[str] = frozenset()
-    n_read = n_good = without_text = 0
-    reasons: Counter[str] = Counter()
-    unknown_kinds: Counter[str] = Counter()
-    passed_over: Counter[str] = Counter()
+    tally = _Tally()
     with closing(ahead(_checked(reading, checker, users), depth=BATCHES_AHEAD)) as batches:
         for batch, checked, rejected in batches:
             if sink is None:
                 sink = _sink(connection, batch.table, load_id, started)
             quarantine.keep(rejected, load_id, batch.table)
             sink.add(_weighted(checked.good, checker.kinds) if batch.table == "interactions" else checked.good)
-            present |= batch.present
-            n_read += batch.rows.height + batch.broken.height
-            n_good += checked.good.height
-            reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
-            unknown_kinds.update(checked.unknown_kinds)
-            passed_over.update(batch.passed_over)
-            if batch.table == "items":
-                without_text += _count_without_text(checked.good)
-            on_batch(batch, n_read)
+            tally.add(batch, checked, rejected)
+            on_batch(batch, tally.n_read)
     if sink is None:
-        return LoadReport(path=path, table=None, passed_over=dict(passed_over))
-    quarantine.finish_reading(n_read, reasons)
-    n_loaded = _merge(connection, sink, load_id=load_id, moment=started, present=present)
+        return LoadReport(path=path, table=None, passed_over=dict(tally.passed_over))
+    quarantine.finish_reading(tally.n_read, tally.reasons)
+    n_loaded = _merge(connection, sink, load_id=load_id, moment=started, present=tally.present)
     facts = LoadFacts(
         load_id=load_id,
         table=sink.table,
         path=path,
-        rows_read=n_read,
+        rows_read=tally.n_read,
         rows_loaded=n_loaded,
-        rows_duplicate=n_good - n_loaded,
-        rows_rejected=reasons.total(),
-        reasons=dict(reasons.most_common()),
+        rows_duplicate=tally.n_good - n_loaded,
+        rows_rejected=tally.reasons.total(),
+        reasons=dict(tally.reasons.most_common()),
         started=started,
         first_arrival=sink.first_arrival if isinstance(sink, InteractionWriter) else 0,
         origin="rejected rows" if again else "file",
@@ -148,10 +137,33 @@ def load_reading(
     log.info("loaded path=%s table=%s rows=%d rejected=%d", path, sink.table, n_loaded, facts.rows_rejected)
     return replace(
         LoadReport.of(facts, findings(connection, facts, quality)),
-        passed_over=dict(passed_over),
-        unknown_kinds=dict(unknown_kinds.most_common()),
-        without_text=without_text,
+        passed_over=dict(tally.passed_over),
+        unknown_kinds=dict(tally.unknown_kinds.most_common()),
+        without_text=tally.without_text,
     )
+
+
+@dataclass
+class _Tally:
+    """What the batches of one reading add up to."""
+
+    n_read: int = 0
+    n_good: int = 0
+    without_text: int = 0
+    present: frozenset[str] = frozenset()
+    reasons: Counter[str] = field(default_factory=Counter)
+    unknown_kinds: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+    def add(self, batch: Batch, checked: Checked, rejected: pl.DataFrame) -> None:
+        self.n_read += batch.rows.height + batch.broken.height
+        self.n_good += checked.good.height
+        self.present |= batch.present
+        self.reasons.update(dict(rejected[c.REASON_CODE].value_counts().iter_rows()))
+        self.unknown_kinds.update(checked.unknown_kinds)
+        self.passed_over.update(batch.passed_over)
+        if batch.table == "items":
+            self.without_text += _count_without_text(checked.good)
 
 
 def _checked(reading: Reading, checker: Checker, users: Users | None) -> Iterator[tuple[Batch, Checked, pl.DataFrame]]:
