@@ -15,7 +15,7 @@ from ingest.outbox import Appended, Outbox
 
 log = logging.getLogger(__name__)
 
-MOST_WAIT_S: Final = 5.0
+WRITTEN_WITHIN_S: Final = 5.0
 """Longest wait of a request for its events to be on disk, the wait for other requests' events included."""
 WRITERS: Final = 2
 """Threads: one judges events while the other waits for the disk. SQLite writes for one at a time."""
@@ -44,12 +44,12 @@ class EventWriter:
         """
         writing = self._threads.submit(self._judge_and_write, sent, arrived)
         try:
-            async with asyncio.timeout(MOST_WAIT_S):
+            async with asyncio.timeout(WRITTEN_WITHIN_S):
                 return await asyncio.wrap_future(writing)
         except OutboxError as error:
             raise NotWrittenError(str(error)) from error
         except TimeoutError as error:
-            log.error("events late n=%d after_s=%.3f", len(sent), MOST_WAIT_S)
+            log.error("events late n=%d after_s=%.3f", len(sent), WRITTEN_WITHIN_S)
             raise NotWrittenError(self._late(sent, begun=not writing.cancel())) from error
 
     def _judge_and_write(self, sent: Sequence[Any], arrived: datetime) -> EventsOut:
@@ -58,7 +58,7 @@ class EventWriter:
         return EventsOut(accepted=appended.accepted, duplicates=appended.duplicates, rejected=rejected)
 
     def _late(self, sent: Sequence[Any], *, begun: bool) -> str:
-        late = f"{self._outbox.path}: wanted the events on disk within {MOST_WAIT_S:g} s"
+        late = f"{self._outbox.path}: wanted the events on disk within {WRITTEN_WITHIN_S:g} s"
         if not begun:
             return f"{late}, got no turn to write them; send them again"
         nameless = sum(isinstance(event, dict) and event.get("event_id") is None for event in sent)

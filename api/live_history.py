@@ -72,6 +72,7 @@ class LiveHistory:
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._beside: threading.Thread | None = None
+        self._reading: threading.Thread | None = None
         self._again = float("-inf")
         self._erasures: int | None = None
         self._seq = 0
@@ -108,7 +109,7 @@ class LiveHistory:
         try:
             if self._source.erasures() != self._erasures:
                 # Never read so far, or somebody was forgotten: what we hold may be theirs, what the outbox has is not.
-                reading = self._begin(self._read_anew)
+                reading = self._reading = self._begin(self._read_anew) or self._reading
             if self._erasures is not None:
                 fresh, self._seq = self._source.events_after(self._seq, MOST_ON_TOP)
                 self._late += fresh

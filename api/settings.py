@@ -33,7 +33,7 @@ class ServiceSettings(BaseSettings):
     playground: bool = True
     """Whether `/` serves the playground page; it shows some user ids, so switch it off in public."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Level of readrank's log lines; libraries log warnings and errors at most."""
+    """Level of the log lines of readrank and uvicorn; other libraries log warnings and errors at most."""
 
 
 def from_environment() -> ServiceSettings:

@@ -166,8 +166,8 @@ def all_later(history: History, moment: int, until: int, *, repeats: bool = Fals
 def worth_of_first(users: Ints, items: Rows, times: Times, weights: Floats) -> Floats:
     """Return what each event in which a user met an item for the first time led to; 0 for all other events.
 
-    That is the greatest weight of the user's events with the item: who views it now may buy it later. A first event of
-    whatever weight counts, of several at once one.
+    That is the greatest weight of the user's events with the item: who views it now may buy it later. Of several first
+    events at once one counts; one of negative weight, which hides the item, leads to nothing.
 
     >>> worth_of_first(np.array([7, 7, 8]), np.array([1, 1, 1]), np.array([10, 20, 15]), np.array([1.0, 10.0, 1.0]))
     array([10.,  0.,  1.])
@@ -176,7 +176,8 @@ def worth_of_first(users: Ints, items: Rows, times: Times, weights: Floats) -> F
     begins = np.flatnonzero(np.append(True, (np.diff(users[order]) != 0) | (np.diff(items[order]) != 0)))
     out = np.zeros(len(order), weights.dtype)
     if len(order):
-        out[order[begins]] = np.maximum(np.maximum.reduceat(weights[order], begins), 0)
+        first, greatest = weights[order[begins]], np.maximum.reduceat(weights[order], begins)
+        out[order[begins]] = np.where(first < 0, 0, np.maximum(greatest, 0))
     return out
 
 

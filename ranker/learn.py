@@ -1,6 +1,6 @@
 """How do past questions become blends? One for what the sources propose, one for what somebody else chose."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -183,8 +183,11 @@ def learn_given(
         why = {"learned": False, "why": _too_few("clicked impressions", positives, MIN_POSITIVES)}
         return Learned(blend=None, measured=why)
     fitted = fit(earlier_part, later_part, config.blend.for_given(len(earlier_part.labels)))
-    by_ranks = fuse_given(later_part.features, rows_by_query(later_part.groups).astype(np.int32))
-    gain = compare(later_part, fitted.earlier.score(later_part.features), by_ranks, seed)
+    request = rows_by_query(later_part.groups).astype(np.int32)
+    by_trees, by_ranks = fitted.earlier.score(later_part.features), fuse_given(later_part.features, request)
+    # Ranks tie often, and of equal scores the first row counts as first: rows as they were shown would flatter ranks.
+    mixed = np.lexsort((np.random.default_rng(seed).random(len(request)), request))
+    gain = compare(replace(later_part, labels=later_part.labels[mixed]), by_trees[mixed], by_ranks[mixed], seed)
     if gain.is_worse:
         worse = f"NDCG@10 of later requests is {gain.value:.4f} by trees, {gain.baseline:.4f} by fused ranks"
         return Learned(blend=Fusion(), measured={"learned": False, "fused": True, "why": worse})

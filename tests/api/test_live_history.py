@@ -195,6 +195,23 @@ def test_the_answer_that_finds_an_erasure_waits_for_it_a_while(outbox, model):
     assert known(history) == "b"
 
 
+def test_an_answer_waits_for_the_reading_that_another_thread_began(outbox, model):
+    outbox.accept("a", "b")
+    history = LiveHistory(model, outbox, patience_s=60)
+    outbox.reading_all.close()
+    outbox.events, outbox.n_erasures = outbox.events[1:], 1
+    threading.Thread(target=history.now, daemon=True).start()
+    assert outbox.reading_all.reached.wait(30)
+    answers = []
+    answer = threading.Thread(target=lambda: answers.append(known(history)))
+    answer.start()
+    answer.join(0.2)
+    assert answers == [], "what is held may be of the forgotten"
+    outbox.reading_all.open()
+    answer.join(30)
+    assert answers == ["b"]
+
+
 def test_a_first_reading_that_fails_is_repeated_and_loses_nothing(outbox, model, monkeypatch):
     """The bundle knows the first two events by number, but the second came after its cutoff."""
     monkeypatch.setattr(model, "outbox_seq", 2, raising=False)

@@ -164,7 +164,7 @@ def foreign_lock(workspace):
 
 
 def test_events_wait_a_limited_time_and_hold_nothing_else_up(client, user, foreign_lock, monkeypatch):
-    monkeypatch.setattr("api.accept_events.MOST_WAIT_S", 2.0)
+    monkeypatch.setattr("api.accept_events.WRITTEN_WITHIN_S", 2.0)
     item = ids(recommend(client, user, k=1))[0]
     foreign_lock.execute("BEGIN IMMEDIATE")
     # More than the 40 threads that all other requests share.

@@ -42,6 +42,8 @@ def test_what_a_first_view_led_to_before_the_end_is_its_worth():
     assert sorted(found) == [(1, 0, 10.0), (2, 1, 10.0), (2, 2, 1.0)]
     later = all_later(log_of_ann, 2 * DAY, 9 * DAY)
     assert (later.item.tolist(), later.weight.tolist()) == ([1, 2], [10.0, 1.0])
+    hidden = pl.concat([log(("bob", "a", 1), weight=-1.0), log(("bob", "a", 2), weight=10.0)])
+    assert not len(next_items(History.from_frames(catalogue("a"), hidden), 1 * DAY, 9 * DAY).moments)
     again = next_items(log_of_ann, 3 * DAY, 9 * DAY, repeats=True)
     assert (again.item.tolist(), again.weight.tolist()) == ([1, 0, 0], [10.0, 10.0, 2.0]), "each as it is"
 

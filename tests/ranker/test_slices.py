@@ -7,7 +7,7 @@ import pytest
 from ranker.fusion import Fusion
 from ranker.history import History
 from ranker.learn import learn
-from ranker.slices import examples_begin
+from ranker.slices import examples_begin, window_bounds
 from ranker.train_config import TrainConfig
 from tests.ranker.conftest import DAY, catalogue, log
 
@@ -38,6 +38,18 @@ def test_what_is_disliked_is_not_taken(monkeypatch):
     monkeypatch.setattr("ranker.slices.FEWEST_TAKINGS", 1)
     disliked = LOG.vstack(log(("ann", "e", 20), weight=-1.0))
     assert examples_begin(History.from_frames(ITEMS, disliked), 21 * DAY, 0.1) == 17 * DAY
+
+
+def test_windows_of_a_log_of_dates_stay_within_it():
+    """All of the later log lies at one instant: a window may be empty, none ends after the log."""
+    dates = History.from_frames(ITEMS, log(("ann", "a", 1), *((user, "b", 9) for user in "uvwxyz")))
+    assert window_bounds(dates, 9 * DAY, 9 * DAY + 1, [0.6, 0.2, 0.2]) == [
+        9 * DAY,
+        9 * DAY + 1,
+        9 * DAY + 1,
+        9 * DAY + 1,
+    ]
+    assert window_bounds(dates, 1 * DAY, 9 * DAY + 1, [0.5, 0.5]) == [1 * DAY, 9 * DAY, 9 * DAY + 1]
 
 
 def test_without_interactions_that_is_said():
