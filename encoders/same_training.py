@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 ONLY_HOW: Final = ("texts_at_once", "tensorboard", "max_minutes", "vectors", "serve_dim")
 """Settings that change how a training runs or what is kept of it, not what it learns."""
+NOT_REPEATED: Final = (
+    *("threads", "compile_layers"),
+    *("epochs", "patience", "continue_epochs", "validation_queries", "newcomer_cost"),
+)
+"""Settings that a repeated training does not read, as its epochs and what it adds for new items are the earlier one's,
+or that do not decide what is learned, from one machine to another."""
 
 
 def training_key(
@@ -53,10 +59,10 @@ def check_same_settings(config: EncoderConfig, repeat_of: Path) -> None:
     """
     earlier = asdict(type(config)()) | read_settings(repeat_of)
     for name, value in _learned_by(asdict(config)).items():
-        if value != earlier[name]:
+        if name not in NOT_REPEATED and value != earlier[name]:
             raise EncoderError(
-                f"repeat_of {repeat_of}: wanted the settings that it was trained with, got {name} = {value} instead of "
-                f"{earlier[name]}; set {name} = {earlier[name]}, or train without repeat_of"
+                f"repeat_of {repeat_of}: wanted the settings that it was trained with, got {name} = {value!r} instead "
+                f"of {earlier[name]!r}; set {name} = {earlier[name]!r}, or train without repeat_of"
             )
 
 

@@ -4,6 +4,7 @@ Whatever is unfinished in a workspace has one of these names:
 
 - `.training-*`, `.evaluation-*`, `.searching-*` and `.writing-*` (any file, also a key and the store of an erasure),
   `bundles/.*.tmp`, `bundles/.removed-*` and the folders of `training/`: each has a lock, and goes here, with any job.
+- `.pseudonym.*.new`: what an earlier version left of a key; goes here, too.
 - `.analytics.duckdb.*.new`: whoever publishes holds the store, and removes those of others (`ingest.publish`).
 - `analytics/.*.new`: whoever writes Parquet owns that folder, and removes those of others (`ingest.publish_parquet`).
 """
@@ -40,6 +41,8 @@ def clear_leftovers(workspace: Workspace, *, now: datetime | None = None) -> tup
     patterns += [(workspace.bundles_path, ".*.tmp"), (workspace.bundles_path, f"{REMOVED}*")]
     patterns += [(place, f"{WRITING}*") for place in (workspace.root, workspace.bundles_path, workspace.tuning_path)]
     folders = [folder for where in patterns for folder in _folders(*where)]
+    for key in workspace.root.glob(".pseudonym.*.new"):
+        key.unlink(missing_ok=True)
     before = None if now is None else now - RESUMED_WITHIN
     return _clear(workspace, folders) + _clear(workspace, _folders(workspace.training_path, "*"), before=before)
 

@@ -3,7 +3,7 @@
 An id counts where it stands alone: no letter, digit or underscore touches it, nor does one through a single `-`, `.`,
 `@` or `+` (the ending of a file's name aside). So `ann` is named in `"user": "ann"`, `for ann.` and `ann.csv`, but not
 in `joanna`, `ann-2` or `ann@example.com`. A bare number of few digits could be anything, so in free text it counts only
-right after a word with `user`, other than `users`, which is followed by how many there are.
+right after a word with `user`; after `users`, which is followed by how many there are, only as a quoted value.
 """
 
 import html
@@ -38,7 +38,12 @@ _SQL_CLOSED = rf"(?:$|[^{_SQL_WORD}\-.@+]|[\-.@+](?:$|[^{_SQL_WORD}])|{_ENDING}(
 
 # Neither a digit nor an underscore may touch the number: `user_17` is not user 17, nor `user 1500` user 500. RE2 has no
 # lookbehind, so what may stand before the number is spelled out.
-_AFTER_USER = r"(?i:user(?:[a-rt-z_ -][a-z_ -]{0,11}|s[a-z_][a-z_ -]{0,10})?)[\"'\\\s:=]+"
+# A name with a digit counts with its sign (`user_id_1=17`), and `users` where its value is quoted: `"users": "17"`.
+_AFTER_USER = (
+    r"(?:(?i:user(?:[a-rt-z_ -][a-z_ -]{0,11}|s[a-z_][a-z_ -]{0,10})?)[\"'\\\s:=]+"
+    r"|(?i:user[a-z_-]{0,12}\d[A-Za-z0-9_-]{0,10})[\"'\\]*\s*[:=][\"'\\\s]*"
+    r"|(?i:users)[\"'\\]+\s*:\s*[\"'\\]+)"
+)
 
 
 @dataclass(frozen=True)

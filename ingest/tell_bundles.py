@@ -13,7 +13,8 @@ def tell_bundles(store: "Store", bundles: Path) -> None:
     """Bring the table `bundles` up to what the folder says; writes nothing when it is.
 
     A bundle is promoted at once, also while a job has the store, so the store hears of it at the next publishing. One
-    whose folder is gone is retired, whoever removed it: a killed job may not have come to say so.
+    whose folder is gone is retired, whoever removed it: a killed job may not have come to say so. One whose folder has
+    come back, from a backup say, is no longer.
     Earlier versions of readrank left `feature_names` empty: those of bundles that are still there are filled in.
     """
     tell_new_bundles(store, bundles)
@@ -25,6 +26,11 @@ def tell_bundles(store: "Store", bundles: Path) -> None:
             "UPDATE bundles SET status = 'retired' WHERE status <> 'retired' AND list_contains($gone, version)",
             {"gone": gone},
         )
+        for bundle in bundle_folders(bundles):
+            connection.execute(
+                "UPDATE bundles SET status = ? WHERE status = 'retired' AND version = ?",
+                ["refreshed" if bundle.refreshed else "trained", bundle.version],
+            )
         connection.execute(
             """
             UPDATE bundles SET status = CASE WHEN status = 'live' THEN 'served' ELSE 'live' END

@@ -39,7 +39,15 @@ def files(columns: ColumnsConfig) -> tuple[KnownFile, ...]:
         KnownFile("*feedback.csv", csv_rows(*_FEEDBACK[:4]), feedback),
         *(KnownFile(f"*items.{suffix}", items_in_json, items, form="jsonl") for suffix in ("json", "jsonl")),
         *(KnownFile(f"*feedback.{suffix}", feedback_in_json, feedback, form="jsonl") for suffix in ("json", "jsonl")),
+        # parts and dated exports: feedback-2024.csv, items.part2.jsonl
+        *(KnownFile(f"*feedback{sign}*.csv", csv_rows(*_FEEDBACK[:4]), feedback) for sign in _SIGNS),
+        *(KnownFile(f"*items{sign}*.csv", csv_rows(*_ITEM), items) for sign in _SIGNS),
+        *(KnownFile(f"*feedback{sign}*.json*", feedback_in_json, feedback, form="jsonl") for sign in _SIGNS),
+        *(KnownFile(f"*items{sign}*.json*", items_in_json, items, form="jsonl") for sign in _SIGNS),
     )
+
+
+_SIGNS = "._-"
 
 
 def _items(rows: pl.DataFrame, *, columns: ColumnsConfig) -> pl.DataFrame:

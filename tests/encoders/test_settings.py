@@ -35,7 +35,7 @@ def test_repeating_by_other_settings_is_refused_before_the_log_is_read(shop, sma
     """Or the card of the one kind would show the figures of the other."""
     train(shop.folder, tmp_path / "first", replace(small, epochs=0))
     for changes, told in (
-        ({"kind": "transformer"}, "got kind = transformer instead of static; set kind = static"),
+        ({"kind": "transformer"}, "got kind = 'transformer' instead of 'static'; set kind = 'static'"),
         ({"learning_rate": 0.5}, "got learning_rate = 0.5 instead of 0.01; set learning_rate = 0.01"),
     ):
         with pytest.raises(EncoderError, match=told):
@@ -43,7 +43,7 @@ def test_repeating_by_other_settings_is_refused_before_the_log_is_read(shop, sma
     card = json.loads((tmp_path / "first" / "card.json").read_text())
     del card["settings"]["cold_share"]  # as an earlier version wrote it
     (tmp_path / "first" / "card.json").write_text(json.dumps(card))
-    how = {"texts_at_once": 9, "vectors": "int8"}
+    how = {"texts_at_once": 9, "vectors": "int8", "threads": 2, "patience": 5}
     train(shop.folder, tmp_path / "m", replace(small, epochs=0, **how), repeat_of=tmp_path / "first")
     with pytest.raises(EncoderError, match=r"got cold_share = 0\.1 instead of 0\.3"):
         train(shop.folder, tmp_path / "m", replace(small, epochs=0, cold_share=0.1), repeat_of=tmp_path / "first")

@@ -155,3 +155,10 @@ def test_a_job_that_writes_clears_and_says_so(space, tmp_path, capsys):
     log.write_text("user_id,item_id,occurred_at\nu,i,2024-01-01\n")
     assert readrank.run(["ingest", str(log), "-w", str(space.root)]) == 0
     assert f"removed {TRAINING}abc, which a killed job had left" in capsys.readouterr().out
+
+
+def test_what_an_earlier_version_left_of_a_key_goes(space):
+    for name in (".pseudonym.key.4711.new", ".pseudonym.check.4711.new"):
+        (space.root / name).write_text("secret")
+    clear_leftovers(space)
+    assert not list(space.root.glob(".pseudonym*"))

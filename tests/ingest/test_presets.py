@@ -484,6 +484,20 @@ def test_gorse_takes_a_file_for_what_its_name_ends_in(load_set, rows):
     assert rows("SELECT count(*) FROM items") == [(0,)]
 
 
+def test_gorse_takes_parts_and_dated_exports(load_set, rows):
+    load_set(
+        "gorse",
+        **{
+            "items_2024.jsonl": json.dumps({"ItemId": "1", "Comment": "one"}),
+            "items.part2.jsonl": json.dumps({"ItemId": "2", "Comment": "two"}),
+            "items-feedback.csv": "click,a,1,2020-01-01 00:00:00 +0000 UTC\n",
+            "feedback-2024.csv": "read,b,2,2020-01-01 00:00:00 +0000 UTC\n",
+        },
+    )
+    assert rows("SELECT item_id FROM items ORDER BY 1") == [("1",), ("2",)]
+    assert rows("SELECT user_id, kind FROM interactions ORDER BY 1") == [("a", "click"), ("b", "read")]
+
+
 def test_gorse_takes_the_first_of_two_columns_that_say_the_same(load_set, rows):
     load_set("gorse", **{"items.csv": "item_id,description,comment\n1,first,second\n2,,second\n"})
     assert rows("SELECT item_id, description FROM items ORDER BY 1") == [("1", "first"), ("2", "second")]

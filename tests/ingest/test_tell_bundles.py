@@ -57,6 +57,16 @@ def test_a_bundle_whose_folder_is_gone_is_retired(space):
     assert published(space, "status") == ["retired"] * 3, "whatever `live` still names"
 
 
+def test_a_bundle_whose_folder_comes_back_is_retired_no_longer(space):
+    (space.bundles_path / "live").write_text("b2\n")
+    for name in ("b1", "b2"):
+        (space.bundles_path / name).rename(space.root / name)
+    assert published(space, "status") == ["retired"] * 3
+    for name in ("b1", "b2"):
+        (space.root / name).rename(space.bundles_path / name)
+    assert published(space, "status") == ["retired", "trained", "live"]
+
+
 def test_names_of_features_that_an_earlier_version_left_out_are_filled_in(space):
     assert published(space, "feature_names") == [None, ["age", "b1"], ["age", "b2"]]
 

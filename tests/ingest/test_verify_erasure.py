@@ -249,7 +249,11 @@ def test_a_bare_number_counts_where_it_must_be_a_user(space):
 
 
 @pytest.mark.parametrize(
-    "line", ["user 17", "user_7", "username7", "user-7", "user 5 bought 7", "users 7", "n_users: 7"]
+    "line",
+    [
+        *("user 17", "user_7", "username7", "user-7", "user 5 bought 7", "users 7", "n_users: 7"),
+        *('"users": 7', "user_17,i,7", "user17 7", "user_id_2=17"),
+    ],
 )
 def test_a_number_inside_or_apart_from_the_word_with_user_is_no_user(space, line):
     assert not Person(("7",)).is_named_in(line)
@@ -260,7 +264,11 @@ def test_a_number_inside_or_apart_from_the_word_with_user_is_no_user(space, line
 
 
 @pytest.mark.parametrize(
-    "line", ["user 7", "user_id=7", '"userId": "7"', "User-Id: 7", "user name is '7'", "users_id 7"]
+    "line",
+    [
+        *("user 7", "user_id=7", '"userId": "7"', "User-Id: 7", "user name is '7'", "users_id 7"),
+        *('"users":"7"', '"user1": 7', "user_id_2=7", '{\\"user_id_1\\": \\"7\\"}'),
+    ],
 )
 def test_a_number_right_after_a_word_with_user_is_one(space, line):
     with Store.open(space.store_path) as store:
