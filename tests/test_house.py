@@ -101,6 +101,16 @@ def test_readme_names_the_pythons_that_it_installs_on():
     assert re.findall(r"3\.(\d+)", named) == [str(minor) for minor in range(least, beyond)]
 
 
+def test_an_installation_holds_the_command_and_all_rooms():
+    """`packages` would leave out what is no package: the command's own file."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    module = project["project"]["scripts"]["readrank"].split(":")[0]
+    assert "packages" not in wheel
+    assert set(wheel["only-include"]) == {*ROOMS, f"{module}.py"}
+    assert all((ROOT / name).exists() for name in wheel["only-include"])
+
+
 def test_options_of_the_readme_exist(capsys):
     text = (ROOT / "README.md").read_text()
     lines = re.findall(r"^\s{4}readrank (.+)$", text, re.MULTILINE)
