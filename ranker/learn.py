@@ -198,6 +198,7 @@ def learn_given(
     figures = {
         "learned": True,
         **fitted.measured,
+        "valid_ndcg@10": gain.value,
         "ranks_ndcg@10": gain.baseline,
         "calibration": calibrated,
         "importance": _importance(fitted.trees),

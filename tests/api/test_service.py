@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from ingest.outbox import Outbox
 from ranker.query import Answer
 from tests.api.conftest import ids, until
 
@@ -126,7 +127,6 @@ def test_an_answer_says_when_its_ranker_says_degraded(broken_client, user):
 
 def test_answers_go_on_degraded_while_the_outbox_cannot_be_read(client, user, monkeypatch):
     from ingest.errors import OutboxError
-    from ingest.outbox import Outbox
 
     def unreadable(*ignored):
         raise OutboxError("online.sqlite: the disk is gone")
@@ -143,7 +143,6 @@ def test_answers_go_on_degraded_while_the_outbox_cannot_be_read(client, user, mo
 
 def test_events_that_cannot_be_written_are_not_accepted(client, user, monkeypatch):
     from ingest.errors import OutboxError
-    from ingest.outbox import Outbox
 
     def full(*ignored):
         raise OutboxError("online.sqlite: the disk is full; free space and send again")
@@ -166,6 +165,13 @@ def foreign_lock(workspace):
 def test_events_wait_a_limited_time_and_hold_nothing_else_up(client, user, foreign_lock, monkeypatch):
     monkeypatch.setattr("api.accept_events.WRITTEN_WITHIN_S", 2.0)
     item = ids(recommend(client, user, k=1))[0]
+    begun, append = threading.Event(), Outbox.append
+
+    def told(outbox, events):
+        begun.set()
+        return append(outbox, events)
+
+    monkeypatch.setattr(Outbox, "append", told)
     foreign_lock.execute("BEGIN IMMEDIATE")
     # More than the 40 threads that all other requests share.
     events = [{"event_id": f"e{number}", "user_id": user, "item_id": item} for number in range(45)]
@@ -173,7 +179,7 @@ def test_events_wait_a_limited_time_and_hold_nothing_else_up(client, user, forei
     started = time.monotonic()
     with ThreadPoolExecutor(len(events)) as senders:
         first = senders.submit(client.post, "/v1/events", json={"events": events[:1]})
-        time.sleep(0.2)
+        assert begun.wait(30)
         others = [senders.submit(client.post, "/v1/events", json={"events": [event]}) for event in events[1:]]
         time.sleep(0.2)
         asked = time.monotonic()

@@ -13,8 +13,10 @@ from ranker.boost import BlendConfig, Fitted, fit
 from ranker.bundle import live_folder, read_manifest
 from ranker.examples import Examples, ExamplesConfig
 from ranker.fusion import OFFSET, PRIOR, Fusion, fuse_given
+from ranker.gain import ndcg_of_queries
+from ranker.given import impression_examples
 from ranker.history import History
-from ranker.learn import learn, learn_given
+from ranker.learn import LATER_SHARE, learn, learn_given
 from ranker.model import Model
 from ranker.registry import FEATURE_NAMES
 from ranker.slices import examples_begin
@@ -147,6 +149,26 @@ def test_given_items_are_ordered_by_fused_ranks_where_trees_are_worse(ranker, sh
     manifest = read_manifest(folder)
     (folder / "ranker_given.txt").unlink()
     assert isinstance(Model.load(folder, manifest).blend_given, Fusion)
+
+
+def test_equal_scores_of_given_items_do_not_follow_the_places_shown(ranker, shop, monkeypatch):
+    """What stands first is clicked more: scores that are all alike would be as good as the order shown."""
+    with Store.open(shop.store_path, read_only=True) as store:
+        impressions = store.impressions(before=END_OF_TIME)
+        history = History.from_frames(ranker.catalogue, store.interactions(before=END_OF_TIME), impressions)
+    config = TrainConfig()
+    shown = impression_examples(
+        *(ranker.model.sources, history, impressions), since=0, max_requests=config.examples.max_requests, seed=0
+    )
+    later = shown.split(shown.as_of < np.quantile(shown.as_of, 1 - LATER_SHARE))[1]
+    alike = np.zeros(len(later.labels))
+    monkeypatch.setattr("ranker.learn.fuse_given", lambda features, request: alike)
+    learned = learn_given(ranker.model.sources, history, 0, impressions, config)
+    as_shown = ndcg_of_queries(later.labels, alike, later.groups).mean()
+    order = np.random.default_rng(1).normal(size=(200, len(alike)))
+    by_chance = np.array([ndcg_of_queries(later.labels, one, later.groups).mean() for one in order])
+    assert as_shown > by_chance.max(), "or the log says nothing of places"
+    assert by_chance.min() <= learned.measured["ranks_ndcg@10"] <= by_chance.max()
 
 
 def test_with_few_positives_trees_must_be_better_by_an_interval(learned_with, monkeypatch):
