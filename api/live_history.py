@@ -36,9 +36,9 @@ class Events(Protocol):
         """Return the events accepted after `seq`, at most `limit` if it is not negative, and the last one's number."""
 
     def unknown_events(
-        self, seq: int, limit: int, *, known_seq: int, cutoff: datetime
+        self, seq: int, limit: int, *, known_seq: int, known_until: datetime
     ) -> tuple[list[OnlineEvent], int]:
-        """Return the same without what a bundle knows: events up to `known_seq` that occurred before its cutoff."""
+        """Return the same without what a bundle knows: events up to `known_seq` that occurred before `known_until`."""
 
     def erasures(self) -> int:
         """Return how often a user was forgotten: when it rises, events read earlier may be gone."""
@@ -172,7 +172,7 @@ class LiveHistory:
         more = True
         while more:
             events, seq = self._source.unknown_events(
-                seq, READ_AT_ONCE, known_seq=ranker.outbox_seq, cutoff=ranker.cutoff
+                seq, READ_AT_ONCE, known_seq=ranker.outbox_seq, known_until=ranker.known_until
             )
             history = ranker.history_with(events, history) if events else history
             n_events += len(events)

@@ -20,6 +20,7 @@ class Recommender(Protocol):
 
     version: str
     outbox_seq: int
+    known_until: datetime
 
     @property
     def cutoff(self) -> datetime:
@@ -27,7 +28,7 @@ class Recommender(Protocol):
 
     @property
     def history(self) -> "History":
-        """Return everything before the cutoff."""
+        """Return everything before `known_until`."""
 
     def history_with(self, events: Sequence[OnlineEvent], under: "History | None" = None) -> "History":
         """Return the bundle's history, or `under`, which holds more, with events on top."""

@@ -26,10 +26,12 @@ class BundleFolder:
     folder: Path
     created_at: datetime
     cutoff: datetime
+    known_until: datetime
+    """Its history holds what happened before."""
     outbox_seq: int
     feature_names: list[str] | None
     refreshed: bool
-    """Whether it was not trained, but has an earlier one's models over a newer catalogue."""
+    """Whether it was not trained, but has an earlier one's models over a newer catalogue and history."""
     live: bool
     """Whether it serves."""
     previous: bool
@@ -54,6 +56,7 @@ def bundle_folders(bundles: Path) -> list[BundleFolder]:
                 folder=folder,
                 created_at=datetime.fromisoformat(said["created_at"]),
                 cutoff=datetime.fromisoformat(said["cutoff"]),
+                known_until=datetime.fromisoformat(said.get("known_until") or said["cutoff"]),
                 outbox_seq=int(said["outbox_seq"]),
                 feature_names=said.get("feature_names"),
                 refreshed=said.get("refreshed") is not None,

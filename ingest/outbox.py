@@ -119,19 +119,19 @@ class Outbox:
         return [_event(row) for row in rows], rows[-1][0] if rows else seq
 
     def unknown_events(
-        self, seq: int, limit: int, *, known_seq: int, cutoff: datetime
+        self, seq: int, limit: int, *, known_seq: int, known_until: datetime
     ) -> tuple[list[OnlineEvent], int]:
         """Return events after number `seq` that a bundle does not know, at most `limit`, and the number to go on from.
 
-        A bundle knows events up to number `known_seq` that occurred before its cutoff: they stay here for a while, and
-        counting them again would double them. In an outbox begun anew the numbers start again below `known_seq`: the
-        number to go on from is that of the last event that there really is, known or not.
+        A bundle knows events up to number `known_seq` that occurred before `known_until`: they stay here for a while,
+        and counting them again would double them. In an outbox begun anew the numbers start again below `known_seq`:
+        the number to go on from is that of the last event that there really is, known or not.
         """
         with self._lock, translated(self.path):
             end = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
             rows = self._connection.execute(
                 f"{_EVENTS} WHERE seq > ? AND (seq > ? OR occurred_at >= ?) ORDER BY seq LIMIT ?",
-                (seq, known_seq, to_microseconds(cutoff), limit),
+                (seq, known_seq, to_microseconds(known_until), limit),
             ).fetchall()
         last = rows[-1][0] if rows else 0
         return [_event(row) for row in rows], last if len(rows) == limit else max(last, end)

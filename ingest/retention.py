@@ -44,8 +44,9 @@ class RetentionConfig:
     says. One that still serves stays until another one does: train."""
     outbox_days: _DaysOrDefault = 30
     """An event leaves online.sqlite this many days after it happened, once it is in the store and covered by the
-    bundle that serves, the one before it and all newer ones. A bundle covers what arrived before its training and
-    happened before its cutoff. An older bundle that is promoted again lacks the live events removed since."""
+    bundle that serves, the one before it and all newer ones. A bundle covers what arrived before its training, or its
+    refresh, and happened before the end of its history. An older bundle that is promoted again lacks the live events
+    removed since."""
 
     def __post_init__(self) -> None:
         check_bounds(self)
@@ -72,8 +73,9 @@ def retain(workspace: Workspace, config: RetentionConfig, now: datetime, *, prog
     Another job that has the store is waited for.
 
     Deleted rows are out of every query at once; their bytes stay in the store's file until DuckDB uses the place again.
-    The outbox keeps what a bundle that may come to serve will ask for: what happened from its cutoff on, or arrived
-    after it was trained. What killed jobs have left goes at once, what a killed training has learned after a day.
+    The outbox keeps what a bundle that may come to serve will ask for: what happened from the end of its history on, or
+    arrived after that was read. What killed jobs have left goes at once, what a killed training has learned after a
+    day.
     """
     leftovers = clear_leftovers(workspace, now=now)
     with Store.open_when_free(workspace.store_path, progress) as store:
@@ -172,14 +174,14 @@ def _remove_rows(store: Store, config: RetentionConfig, now: datetime) -> dict[s
 def _purge(workspace: Workspace, config: RetentionConfig, now: datetime) -> int:
     """Forget drained events that are known to each bundle that may come to serve.
 
-    It knows what arrived before its training and happened before its cutoff.
+    It knows what arrived before its history was read and happened before the end of that.
     """
     if config.outbox_days is None or not workspace.outbox_path.exists():
         return 0
     before, up_to = now - timedelta(days=config.outbox_days), None
     bundles = _may_serve(bundle_folders(workspace.bundles_path))
     if bundles:
-        before = min(before, *(bundle.cutoff for bundle in bundles))
+        before = min(before, *(bundle.known_until for bundle in bundles))
         up_to = min(bundle.outbox_seq for bundle in bundles)
     with Outbox.open(workspace.outbox_path) as outbox:
         return outbox.purge(before, up_to)

@@ -41,7 +41,7 @@ class Manifest:
     """Nothing from this moment on was used; naive UTC, ISO 8601."""
     created_at: str
     outbox_seq: int
-    """Events accepted over HTTP up to this number are in the bundle's history."""
+    """Events accepted over HTTP up to this number are in the bundle's history, if they happened early enough."""
     feature_names: list[str]
     libraries: dict[str, str]
     settings: dict[str, Any]
@@ -56,6 +56,9 @@ class Manifest:
     """Of a bundle that was not trained but refreshed: from which version, and what was new in the catalogue."""
     tuned: dict[str, Any] | None = None
     """Settings that a search found, and how it judged them; among `settings` as well."""
+    known_until: str | None = None
+    """The history holds what happened before this moment: later than the cutoff where a bundle was refreshed. None: the
+    cutoff."""
 
 
 def write(
@@ -67,6 +70,7 @@ def write(
     feature_names: list[str],
     settings: dict[str, Any],
     measured: dict[str, Any],
+    known_until: datetime | None = None,
     text_attributes: Sequence[str] = (),
     refreshed: dict[str, Any] | None = None,
     tuned: dict[str, Any] | None = None,
@@ -102,6 +106,7 @@ def write(
                 text_attributes=list(text_attributes),
                 refreshed=refreshed,
                 tuned=tuned,
+                known_until=None if known_until is None else known_until.isoformat(sep=" "),
             )
             (scratch / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
             os.replace(scratch, bundles / name)

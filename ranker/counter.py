@@ -112,12 +112,9 @@ class AsOfCounter:
         found: Rows = (self._keys // self._base).astype(np.int32)
         return found
 
-    def moved(self, rows: Rows) -> Self:
-        """Return the same events in other rows, one given for each event in row order; -1 leaves it out."""
-        kept = rows >= 0
-        keys = rows[kept].astype(np.int64) * self._base + self._keys[kept] % self._base
-        keys.sort()
-        return type(self)(keys, self._moments)
+    def same(self, other: "AsOfCounter") -> bool:
+        """Whether both count the same events."""
+        return np.array_equal(self._keys, other._keys) and np.array_equal(self._moments, other._moments)
 
     def joined(self, *others: Self) -> Self:
         """Return its events and those of others.

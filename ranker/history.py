@@ -22,7 +22,6 @@ from ranker.arrays import Floats, Ints, Rows, Times
 from ranker.asked import asked_at
 from ranker.catalogue import Catalogue
 from ranker.counter import AsOfCounter
-from ranker.earlier_events import EarlierEvents
 from ranker.last_events import LastEvents
 from ranker.layer import Layer
 from ranker.live_events import LiveEvents
@@ -119,17 +118,6 @@ class History:
             bundle = bundle._under
         live = Layer.stacked(self._layers[1:])
         return History(live, self._shown, self._clicked, kinds=self.kinds, under=bundle)
-
-    def and_also(self, earlier: EarlierEvents) -> "History":
-        """Return one log, as a bundle holds it, of this one without live events, and of what it did not know."""
-        events = earlier.events
-        bundle = History(
-            self._layers[0], self._shown.joined(earlier.shown), self._clicked.joined(earlier.clicked), kinds=self.kinds
-        )
-        told = bundle.and_then(events)
-        by_user = np.lexsort((events.times, told.user_rows(events.user_ids)))
-        whole = self._layers[0].joined(told._layers[-1], earlier.ahead[by_user])
-        return History(whole, told._shown, told._clicked, kinds=told.kinds)
 
     @property
     def user_ids(self) -> list[str]:
@@ -250,17 +238,20 @@ class History:
         log = self._layers[0].by_user
         return None if log.sessions is None else log.sessions[log.times < before]
 
-    def moved(self, items: Rows, users: npt.NDArray[np.bool_]) -> "History":
-        """Return this history, live events aside, for a catalogue whose rows have moved.
+    @property
+    def n_events(self) -> int:
+        """How many events there are, without live ones."""
+        return len(self._layers[0].by_user.items)
 
-        `items` holds each old row's new one, -1 for an item that is gone with all that was done with it. Users not
-        marked in `users` lose their name and their own past; in the counts of items what they did stays.
-        """
-        return History(
-            self._layers[0].moved(items, users),
-            self._shown.moved(items[self._shown.rows()]),
-            self._clicked.moved(items[self._clicked.rows()]),
-            kinds=self.kinds,
+    def same_events(self, other: "History") -> bool:
+        """Whether both hold the same of users and impressions, live events aside, over the same rows of items."""
+        ours, theirs = self._layers[0], other._layers[0]
+        return (
+            self.kinds == other.kinds
+            and list(ours.users) == list(theirs.users)
+            and ours.by_user.same(theirs.by_user)
+            and self._shown.same(other._shown)
+            and self._clicked.same(other._clicked)
         )
 
     def save(self, folder: Path) -> None:

@@ -63,31 +63,18 @@ class Layer:
             timeline=Timeline(times[log].astype(np.int64), items[log].astype(np.int32)),
         )
 
-    def moved(self, items: Rows, users: npt.NDArray[np.bool_]) -> Self:
-        """Return the same with items in other rows and some users forgotten, as `History.moved` has it."""
-        numbers = np.where(users, np.cumsum(users) - 1, -1).astype(np.int32)
-        names = [name for name, stays in zip(self.users, users.tolist(), strict=True) if stays]
-        by_item = self.by_item.moved(items[self.by_item.rows()])
-        return type(self)(
-            users={name: row for row, name in enumerate(names)},
-            by_user=self.by_user.moved(items, numbers),
-            by_item=by_item,
-            timeline=_by_time(by_item),
-        )
-
     @classmethod
-    def stacked(cls, layers: Sequence[Self], told: npt.NDArray[np.integer] | slice = slice(None)) -> Self:
+    def stacked(cls, layers: Sequence[Self]) -> Self:
         """Return one layer of the events of several, each of which was laid on those before it.
 
-        Of one user and one instant the events of an earlier layer come first, unless `told` has the order in which all
-        of them, layer by layer and each layer by user and time, were told.
+        Of one user and one instant the events of an earlier layer come first.
         """
         logs = [layer.by_user for layer in layers]
         users, items, times, weights, kinds = (
-            np.concatenate([getattr(log, name) for log in logs])[told]
+            np.concatenate([getattr(log, name) for log in logs])
             for name in ("users", "items", "times", "weights", "kinds")
         )
-        sessions = np.concatenate([_sessions(log) for log in logs])[told]
+        sessions = np.concatenate([_sessions(log) for log in logs])
         bottom, *above = (layer.by_item for layer in layers)
         by_item = bottom.joined(*above)
         return cls(
@@ -98,14 +85,6 @@ class Layer:
             by_item=by_item,
             timeline=_by_time(by_item),
         )
-
-    def joined(self, later: Self, ahead: npt.NDArray[np.integer]) -> Self:
-        """Return one layer of the events of both; the later one was laid on this one.
-
-        Of one user and one instant, each of the later events comes after the first `ahead` of those that are here.
-        """
-        told = np.argsort(np.concatenate([_places(self.by_user), ahead - 0.5]), kind="stable")
-        return self.stacked([self, later], told)
 
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files and the users as Parquet."""
@@ -129,12 +108,6 @@ class Layer:
             if log_items.is_file()
             else _by_time(by_item),
         )
-
-
-def _places(events: UserEvents) -> npt.NDArray[np.integer]:
-    """Return how many of its user's events of the same instant come before each."""
-    log = pl.DataFrame({"user": events.users, "time": events.times})
-    return log.select(pl.int_range(pl.len()).over("user", "time")).to_series().to_numpy()
 
 
 def _sessions(events: UserEvents) -> Rows:

@@ -51,11 +51,14 @@ class Ranker:
         calibrations: Mapping[str, Calibration] | None = None,
         version: str,
         outbox_seq: int = 0,
+        known_until: datetime | None = None,
     ):
         self.model = model
         self.history = history
         self.version = version
         self.outbox_seq = outbox_seq
+        self.known_until = known_until or model.cutoff
+        """The history holds what happened before this moment: later than the cutoff where a bundle was refreshed."""
         self.feature_names = FEATURE_NAMES
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
@@ -73,6 +76,7 @@ class Ranker:
             calibrations=load_calibrations(folder),
             version=manifest.version,
             outbox_seq=manifest.outbox_seq,
+            known_until=datetime.fromisoformat(manifest.known_until) if manifest.known_until else None,
         )
 
     @property
@@ -82,7 +86,7 @@ class Ranker:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The catalogue as it was at the training."""
+        """The catalogue as it was at the training, or at the refresh."""
         return self.model.catalogue
 
     def item(self, item_id: str) -> dict[str, Any] | None:
@@ -96,8 +100,8 @@ class Ranker:
         return str((item and item[c.TITLE]) or item_id)
 
     def last_items(self, user_id: str, length: int) -> list[str]:
-        """Return the ids of a user's last items before the cutoff, oldest first."""
-        moments = Moments(users=self.history.user_rows([user_id]), as_of=np.array([to_microseconds(self.cutoff)]))
+        """Return the ids of a user's last items that the bundle knows of, oldest first."""
+        moments = Moments(users=self.history.user_rows([user_id]), as_of=np.array([to_microseconds(self.known_until)]))
         recent = self.history.recent(moments, length)
         return [self.catalogue.ids[row] for row in recent.items[recent.mask].tolist()]
 

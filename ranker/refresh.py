@@ -1,4 +1,4 @@
-"""How does a bundle learn of a changed catalogue without training? The same models over the items as they are now."""
+"""How does a bundle learn what is new without training? The same models over catalogue and history as they are now."""
 
 import logging
 import shutil
@@ -17,6 +17,7 @@ from ingest import columns as c
 from ingest.moments import NEVER
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
+from ingest.take_in import drain_outbox
 from ingest.workspace import Workspace
 from ranker import bundle
 from ranker.alike import fit_alike
@@ -24,12 +25,12 @@ from ranker.arrays import Rows
 from ranker.calibrate import CALIBRATION
 from ranker.catalogue import Catalogue
 from ranker.compiled import COMPILED
-from ranker.earlier_events import read_earlier
 from ranker.errors import NothingToLearnError
 from ranker.facets import Value
 from ranker.history import History
 from ranker.rules import RulesConfig
 from ranker.sources import Sources
+from ranker.training_data import end_of
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ _MODELS = ("ranker.txt", "ranker_given.txt", CALIBRATION)
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What the catalogue says that the bundle did not, and what that took."""
+    """What the store says that the bundle did not, and what that took."""
 
     source: str
     """Version of the bundle that was refreshed."""
@@ -51,27 +52,40 @@ class Changes:
     """Items that say something else, or are available or not: whatever differs."""
     encoded: int
     """Texts that went through the encoder; all others kept their vector bit by bit."""
+    events: int
+    """How many events more its history holds; below zero where the store has lost more than came."""
     users_left_out: int
     """Users of whose past the store holds nothing any more, forgotten or too long ago: it is left out."""
+    history: bool = False
+    """Whether anything in the history differs, also where as many events went as came."""
     rules: bool = False
     """Whether `[rules]` say something else, `repeats` aside."""
     repeats_wait: bool = False
     """Whether `repeats` says something else: it decides what is learned, so it waits for the next training."""
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.removed or self.changed or self.users_left_out or self.rules)
+        return bool(self.new or self.removed or self.changed or self.history or self.rules)
 
 
-def refresh(workspace: Workspace, *, version: str | None = None, progress: Progress = silent) -> tuple[Path, Changes]:
-    """Write a bundle of the same models over the store's catalogue as it is now; nothing is promoted.
+def refresh(
+    workspace: Workspace,
+    *,
+    version: str | None = None,
+    until: datetime | None = None,
+    into: Path | None = None,
+    progress: Progress = silent,
+) -> tuple[Path, Changes]:
+    """Write a bundle of the same models over what the store holds now, or held before `until`; nothing is promoted.
 
-    Only texts that the bundle (by default the one that serves) has no vector of are encoded, by its own encoder.
-    Ranker, user tower, word statistics, neighbours, factors, cutoff and settings stay, except `[rules]`, which are
-    those of the workspace now; only `repeats`, from which models learned, stays. History, neighbours and factors follow
-    the items to their new rows. What the store holds of a new item from before the cutoff is put into the history,
-    since the training has not read it: whoever took or hid the item shall not be shown it. Neighbours by behaviour and
-    factors it has none until the next training. When nothing has changed there is no new bundle, and the folder is that
-    of the old one.
+    It lies beside the others, or in the folder `into`, of which the store is not told.
+
+    Events accepted over HTTP are drained into the store first. Only texts that the bundle (by default the one that
+    serves) has no vector of are encoded, by its own encoder. The history is read anew: whatever users did, and what was
+    shown before the cutoff, as the models learned from nothing that was shown later. Ranker, user tower, word
+    statistics, neighbours, factors, cutoff and settings stay, except `[rules]`, which are those of the workspace now;
+    only `repeats`, from which models learned, stays. Neighbours and factors follow the items to their new rows: by
+    behaviour a new item has neither until the next training. When nothing has changed there is no new bundle, and the
+    folder is that of the old one.
     """
     bundles = workspace.bundles_path
     folder = bundle.live_folder(bundles) if version is None else bundle.named_folder(bundles, version)
@@ -81,32 +95,27 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
             f"{folder.name}: wanted a bundle that reads texts, got one trained without; "
             "train again, or name another with --version"
         )
-    old = Catalogue.load(folder)
-    cutoff = datetime.fromisoformat(manifest.cutoff)
+    old, cutoff = Catalogue.load(folder), datetime.fromisoformat(manifest.cutoff)
     with Store.open(workspace.store_path) as store:
-        absences = store.absences(before=END_OF_TIME, settled=cutoff)
-        now = _catalogue_now(store)
-        catalogue = Catalogue(now.items, _facet_values(old, now), absences)
-        # Somebody forgotten may have come back since: what they did then does not bring their past back.
-        known_users = store.connection.sql(
-            "SELECT DISTINCT user_id FROM interactions WHERE occurred_at < ?", params=[cutoff]
-        ).to_arrow_table()
-        earlier = read_earlier(workspace, store, catalogue, old, before=cutoff, seq=manifest.outbox_seq)
+        _, outbox_seq = drain_outbox(workspace, store)
+        catalogue, past, known_until = _read_anew(store, old, cutoff, until or END_OF_TIME)
     sources, history = Sources.load(folder, old), History.load(folder / "history")
     text = TextConfig(**manifest.settings["text"])
     texts = item_texts(catalogue.items, text, manifest.text_attributes)
     vectors, encoded = sources.item_vectors.refresh(sources.interest, catalogue.ids, texts, progress)
     wanted, trained = workspace.section("rules", RulesConfig), RulesConfig(**manifest.settings["rules"])
     rules = replace(wanted, repeats=trained.repeats)
-    stays = pl.Series(history.user_ids, dtype=pl.String).is_in(pl.Series(known_users[c.USER_ID]).implode()).to_numpy()
     changes = replace(
-        _compared(folder.name, old, catalogue, encoded.encoded, int((~stays).sum())),
+        _compared(folder.name, old, catalogue),
+        encoded=encoded.encoded,
+        events=past.n_events - history.n_events,
+        users_left_out=len(set(history.user_ids) - set(past.user_ids)),
+        history=not past.same_events(history),
         rules=rules != trained,
         repeats_wait=wanted.repeats != trained.repeats,
     )
     if not changes:
         return folder, changes
-    past = history.moved(catalogue.rows(old.ids), stays).and_also(earlier)
     moved = _moved(sources, catalogue, texts, vectors, past)
 
     def fill(fresh: Path) -> None:
@@ -119,10 +128,11 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
                 shutil.copyfile(model, fresh / model.name)
 
     written = bundle.write(
-        workspace.bundles_path,
+        into or bundles,
         fill,
         cutoff=cutoff,
-        outbox_seq=manifest.outbox_seq,
+        known_until=known_until,
+        outbox_seq=outbox_seq,
         feature_names=manifest.feature_names,
         settings={**manifest.settings, "rules": asdict(rules)},
         measured=manifest.measured,
@@ -130,18 +140,21 @@ def refresh(workspace: Workspace, *, version: str | None = None, progress: Progr
         refreshed=asdict(changes),
         tuned=manifest.tuned,
     )
-    bundle.record(workspace, written, progress)
+    if into is None:
+        bundle.record(workspace, written, progress)
     log.info("refreshed version=%s changes=%s", written.name, changes)
     return written, changes
 
 
-def _catalogue_now(store: Store) -> Catalogue:
-    items = store.items(before=END_OF_TIME)
-    log_items = store.interactions(before=END_OF_TIME) if items.is_empty() else pl.DataFrame()
-    catalogue = Catalogue.from_store(items, log_items)
-    if not len(catalogue):
+def _read_anew(store: Store, old: Catalogue, cutoff: datetime, before: datetime) -> tuple[Catalogue, History, datetime]:
+    """Return catalogue and history strictly before a moment, and the moment up to which they tell everything."""
+    items, interactions = store.items(before=before), store.interactions(before=before)
+    now = Catalogue.from_store(items, interactions)
+    if not len(now):
         raise NothingToLearnError("wanted items, the store holds none; run `readrank ingest` first")
-    return catalogue
+    catalogue = Catalogue(now.items, _facet_values(old, now), store.absences(before=before, settled=cutoff))
+    history = History.from_frames(catalogue, interactions, store.impressions(before=min(cutoff, before)))
+    return catalogue, history, max(cutoff, end_of(interactions))
 
 
 def _facet_values(old: Catalogue, now: Catalogue) -> list[Value]:
@@ -150,7 +163,8 @@ def _facet_values(old: Catalogue, now: Catalogue) -> list[Value]:
     return sorted({*old.facet_values, *(value for value in now.facet_values if value[0] in names)})
 
 
-def _compared(source: str, old: Catalogue, now: Catalogue, encoded: int, users_left_out: int) -> Changes:
+def _compared(source: str, old: Catalogue, now: Catalogue) -> Changes:
+    """Tell how catalogues differ; nothing of texts and events."""
     both = now.items.join(old.items, on=c.ITEM_ID, how="semi").sort(c.ITEM_ID)
     before = old.items.join(now.items, on=c.ITEM_ID, how="semi").sort(c.ITEM_ID)
     other_past = pl.concat([now.absences, old.absences]).unique(keep="none")[c.ITEM_ID]
@@ -163,8 +177,9 @@ def _compared(source: str, old: Catalogue, now: Catalogue, encoded: int, users_l
         new=len(now) - len(both),
         removed=len(old) - len(both),
         changed=both.filter(differs).height,
-        encoded=encoded,
-        users_left_out=users_left_out,
+        encoded=0,
+        events=0,
+        users_left_out=0,
     )
 
 

@@ -159,12 +159,15 @@ def _spoken_settings(settings: dict[str, Any]) -> str:
 
 
 def refresh_lines(folder: Path, changes: "Changes", promoted: bool) -> Iterator[str]:
-    """Tell what is new in the catalogue, and what serves now."""
+    """Tell what is new in catalogue and history, and what serves now."""
     if changes:
         yield (
             f"{changes.new:,} items new, {changes.changed:,} changed, {changes.removed:,} gone: "
             f"{changes.encoded:,} texts encoded, every other vector taken over from {changes.source}"
         )
+        if changes.history:
+            count = f"{abs(changes.events):,} {'fewer' if changes.events < 0 else 'more'}"
+            yield f"history read anew: {count} events than {changes.source} had"
         if changes.rules:
             yield "[rules] are those of readrank.toml now"
         if changes.users_left_out:

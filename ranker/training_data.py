@@ -40,7 +40,7 @@ class Frames:
         # last event; the cutoff then speaks of behaviour alone.
         before = until or END_OF_TIME
         interactions, impressions = store.interactions(before=before), store.impressions(before=before)
-        cutoff = until or _end_of(interactions, impressions)
+        cutoff = until or end_of(interactions, impressions)
         absences = store.absences(before=before, settled=cutoff)
         catalogue = Catalogue.from_store(store.items(before=before), interactions, absences)
         if not len(catalogue):
@@ -57,7 +57,7 @@ class Frames:
         )
 
 
-def _end_of(*logs: pl.DataFrame) -> datetime:
+def end_of(*logs: pl.DataFrame) -> datetime:
     """Return the moment just after the last event of all; early in 1970 where there is none."""
     lasts = [last for log in logs if isinstance(last := log[c.OCCURRED_AT].max(), datetime)]
     return max(lasts) + timedelta(microseconds=1) if lasts else datetime(1970, 1, 2)

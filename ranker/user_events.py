@@ -125,14 +125,10 @@ class UserEvents:
             time=self._counter.time_at(position),
         )
 
-    def moved(self, items: Rows, users: Rows) -> Self:
-        """Return the same events with new rows of items and users, each given by old row; -1 leaves events out."""
-        moved_items = items[self.items]
-        moved_users = np.where(moved_items >= 0, users[self.users], -1).astype(np.int32)
-        kept = moved_users >= 0
-        counter = self._counter.moved(moved_users)
-        sessions = None if self.sessions is None else self.sessions[kept]
-        return type(self)(counter, moved_items[kept], self.weights[kept], kinds=self.kinds[kept], sessions=sessions)
+    def same(self, other: "UserEvents") -> bool:
+        """Whether both hold the same events in the same order."""
+        arrays = ((each.items, each.weights, each.kinds, each.sessions) for each in (self, other))
+        return self._counter.same(other._counter) and all(map(_equal, *arrays))
 
     def save(self, folder: Path) -> None:
         """Write the arrays as `.npy` files."""
@@ -151,3 +147,7 @@ class UserEvents:
         sessions = mapped(folder / _SESSIONS) if (folder / _SESSIONS).is_file() else None
         items, weights = mapped(folder / "user_items.npy"), mapped(folder / "user_weights.npy")
         return cls(counter, items, weights, kinds=kinds, sessions=sessions)
+
+
+def _equal(one: npt.NDArray[np.generic] | None, other: npt.NDArray[np.generic] | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)

@@ -54,6 +54,8 @@ def test_what_the_bundle_knows_is_no_live_event(outbox, ranker, monkeypatch):
     outbox.append([event(5, item, at=ranker.cutoff)])
     history.now()
     assert history.n_events == 4, "and none a second time"
+    monkeypatch.setattr(ranker, "known_until", ranker.cutoff + day)  # as of a refreshed bundle
+    assert LiveHistory(ranker, outbox).n_events == 3, "the second lies in its history"
 
 
 def test_an_outbox_begun_anew_is_read_from_its_own_beginning(outbox, ranker, monkeypatch):

@@ -67,11 +67,13 @@ class Outbox:
         found = self.events[seq : seq + limit]
         return found, seq + len(found)
 
-    def unknown_events(self, seq, limit, *, known_seq, cutoff):
+    def unknown_events(self, seq, limit, *, known_seq, known_until):
         self.reading_all()
         if self.broken:
             raise OutboxError("locked")
-        places = [n for n in range(seq, len(self.events)) if n >= known_seq or self.events[n].occurred_at >= cutoff]
+        places = [
+            n for n in range(seq, len(self.events)) if n >= known_seq or self.events[n].occurred_at >= known_until
+        ]
         found = places[:limit]
         return [self.events[n] for n in found], found[-1] + 1 if len(found) == limit else len(self.events)
 
@@ -92,9 +94,9 @@ def layered(ids, layers):
 
 
 class Model:
-    """Builds a history beside the answers only when it is let; its cutoff is on the second day."""
+    """Builds a history beside the answers only when it is let; its history ends on the second day."""
 
-    version, cutoff, outbox_seq = "v", CUTOFF, 0
+    version, cutoff, known_until, outbox_seq = "v", CUTOFF, CUTOFF, 0
     history = Told()
 
     def __init__(self):

@@ -108,8 +108,6 @@ def test_events_keep_their_kind_also_new_ones_told_later(tmp_path):
     assert kinds_of(later, "eve") == ["like", ""]
     history.save(tmp_path)
     assert kinds_of(History.load(tmp_path), "ann") == ["view", "like", "view", ""]
-    moved = History.load(tmp_path).moved(items.rows(["b", "a"]), np.array([True]))
-    assert kinds_of(moved, "ann") == ["view", "like", "view", ""]
 
 
 def test_a_history_saved_without_kinds_knows_none(tmp_path):

@@ -1,4 +1,4 @@
-"""A bundle learns of new and changed items without training, and what did not change answers as before."""
+"""A bundle learns of new items and events without training, and what did not change answers as before."""
 
 import json
 import shutil
@@ -13,11 +13,12 @@ from encoders.vectors import CatalogueVectors
 from ingest import columns as c
 from ingest.load import load_files
 from ingest.moments import to_microseconds
+from ingest.outbox import OnlineEvent, Outbox
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from ranker import bundle
+from ranker.batch import history_of
 from ranker.catalogue import Catalogue
-from ranker.earlier_events import read_earlier
 from ranker.errors import BundleError
 from ranker.history import History
 from ranker.moments import Moments
@@ -26,7 +27,7 @@ from ranker.rank import Ranker
 from ranker.refresh import _facet_values, refresh
 from ranker.registry import FEATURE_NAMES
 from ranker.spoken import refresh_lines
-from tests.ranker.conftest import DAY, catalogue, live_events, log, with_rules
+from tests.ranker.conftest import DAY, live_events, with_rules
 
 
 @pytest.fixture
@@ -162,7 +163,10 @@ def test_forgotten_user_is_not_carried_over(copied):
     assert changes.users_left_out == 1
     assert new.user_ids == [name for name in old.user_ids if name != user]
     rows, end = np.arange(50), np.array([np.iinfo(np.int64).max])
-    np.testing.assert_array_equal(new.item_counts(rows, before=end), old.item_counts(rows, before=end))
+    theirs = old.taken(Moments(users=old.user_rows([user]), as_of=end - 1))
+    lost = np.bincount(theirs.item[theirs.weight > 0], minlength=len(rows))[: len(rows)]
+    assert lost.sum() > 0
+    np.testing.assert_array_equal(new.item_counts(rows, before=end), old.item_counts(rows, before=end) - lost)
     for name in new.user_ids[:20]:
         one, other = (
             history.recent(Moments(users=history.user_rows([name]), as_of=end - 1), 9) for history in (old, new)
@@ -173,32 +177,93 @@ def test_forgotten_user_is_not_carried_over(copied):
 def test_a_forgotten_user_who_came_back_does_not_bring_the_past_back(copied):
     old = Ranker.load(bundle.live_folder(copied.bundles_path))
     user = old.history.user_ids[2]
+    past = old.last_items(user, 999)
     with Store.open(copied.store_path) as store, store.transaction() as connection:
+        connection.execute("DELETE FROM interactions WHERE user_id = ? AND item_id <> ?", [user, past[0]])
         connection.execute(
             "UPDATE interactions SET occurred_at = CAST(? AS TIMESTAMP) WHERE user_id = ?", [old.cutoff, user]
         )
     folder, changes = refresh(copied)
-    assert changes.users_left_out == 1
-    assert user not in History.load(folder / "history").user_ids
+    assert changes.history
+    assert set(Ranker.load(folder).last_items(user, 999)) == {past[0]}
+
+
+def test_history_is_what_the_store_holds_now(copied, tmp_path):
+    """Of files and over HTTP, later than the cutoff too; models, and the moment they end at, stay."""
+    old = Ranker.load(bundle.live_folder(copied.bundles_path))
+    user, last = old.history.user_ids[0], old.cutoff + timedelta(hours=3)
+    rows = [("ann", 0, old.cutoff), ("ann", 1, last), (user, 2, old.cutoff - timedelta(days=1))]
+    pl.DataFrame(
+        [(name, old.catalogue.ids[row], moment) for name, row, moment in rows],
+        schema=[c.USER_ID, c.ITEM_ID, c.OCCURRED_AT],
+        orient="row",
+    ).write_parquet(tmp_path / "later.parquet")
+    with Store.open(copied.store_path) as store:
+        load_files(store, [tmp_path / "later.parquet"])
+    with Outbox.open(copied.outbox_path) as outbox:
+        told = {"event_id": "http", "user_id": "bob", "item_id": old.catalogue.ids[3], "kind": "click", "weight": 1.0}
+        outbox.append([OnlineEvent(**told, occurred_at=old.cutoff)])
+    folder, changes = refresh(copied)
+    new, manifest = Ranker.load(folder), bundle.read_manifest(folder)
+    assert (changes.events, changes.new, changes.changed, changes.encoded) == (4, 0, 0, 0)
+    assert (new.cutoff, new.known_until) == (old.cutoff, last + timedelta(microseconds=1))
+    assert manifest.outbox_seq == 1
+    assert new.last_items("ann", 9) == [old.catalogue.ids[0], old.catalogue.ids[1]]
+    assert new.last_items("bob", 9) == [old.catalogue.ids[3]]
+    assert old.catalogue.ids[2] in new.last_items(user, 999)
+    assert "4 more events than" in "\n".join(refresh_lines(folder, changes, False))
+    served, asked = history_of(copied, new), [GivenItem(item_id=item) for item in old.catalogue.ids[:40]]
+    for name in ("ann", "bob", user, "nobody"):
+        query = Query(user_id=name, as_of=last + timedelta(hours=1))
+        alone, in_a_file = (new.rank(query, asked, history) for history in (None, served))
+        for one, other in zip(alone.items, in_a_file.items, strict=True):
+            np.testing.assert_array_equal(one.features, other.features)
+    bundle.promote(copied.bundles_path, folder.name)
+    assert not refresh(copied)[1], "and a second time there is nothing more"
+
+
+def test_what_was_shown_later_is_not_read(copied, tmp_path):
+    """As in a file of queries: models have learned from nothing that was shown after the cutoff."""
+    old = Ranker.load(bundle.live_folder(copied.bundles_path))
+    pl.DataFrame(
+        {
+            c.REQUEST_ID: "r",
+            c.USER_ID: "ann",
+            c.ITEM_ID: old.catalogue.ids[:2],
+            c.OCCURRED_AT: old.cutoff,
+            c.CLICKED: [True, False],
+        }
+    ).write_parquet(tmp_path / "shown.parquet")
+    with Store.open(copied.store_path) as store:
+        load_files(store, [tmp_path / "shown.parquet"])
+    folder, changes = refresh(copied)
+    assert folder.name == old.version
+    assert not changes
+
+
+def test_until_leaves_out_what_came_later(changed):
+    """Texts and availability are those of the cutoff again; a new item counts as listed from the beginning."""
+    old, folder, _, _, workspace = changed
+    again, changes = refresh(workspace, version=folder.name, until=old.cutoff)
+    assert Catalogue.load(again).items.filter(pl.col(c.ITEM_ID) != "0-new").equals(old.catalogue.items)
+    assert (changes.new, changes.changed, changes.removed) == (0, 2, 0)
+    assert Ranker.load(again).known_until == old.cutoff
+
+
+def test_elsewhere_it_stands_among_no_bundles(changed, tmp_path):
+    old, folder, _, _, workspace = changed
+    before = sorted(workspace.bundles_path.iterdir())
+    again, _ = refresh(workspace, version=folder.name, until=old.cutoff, into=tmp_path / "aside")
+    assert again.parent == tmp_path / "aside"
+    assert sorted(workspace.bundles_path.iterdir()) == before
+    with Store.open(workspace.store_path, read_only=True) as store:
+        told = store.connection.execute("SELECT version FROM bundles").fetchall()
+    assert (again.name,) not in told
 
 
 def test_unknown_version_says_so(copied):
     with pytest.raises(BundleError, match="got '20000101T000000000'; there are "):
         refresh(copied, version="20000101T000000000")
-
-
-def test_history_in_other_rows_is_the_history_of_that_catalogue(small):
-    """Move three items between a new one in front and one that goes: as if built for the new catalogue at once."""
-    items, history = small
-    now = catalogue("0", "a", "z")
-    told = log(("ann", "a", 1), ("ann", "b", 2), ("ann", "a", 3), ("bob", "a", 2))
-    wanted = History.from_frames(now, told.filter(pl.col(c.ITEM_ID) != "b"))
-    got = history.moved(now.rows(items.ids), np.array([True, True]))
-    rows, moments = np.arange(3)[:, None], np.arange(6)[None] * DAY
-    np.testing.assert_array_equal(got.item_counts(rows, before=moments), wanted.item_counts(rows, before=moments))
-    np.testing.assert_array_equal(got.log_counts(moments[0]), wanted.log_counts(moments[0]))
-    asked = [Moments(users=h.user_rows(["ann", "bob"]), as_of=np.array([5 * DAY] * 2)) for h in (got, wanted)]
-    np.testing.assert_array_equal(got.recent(asked[0], 4).items, wanted.recent(asked[1], 4).items)
 
 
 def test_catalogue_of_the_new_bundle_is_the_stores(changed):
@@ -277,28 +342,6 @@ def same_past(one: Ranker, other: Ranker) -> None:
         np.testing.assert_array_equal(left.item_counts(rows, before=before), right.item_counts(rows, before=before))
         np.testing.assert_array_equal(left.log_counts(before), right.log_counts(before))
         np.testing.assert_array_equal(left.exposure(rows, before=before), right.exposure(rows, before=before))
-
-
-def test_events_of_one_instant_keep_the_order_of_the_log(tmp_path):
-    """Logs with days for times tell in which order things were done by their lines alone."""
-    space = Workspace.create(tmp_path / "space", "")
-    lines = [("ann", "n"), ("ann", "a"), ("ann", "n"), ("bob", "n"), ("ann", "b"), ("ann", "m"), ("ann", "z")]
-    pl.DataFrame(lines, schema=["user_id", "item_id"], orient="row").with_columns(
-        occurred_at=pl.lit("2024-01-01"), event_id=pl.int_range(pl.len())
-    ).write_csv(tmp_path / "log.csv")
-    known, now = catalogue("a", "b", "z"), catalogue("a", "b", "m", "n", "z")
-    with Store.open(space.store_path) as store:
-        load_files(store, [tmp_path / "log.csv"])
-        told = store.interactions(before=END_OF_TIME)
-        earlier = read_earlier(space, store, now, known, before=END_OF_TIME, seq=0)
-    wanted = History.from_frames(now, told)
-    moved = History.from_frames(known, told).moved(now.rows(known.ids), np.array([True, True]))
-    got = moved.and_also(earlier)
-    for history in (got, wanted):
-        moments = Moments(users=history.user_rows(["ann", "bob"]), as_of=np.array([99_999 * DAY] * 2))
-        items = history.recent(moments, 8).items
-        assert [now.ids[row] for row in items[0] if row >= 0] == [item for user, item in lines if user == "ann"]
-        assert [now.ids[row] for row in items[1] if row >= 0] == ["n"]
 
 
 def test_what_was_done_with_a_new_item_before_the_catalogue_had_it_counts(late_items):

@@ -129,14 +129,13 @@ def test_a_session_in_plain_words(events, since_last):
 
 
 def test_live_events_go_on_with_a_session_of_the_bundle(tmp_path):
-    """Also after save and load, moves of the catalogue, and in a layer of its own."""
+    """Also after save and load, and in a layer of its own."""
     early, late = ("ann", "a", 0, "s1"), [("ann", "b", 100, "s1"), ("ann", "d", 101, "s2"), ("ann", "e", 200, "s1")]
     whole = History.from_frames(ITEMS, visits(early, *late))
     bundle = History.from_frames(ITEMS, visits(early))
     bundle.save(tmp_path)
-    moved = History.load(tmp_path).moved(np.arange(5, dtype=np.int32), np.array([True]))
     nameless = History.from_frames(ITEMS, visits(("ann", "z", 90, None)))
-    for under in (bundle, History.load(tmp_path), moved):
+    for under in (bundle, History.load(tmp_path)):
         live = under
         for user, item, minute, session in late:
             live = live.and_then(live_events(ITEMS, (user, item, minute * MINUTE), sessions=[session]))
