@@ -41,11 +41,12 @@ SECTIONS = {
     "blend": "ranker.boost:BlendConfig",
     "tune": "ranker.tune:TuneConfig",
     "evaluation": "offline_eval.evaluate:EvaluationConfig",
+    "nightly": "offline_eval.nightly:NightlyConfig",
     "baselines": "offline_eval.systems:BaselinesConfig",
 }
 """Sections of readrank.toml, those first that a shop sets, and their config classes, imported only when needed."""
 
-DONE, FAILED, MISTAKE = 0, 1, 2
+DONE, FAILED, MISTAKE, REFUSED = 0, 1, 2, 3
 
 app = typer.Typer(
     help="Recommendations that read: learn from what people do and from what items say.",
@@ -468,6 +469,28 @@ def evaluate(
             {**report_values(evaluation.facts, evaluation.metrics), **places},
             "\n".join(evaluation_lines(evaluation, width)) if not _options.as_json else "",
         )
+
+
+@app.command()
+def nightly(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Train, compare with the model that serves, and promote or refuse: exit status 3 when it is refused.
+
+    Both models are asked about the end of the log, of which neither has learned. The new one serves when it is shown to
+    be no worse than the margin of readrank.toml allows, over all questions and in each segment that is large enough; it
+    then knows all that users have done by now. With too few questions to tell, the night waits for more.
+    """
+    from ingest.publish import publishing
+    from offline_eval.nightly import nightly as run_night
+    from offline_eval.spoken import night_lines, night_values
+
+    space = _workspace(whole=True)
+    with publishing(space, _progress_bars):
+        with _progress_bars() as progress:
+            night = run_night(space, progress=progress)
+        width = None if sys.stdout.isatty() else 150
+        _print_result(night_values(night), "\n".join(night_lines(night, width)) if not _options.as_json else "")
+    if night.decision == "refused":
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

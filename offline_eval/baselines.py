@@ -28,6 +28,8 @@ from ranker.sources import Sources
 
 log = logging.getLogger(__name__)
 
+POPULAR = "popular"
+"""The popular list's name in every table."""
 _CELLS = 12_000_000
 
 
@@ -122,12 +124,7 @@ def make_baselines(
     history alone.
     """
     config, rules = config or BaselinesConfig(), rules or RulesConfig()
-    history = History.from_frames(catalogue, interactions)
-    data = BaselineData(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
-    known = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff)
-    share = choose_share(catalogue, known, config, rules)
-    log.info("chose popularity window share=%s", share)
-    popular = systems.popular(data, share)
+    popular = popular_list(catalogue, interactions, cutoff, config, rules=rules)
     makers = {
         "item-item": systems.item_item,
         "text-only": systems.text_only(texts),
@@ -135,12 +132,23 @@ def make_baselines(
     }
     if rules.repeats:
         makers["own items"] = systems.own_items
-    baselines = {"popular": Baseline(data, popular)}
+    baselines = {POPULAR: popular}
     for name, make in makers.items():
         progress("baselines", len(baselines), len(makers) + 1, name)
-        baselines[name] = Baseline(data, popular, make(data))
+        baselines[name] = Baseline(popular.data, popular.popular, make(popular.data))
     progress("baselines", len(baselines), len(makers) + 1)
     return baselines
+
+
+def popular_list(
+    catalogue: Catalogue, interactions: pl.DataFrame, cutoff: datetime, config: BaselinesConfig, *, rules: RulesConfig
+) -> Baseline:
+    """Return the popular list by itself, over the window that did best before the cutoff; `interactions` as there."""
+    history = History.from_frames(catalogue, interactions)
+    data = BaselineData(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
+    share = choose_share(catalogue, interactions.filter(pl.col(c.OCCURRED_AT) < cutoff), config, rules)
+    log.info("chose popularity window share=%s", share)
+    return Baseline(data, systems.popular(data, share))
 
 
 def text_interest(popular: Baseline, bundle: Path) -> Baseline:

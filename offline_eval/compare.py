@@ -37,7 +37,8 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
 
     Metrics are means over queries with 95 % bootstrap intervals, for which users are drawn with all their queries;
     recall of cold items is over items (`metrics.found_items`). For the system named `ours`, `ndcg over X` is the paired
-    mean difference to system X, for every X and segment of users. Segments without queries have no rows.
+    mean difference to system X, for every X and segment of users; `recall over X` is that of cold items. Segments
+    without queries have no rows.
     """
     scored = {
         system: metrics.per_query(recommended, window.truth, k).join(
@@ -66,19 +67,34 @@ def compare_lists(window: Window, answers: Mapping[str, pl.DataFrame], n_items: 
             if system != ours and ours in of_system:
                 gain = paired_interval(of_system[ours]["ndcg"].to_numpy(), frame["ndcg"].to_numpy(), users=users)
                 rows.append(_row(window, segment, ours, metric="ndcg" + OVER + system, k=k, interval=gain))
-    cold = window.truth.filter("cold")
+    rows += _cold_items(window, answers, k, ours)
     for system, recommended in answers.items():
-        if not cold.is_empty():
-            counts = metrics.found_items(recommended, cold, k).join(
-                window.queries.select(c.QUERY_ID, c.USER_ID), on=c.QUERY_ID, maintain_order="left"
-            )
-            n_found, n_true, users = (counts[name].to_numpy() for name in ("found", "true", c.USER_ID))
-            of_items = mean_intervals(n_found, denominators=n_true, users=users)[0]
-            rows.append(_row(window, "cold items", system, metric="recall", k=k, interval=of_items))
         share = metrics.coverage(recommended, n_items, k)
         covered = Interval(share, np.nan, np.nan, window.queries.height)
         rows.append(_row(window, "all", system, metric="coverage", k=k, interval=covered))
     return _frame(rows)
+
+
+def _cold_items(window: Window, answers: Mapping[str, pl.DataFrame], k: int, ours: str) -> list[dict[str, object]]:
+    cold = window.truth.filter("cold")
+    if cold.is_empty():
+        return []
+    counted = {
+        system: metrics.found_items(recommended, cold, k).join(
+            window.queries.select(c.QUERY_ID, c.USER_ID), on=c.QUERY_ID, maintain_order="left"
+        )
+        for system, recommended in answers.items()
+    }
+    rows = []
+    for system, counts in counted.items():
+        found, true, users = (counts[name].to_numpy() for name in ("found", "true", c.USER_ID))
+        interval = mean_intervals(found, denominators=true, users=users)[0]
+        rows.append(_row(window, "cold items", system, metric="recall", k=k, interval=interval))
+        if system != ours and ours in counted:
+            more = counted[ours]["found"].to_numpy() - found
+            gain = mean_intervals(more, denominators=true, users=users)[0]
+            rows.append(_row(window, "cold items", ours, metric="recall" + OVER + system, k=k, interval=gain))
+    return rows
 
 
 def compare_scores(window: Window, shown: pl.DataFrame, scored: Mapping[str, pl.DataFrame], ours: str) -> pl.DataFrame:

@@ -20,7 +20,7 @@ from ingest.moments import utc_now
 from ingest.progress import Progress, silent
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
-from offline_eval.baselines import Baseline, make_baselines, text_interest
+from offline_eval.baselines import POPULAR, make_baselines, text_interest
 from offline_eval.compare import compare_lists, compare_scores
 from offline_eval.errors import EvaluationError
 from offline_eval.metrics import without_truth
@@ -159,12 +159,12 @@ def _compare(
     texts = item_texts(catalogue.items, workspace.section("text", TextConfig))
     rules, k = ranker.model.rules, config.k
     baselines = make_baselines(catalogue, texts, interactions, cutoff, baselines_config, rules=rules, progress=progress)
-    baselines[INTEREST] = text_interest(baselines["popular"], folder)
+    baselines[INTEREST] = text_interest(baselines[POPULAR], folder)
     rows: list[pl.DataFrame] = []
     counts: dict[str, dict[str, int]] = {}
     asked = asked_at(interactions, impressions)
     for protocol in protocols:
-        window = _window_of(protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config)
+        window = window_of(protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config)
         queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
         answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):
@@ -172,19 +172,18 @@ def _compare(
             answers[name] = baseline.recommend(queries, k)
         progress(f"ask {protocol}", len(baselines), len(baselines))
         rows.append(compare_lists(window, answers, len(catalogue), k, OURS))
-        counts[protocol] = {
-            "queries": window.queries.height,
-            "queries_before_cap": window.n_before_cap,
-            "true_items": window.truth.height,
-            "true_cold_items": window.truth.filter("cold").height,
-            "queries_without_truth": without_truth(window.queries, window.truth),
-        }
+        counts[protocol] = counts_of(window)
         if protocol == "replay":
-            rows.append(_compare_shown(window, ranker, live, baselines, impressions=impressions, config=config))
+            shown = shown_requests(window, impressions, config)
+            # Scores may look at nothing of the outcome.
+            given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
+            scored = {OURS: rank_many(ranker.model, given, live)}
+            scored |= {name: baseline.rank(given) for name, baseline in baselines.items()}
+            rows.append(compare_scores(window, shown, scored, OURS))
     return pl.concat(rows), counts
 
 
-def _window_of(
+def window_of(
     protocol: Protocol,
     interactions: pl.DataFrame,
     cutoff: datetime,
@@ -209,29 +208,25 @@ def _window_of(
     return window
 
 
-def _compare_shown(
-    window: Window,
-    ranker: Ranker,
-    live: History,
-    baselines: dict[str, Baseline],
-    *,
-    impressions: pl.DataFrame,
-    config: EvaluationConfig,
-) -> pl.DataFrame:
-    """Rank again what was shown after the cutoff, each request with the history before it."""
+def counts_of(window: Window) -> dict[str, int]:
+    """Count what a window asks, for a report."""
+    return {
+        "queries": window.queries.height,
+        "queries_before_cap": window.n_before_cap,
+        "true_items": window.truth.height,
+        "true_cold_items": window.truth.filter("cold").height,
+        "queries_without_truth": without_truth(window.queries, window.truth),
+    }
+
+
+def shown_requests(window: Window, impressions: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:
+    """Return what was shown after the cutoff and may be ranked again: requests with a click and a skip, or some."""
     later = impressions.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
     both = pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()
     requests = later.group_by(c.REQUEST_ID).agg(both=both).filter("both").select(c.REQUEST_ID).sort(c.REQUEST_ID)
     if requests.height > config.max_requests:
         requests = requests.sample(config.max_requests, seed=config.seed)
-    shown = later.join(requests, on=c.REQUEST_ID, how="semi")
-    if shown.is_empty():
-        return compare_scores(window, shown, {}, OURS)
-    # Scores may look at nothing of the outcome.
-    given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
-    scored = {OURS: rank_many(ranker.model, given, live)}
-    scored |= {name: baseline.rank(given) for name, baseline in baselines.items()}
-    return compare_scores(window, shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.CLICKED), scored, OURS)
+    return later.join(requests, on=c.REQUEST_ID, how="semi")
 
 
 @contextmanager
@@ -256,7 +251,7 @@ def _bundle_to_judge(
     _check_sides(interactions, cutoff)
     training = TrainConfig.of(workspace)
     for protocol in protocols:  # before the training, which takes minutes
-        _window_of(protocol, interactions, cutoff, asked, repeats=training.rules.repeats, config=config)
+        window_of(protocol, interactions, cutoff, asked, repeats=training.rules.repeats, config=config)
     del interactions, asked
     with scratch(workspace.root, EVALUATION) as folder:
         aside = _Aside(workspace.root, folder)

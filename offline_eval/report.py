@@ -29,6 +29,10 @@ class ReportFacts:
     finished_at: datetime
     ours: str
     """Name of our system in the table."""
+    decision: str | None = None
+    """What became of a new model that was compared with the one that serves."""
+    why: Sequence[str] = ()
+    """What decided, a sentence each."""
 
 
 def write_report(facts: ReportFacts, rows: pl.DataFrame, folder: Path) -> tuple[Path, Path]:
@@ -53,6 +57,8 @@ def as_json(facts: ReportFacts, rows: pl.DataFrame) -> dict[str, Any]:
         "started_at": facts.started_at.isoformat(sep=" "),
         "finished_at": facts.finished_at.isoformat(sep=" "),
         "ours": facts.ours,
+        "decision": facts.decision,
+        "why": list(facts.why),
         "metrics": rows.with_columns(pl.col("cutoff").dt.to_string("%Y-%m-%d %H:%M:%S%.f")).to_dicts(),
     }
 

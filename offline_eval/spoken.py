@@ -1,7 +1,8 @@
 """What does a person read on the terminal after an evaluation?"""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
@@ -9,10 +10,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from offline_eval.report import printed
+from ingest.spoken import retention_lines
+from offline_eval.report import as_json, printed
 
 if TYPE_CHECKING:
     from offline_eval.evaluate import Evaluation
+    from offline_eval.nightly import Night
+    from offline_eval.report import ReportFacts
 
 _WIDEST: Final = 10_000
 
@@ -23,10 +27,55 @@ def evaluation_lines(evaluation: "Evaluation", width: int | None) -> Iterator[st
     One table a protocol where it fits, else one a segment with the metrics that there is room for; those left out are
     named. No number and no name is ever cut: where even the first metric is too wide, the terminal has to wrap.
     """
-    facts = evaluation.facts
+    yield from _tables(evaluation.facts, evaluation.metrics, width)
+    yield f"report {evaluation.page}"
+
+
+def night_lines(night: "Night", width: int | None) -> Iterator[str]:
+    """Draw the comparison of the new model with the one that serves, and say what decided and what serves now."""
+    comparison = night.comparison
+    if comparison is not None:
+        yield from _tables(comparison.facts, comparison.metrics, width)
+        yield f"report {comparison.page}"
+    yield from night.why
+    said = {"promoted": "serves now", "refused": "is refused", "waits": "waits for more questions"}
+    new = (
+        f"bundle {night.live if night.decision == 'promoted' else comparison.facts.bundle_version}"
+        if comparison
+        else ""
+    )
+    yield f"{new or 'the night'} {said[night.decision]}"
+    if night.decision == "promoted":
+        yield f"instead of {night.before}; `readrank rollback` is the way back" if night.before else "the first one"
+    else:
+        yield f"{night.live} goes on serving" if night.live else "no model serves"
+    yield from retention_lines(night.retained)
+
+
+def night_values(night: "Night") -> dict[str, Any]:
+    """Give a night as plain values."""
+    comparison = night.comparison
+    return {
+        "decision": night.decision,
+        "why": list(night.why),
+        "live": night.live,
+        "before": night.before,
+        "candidate": comparison and comparison.facts.bundle_version,
+        "checks": [{**asdict(check), "verdict": check.verdict} for check in comparison.checks] if comparison else [],
+        "comparison": comparison
+        and {
+            **as_json(comparison.facts, comparison.metrics),
+            "page": str(comparison.page),
+            "data": str(comparison.data),
+        },
+        "retention": asdict(night.retained),
+    }
+
+
+def _tables(facts: "ReportFacts", metrics: pl.DataFrame, width: int | None) -> Iterator[str]:
     room = Console(width=width).width
     for protocol, counts in facts.counts.items():
-        headings, sections = printed(evaluation.metrics.filter(pl.col("protocol") == protocol), facts.ours)
+        headings, sections = printed(metrics.filter(pl.col("protocol") == protocol), facts.ours)
         asked = f"{counts['queries']:,} queries from {facts.cutoff:%Y-%m-%d %H:%M} on"
         yield f"{protocol}: {asked}; * best, [95 % interval]"
         whole = _table(headings, sections, facts.ours)
@@ -40,7 +89,6 @@ def evaluation_lines(evaluation: "Evaluation", width: int | None) -> Iterator[st
             left_out |= dict.fromkeys(others)
         yield from [f"\nleft out for want of room: {', '.join(left_out)}"] if left_out else []
         yield ""
-    yield f"report {evaluation.page}"
 
 
 def _segment_table(

@@ -1,0 +1,254 @@
+"""May tonight's model serve? Train without the latest part of the log, ask both models about it, promote or refuse."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from ingest import columns as c
+from ingest.bounds import Days, Fraction, Positive, check_bounds
+from ingest.bundle_folders import LIVE as SERVES
+from ingest.bundle_folders import bundle_folders, remove_bundle, version_named_by
+from ingest.held import scratch
+from ingest.leftovers import EVALUATION
+from ingest.moments import utc_now
+from ingest.progress import Progress, silent
+from ingest.retention import Retained, RetentionConfig, retain
+from ingest.store import END_OF_TIME, Store
+from ingest.take_in import drain_outbox
+from ingest.workspace import Workspace
+from offline_eval.baselines import POPULAR, popular_list
+from offline_eval.compare import compare_lists, compare_scores
+from offline_eval.evaluate import OURS, EvaluationConfig, counts_of, shown_requests, window_of
+from offline_eval.gate import Check, Decision, checks, decide
+from offline_eval.record import record
+from offline_eval.report import ReportFacts, write_report
+from offline_eval.systems import BaselinesConfig
+from offline_eval.windows import Protocol, choose_cutoff, replay_window
+from ranker import bundle
+from ranker.asked import asked_at
+from ranker.errors import BundleError
+from ranker.history import History
+from ranker.many import rank_many, recommend_many
+from ranker.model import Model
+from ranker.rank import Ranker
+from ranker.refresh import refresh
+from ranker.rules import RulesConfig
+from ranker.train import train
+from ranker.train_config import TrainConfig
+
+log = logging.getLogger(__name__)
+
+LIVE: Final = "live"
+"""The name of the model that serves, in every table."""
+PROTOCOL: Final[Protocol] = "replay"
+"""How both are asked: as a service is, with the history up to each moment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NightlyConfig:
+    """When tonight's model may take the place of the one that serves (`readrank nightly`)."""
+
+    days: Days = 1.0
+    """Both models are asked about the latest so many days of the log, of which neither has learned,"""
+    queries: Positive = 2000
+    """or about more, until there are so many questions; but about nothing from before the serving model's cutoff."""
+    least_queries: Positive = 200
+    """With fewer questions than this nothing is trained: the night waits for more."""
+    margin: Fraction = 0.1
+    """The new model must be shown to be at most this share worse than the serving one, by a 95 % interval."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How the new model did."""
+
+    facts: ReportFacts
+    metrics: pl.DataFrame
+    """Columns of `compare.SCHEMA`; systems are `readrank` (the new model), `live` and `popular`."""
+    checks: tuple[Check, ...]
+    page: Path
+    data: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Night:
+    """What a night came to."""
+
+    decision: Decision
+    why: tuple[str, ...]
+    """A sentence each."""
+    live: str | None
+    """Version that serves from now on."""
+    before: str | None
+    """Version that served before."""
+    comparison: Comparison | None = None
+    """None where there were too few questions: then nothing was trained."""
+    retained: Retained = field(default_factory=Retained)
+
+
+def nightly(workspace: Workspace, *, progress: Progress = silent) -> Night:
+    """Drain, train, compare, decide, and let the new model serve if it is shown to be no worse than the one that does.
+
+    Both are asked by the replay protocol about the end of the log, which neither has learned from, over one catalogue.
+    A model that passes is brought up to date (`ranker.refresh`): it serves with all that users have done by now. One
+    that does not stays under `bundles/`, and nothing else changes. The comparison is recorded like an evaluation's.
+    Raises what a training raises.
+    """
+    started_at = utc_now()
+    config = workspace.section("nightly", NightlyConfig)
+    evaluation = workspace.section("evaluation", EvaluationConfig)
+    training, retention = TrainConfig.of(workspace), workspace.section("retention", RetentionConfig)
+    before = version_named_by(workspace.bundles_path, SERVES)
+    serving, unread = _serving(workspace)
+    with Store.open(workspace.store_path) as store:
+        drain_outbox(workspace, store)
+        cutoff, n_queries = _cutoff(store, serving, training.rules, config, evaluation)
+    if n_queries < config.least_queries:
+        return Night(
+            decision="waits", why=(*unread, _too_few(n_queries, cutoff, serving, config)), live=before, before=before
+        )
+    candidate = train(workspace, training, until=cutoff, progress=progress).folder
+    counts, rows = _compare(workspace, candidate, serving, evaluation, progress)
+    found = checks(rows, OURS, LIVE if serving else None, POPULAR, margin=config.margin, enough=config.queries)
+    decision, telling = decide(found)
+    why = (*unread, *map(str, telling))
+    facts = ReportFacts(
+        run_id=started_at.strftime("%Y%m%dT%H%M%S%f")[:-3],
+        cutoff=cutoff,
+        bundle_version=candidate.name,
+        counts={PROTOCOL: counts},
+        started_at=started_at,
+        finished_at=utc_now(),
+        ours=OURS,
+        decision=decision,
+        why=why,
+    )
+    told = {**asdict(config), "decision": decision, "why": why, "live": before}
+    with Store.open_when_free(workspace.store_path, progress) as store:
+        record(store, facts, rows, {**asdict(evaluation), "nightly": told})
+    page, data = write_report(facts, rows, workspace.reports_path)
+    log.info("night run=%s decision=%s candidate=%s live=%s", facts.run_id, decision, candidate.name, before)
+    live: str | None = before
+    retained: Retained
+    if decision == "promoted":
+        live, retained = _take_over(workspace, candidate, retention, progress)
+    else:
+        retained = retain(workspace, retention, utc_now(), progress=progress)
+    comparison = Comparison(facts=facts, metrics=rows, checks=tuple(found), page=page, data=data)
+    return Night(decision=decision, why=why, live=live, before=before, comparison=comparison, retained=retained)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Serving:
+    """The model that serves, as far as its manifest tells."""
+
+    folder: Path
+    cutoff: datetime
+    reads: bool
+    """Whether it reads texts; one that does not cannot be refreshed."""
+
+
+def _serving(workspace: Workspace) -> tuple[_Serving | None, tuple[str, ...]]:
+    """Return the model that serves, or None and, where there is one, why it cannot be asked."""
+    if version_named_by(workspace.bundles_path, SERVES) is None:
+        return None, ()
+    try:
+        folder = bundle.live_folder(workspace.bundles_path)
+        manifest = bundle.checked_manifest(folder)
+    except BundleError as error:
+        return None, (f"the model that serves could not be asked: {error}",)
+    reads = not manifest.measured.get("without_text")
+    return _Serving(folder=folder, cutoff=datetime.fromisoformat(manifest.cutoff), reads=reads), ()
+
+
+def _cutoff(
+    store: Store, serving: _Serving | None, rules: RulesConfig, config: NightlyConfig, evaluation: EvaluationConfig
+) -> tuple[datetime, int]:
+    """Return the moment from which both models are asked, and how many questions there are from then on.
+
+    Without a model that serves, the questions begin at the earliest where an evaluation's do.
+    """
+    interactions = store.interactions(before=END_OF_TIME)
+    asked = asked_at(interactions, store.impressions(before=END_OF_TIME))
+    earliest = serving.cutoff if serving else choose_cutoff(interactions, evaluation.quantile)
+    every = replay_window(
+        interactions, earliest, asked=asked, repeats=rules.repeats, max_queries=interactions.height + 1
+    )
+    moments = every.queries[c.AS_OF].sort()
+    if len(moments) < config.queries:
+        return earliest, len(moments)
+    end = interactions[c.OCCURRED_AT].cast(pl.Datetime("us")).max()
+    assert isinstance(end, datetime)
+    cutoff = max(earliest, min(end - timedelta(days=config.days), moments[-config.queries]))
+    return cutoff, int((moments >= cutoff).sum())
+
+
+def _too_few(n: int, cutoff: datetime, serving: _Serving | None, config: NightlyConfig) -> str:
+    since = "what the serving model has learned" if serving else "the first nine tenths of the log"
+    first = "" if serving else "; `readrank train` makes a first model without a comparison"
+    return (
+        f"{n:,} questions from {cutoff:%Y-%m-%d %H:%M} on, after {since}; "
+        f"least_queries under [nightly] wants {config.least_queries:,}{first}"
+    )
+
+
+def _compare(
+    workspace: Workspace, candidate: Path, serving: _Serving | None, config: EvaluationConfig, progress: Progress
+) -> tuple[dict[str, int], pl.DataFrame]:
+    """Ask the new model, the one that serves and the popular list the same questions; gives counts and metrics."""
+    ranker = Ranker.load(candidate)
+    rules, cutoff, k = ranker.model.rules, ranker.cutoff, config.k
+    with Store.open_when_free(workspace.store_path, progress) as store:
+        interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+    asked = asked_at(interactions, impressions)
+    window = window_of(PROTOCOL, interactions, cutoff, asked, repeats=rules.repeats, config=config)
+    shown = shown_requests(window, impressions, config)
+    queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
+    given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
+    baselines = workspace.section("baselines", BaselinesConfig)
+    popular = popular_list(ranker.catalogue, interactions, cutoff, baselines, rules=rules)
+    answers, scored = {POPULAR: popular.recommend(queries, k)}, {POPULAR: popular.rank(given)}
+
+    def ask(name: str, model: Model) -> None:
+        known = impressions.filter(pl.col(c.OCCURRED_AT) < model.cutoff)  # as in service: later ones are not learned
+        history = History.from_frames(model.catalogue, interactions, known)
+        answers[name] = recommend_many(model, queries, k, history, progress)
+        scored[name] = rank_many(model, given, history)
+
+    ask(OURS, ranker.model)
+    if serving:
+        with _over_catalogue_at(workspace, serving, cutoff, progress) as folder:
+            ask(LIVE, Ranker.load(folder).model)
+    lists = compare_lists(window, answers, len(ranker.catalogue), k, OURS)
+    return counts_of(window), pl.concat([lists, compare_scores(window, shown, scored, OURS)])
+
+
+@contextmanager
+def _over_catalogue_at(workspace: Workspace, serving: _Serving, cutoff: datetime, progress: Progress) -> Iterator[Path]:
+    """Give the serving model over the catalogue, and with the rules, that the new one has: models are compared."""
+    with scratch(workspace.root, EVALUATION) as aside:
+        if not serving.reads:
+            yield serving.folder
+            return
+        yield refresh(workspace, version=serving.folder.name, until=cutoff, into=aside, progress=progress)[0]
+
+
+def _take_over(
+    workspace: Workspace, candidate: Path, retention: RetentionConfig, progress: Progress
+) -> tuple[str, Retained]:
+    """Bring the new model up to date and let it serve; what was judged then lies in the bundle that serves."""
+    fresh, _ = refresh(workspace, version=candidate.name, progress=progress)
+    _, retained = bundle.settle(workspace, fresh.name, retention, serve=True, progress=progress)
+    for old in bundle_folders(workspace.bundles_path):
+        if old.version == candidate.name and fresh != candidate:
+            remove_bundle(old)
+    return fresh.name, retained

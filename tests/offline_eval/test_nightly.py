@@ -1,0 +1,195 @@
+"""Three nights of one small shop: a first model, one that takes its place, and one that does not."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import offline_eval.nightly
+import readrank
+from ingest import columns as c
+from ingest.load import load_files
+from ingest.store import END_OF_TIME, Store
+from ingest.workspace import Workspace
+from offline_eval.nightly import LIVE, Night, nightly
+from offline_eval.simulate import SimulationConfig, simulate
+from ranker import bundle
+from ranker.rank import Ranker
+from tests.offline_eval.conftest import CLEAN
+from tests.offline_eval.test_evaluate import SETTINGS
+
+NIGHTLY = """
+[nightly]
+days = 5
+queries = 150
+least_queries = 20
+margin = 1.0
+"""
+"""The new model may lose all that the serving one has: it passes unless it is shown to be worse than nothing."""
+
+
+class Shop:
+    """A workspace whose log arrives in parts."""
+
+    def __init__(self, folder: Path) -> None:
+        log = simulate(SimulationConfig(n_events=6_000, n_users=200, n_items=200, **CLEAN), folder / "log")
+        self.workspace = Workspace.create(folder / "shop", SETTINGS + NIGHTLY)
+        self._files, self._folder, self._items = (log.interactions, log.impressions), folder, log.items
+        self._times = pl.read_parquet(log.interactions)[c.OCCURRED_AT]
+        self._loaded = 0.0
+
+    def load_until(self, share: float) -> None:
+        since, until = (self._times.quantile(each, "nearest") for each in (self._loaded, share))
+        parts = []
+        for file in self._files:
+            parts.append(self._folder / f"{share}-{file.name}")
+            rows = pl.read_parquet(file).filter(pl.col(c.OCCURRED_AT) >= since, pl.col(c.OCCURRED_AT) < until)
+            rows.write_parquet(parts[-1])
+        with Store.open(self.workspace.store_path) as store:
+            load_files(store, [self._items, *parts])
+        self._loaded = share
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("nights"))
+
+
+@pytest.fixture(scope="module")
+def first(shop) -> tuple[Night, str | None]:
+    shop.load_until(0.6)
+    return nightly(shop.workspace), serving(shop.workspace)
+
+
+@pytest.fixture(scope="module")
+def second(shop, first) -> tuple[Night, str | None]:
+    shop.load_until(0.8)
+    return nightly(shop.workspace), serving(shop.workspace)
+
+
+def serving(workspace: Workspace) -> str:
+    return bundle.live_folder(workspace.bundles_path).name
+
+
+def log_of(workspace: Workspace) -> pl.DataFrame:
+    with Store.open(workspace.store_path) as store:
+        return store.interactions(before=END_OF_TIME)
+
+
+def test_a_first_model_is_compared_with_the_popular_list_and_serves(first):
+    night, live = first
+    assert (night.decision, night.before, night.live) == ("promoted", None, live)
+    assert set(night.comparison.metrics["system"]) == {"readrank", "popular"}
+    assert {check.against for check in night.comparison.checks} == {"popular"}
+
+
+def test_the_next_one_is_asked_about_what_neither_has_learned(first, second, shop):
+    night, _ = second
+    facts, compared = night.comparison.facts, night.comparison.metrics
+    earlier = Ranker.load(shop.workspace.bundles_path / first[1])
+    assert facts.cutoff >= earlier.cutoff
+    assert set(compared["system"]) == {"readrank", LIVE, "popular"}
+    assert facts.counts["replay"]["queries"] >= 120  # as many as [evaluation] asks at most
+    asked = compared.filter(segment="all", metric="ndcg over live")
+    assert asked["n"].to_list() == [facts.counts["replay"]["queries"]]
+    assert {check.segment for check in night.comparison.checks if check.must_show} >= {"all"}
+
+
+def test_what_passes_serves_with_all_that_has_happened(first, second, shop):
+    night, live = second
+    assert (night.decision, night.before, night.live) == ("promoted", first[1], live)
+    ranker, last = Ranker.load(shop.workspace.bundles_path / live), log_of(shop.workspace)[c.OCCURRED_AT].max()
+    assert ranker.cutoff == night.comparison.facts.cutoff < last < ranker.known_until
+    assert ranker.history.n_events > 4_500
+    judged = night.comparison.facts.bundle_version
+    assert bundle.read_manifest(shop.workspace.bundles_path / live).refreshed["source"] == judged
+    assert not (shop.workspace.bundles_path / judged).exists(), "its models lie in the bundle that serves"
+    assert bundle.rollback(shop.workspace.bundles_path) == (first[1], live)
+    assert bundle.rollback(shop.workspace.bundles_path) == (live, first[1])
+
+
+def test_a_night_is_recorded_with_what_decided(second, shop):
+    night, _ = second
+    with Store.open(shop.workspace.store_path, read_only=True) as store:
+        told = store.connection.execute(
+            "SELECT settings FROM evaluations WHERE bundle_version = ?", [night.comparison.facts.bundle_version]
+        ).fetchall()
+    settings = json.loads(told[0][0])["nightly"]
+    assert (settings["decision"], settings["live"], settings["margin"]) == ("promoted", night.before, 1.0)
+    assert settings["why"] == list(night.why)
+    page = night.comparison.page.read_text()
+    assert "<b>promoted</b>" in page
+    assert night.why[0].split(":")[0] in page
+    assert json.loads(night.comparison.data.read_text())["decision"] == "promoted"
+
+
+@pytest.fixture
+def third(second, shop):
+    if shop._loaded < 1:
+        shop.load_until(1.0)
+    return shop.workspace
+
+
+def test_a_model_that_finds_nothing_is_refused(third, monkeypatch, capsys):
+    """Whatever it was that broke it."""
+    live, bundles, ask = serving(third), set(third.bundles_path.iterdir()), offline_eval.nightly.recommend_many
+
+    def broken(model, queries, *others):
+        answers = ask(model, queries, *others)
+        return answers if model.cutoff == Ranker.load(third.bundles_path / live).cutoff else answers.clear()
+
+    monkeypatch.setattr(offline_eval.nightly, "recommend_many", broken)
+    third.settings_path.write_text(third.settings_path.read_text().replace("margin = 1.0", "margin = 0.5"))
+    assert readrank.run(["nightly", "--workspace", str(third.root), "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["decision"], told["live"], told["before"]) == ("refused", live, live)
+    assert {"all"} <= {check["segment"] for check in told["checks"] if check["verdict"] == "worse"}
+    assert any("worse" in line for line in told["why"])
+    assert serving(third) == live
+    new = set(third.bundles_path.iterdir()) - bundles
+    assert [path.name for path in new] == [told["candidate"]], "it stays for a look"
+    assert not list(third.root.glob(".evaluation-*"))
+
+
+def test_with_few_questions_nothing_is_trained(third, monkeypatch, capsys):
+    live, bundles = serving(third), set(third.bundles_path.iterdir())
+    monkeypatch.setattr(offline_eval.nightly, "train", lambda *ignored, **also: pytest.fail("trained"))
+    third.settings_path.write_text(
+        third.settings_path.read_text().replace("least_queries = 20", "least_queries = 9999")
+    )
+    assert readrank.run(["nightly", "--workspace", str(third.root)]) == 0
+    said = capsys.readouterr().out
+    assert "least_queries under [nightly] wants 9,999" in said
+    assert f"{live} goes on serving" in said
+    assert (serving(third), set(third.bundles_path.iterdir())) == (live, bundles)
+
+
+def test_questions_begin_no_earlier_than_the_serving_models_cutoff(third):
+    """As many days, or questions, as are wanted, and not more; the serving model has learned from what lies before."""
+    from offline_eval.evaluate import EvaluationConfig
+    from offline_eval.nightly import NightlyConfig, _cutoff, _serving
+    from ranker.rules import RulesConfig
+
+    model, end = _serving(third)[0], log_of(third)[c.OCCURRED_AT].max()
+    with Store.open(third.store_path) as store:
+
+        def begin(**settings) -> tuple:
+            return _cutoff(store, model, RulesConfig(), NightlyConfig(**settings), EvaluationConfig())
+
+        whole, n = begin(days=9_999, queries=1)
+        assert whole == model.cutoff
+        assert begin(days=0, queries=n + 1) == (model.cutoff, n)
+        later, some = begin(days=0, queries=10)
+        assert 10 <= some < n
+        assert model.cutoff < later
+        assert begin(days=1, queries=1)[0] == end - timedelta(days=1)
+
+
+def test_a_serving_model_that_does_not_load_is_said_and_not_asked(third, monkeypatch):
+    live = bundle.live_folder(third.bundles_path)
+    (live / "manifest.json").write_text("{")
+    model, why = offline_eval.nightly._serving(third)
+    assert model is None
+    assert "could not be asked" in why[0]
