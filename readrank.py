@@ -327,11 +327,10 @@ def refresh(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a bundle's catalogue up to date without training: new and changed items, texts and availability.
+    """Bring a bundle up to date without training: items, their texts and availability, and what users have done.
 
-    Only new and changed texts are encoded, by the bundle's own encoder. Its models and its history of what people did
-    stay as they are until the next training, but for what the store holds of new items from before the bundle's cutoff.
-    Writes a new bundle, or none when nothing has changed.
+    Only new and changed texts are encoded, by the bundle's own encoder. Its models stay as they are until the next
+    training. Writes a new bundle, or none when nothing has changed.
     """
     from ingest.publish import publishing
     from ingest.retention import RetentionConfig

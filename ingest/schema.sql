@@ -189,11 +189,11 @@ CREATE TABLE IF NOT EXISTS bundles (
     status VARCHAR NOT NULL,
     feature_names VARCHAR[]
 );
-COMMENT ON TABLE bundles IS 'Every model trained, or refreshed with a changed catalogue.';
+COMMENT ON TABLE bundles IS 'Every model trained, or refreshed with a changed catalogue and later events.';
 COMMENT ON COLUMN bundles.version IS 'Name of the folder under bundles/.';
 COMMENT ON COLUMN bundles.cutoff IS 'Nothing from this moment on was used in training, naive UTC.';
 COMMENT ON COLUMN bundles.created_at IS 'When it was written, naive UTC.';
-COMMENT ON COLUMN bundles.status IS 'trained or refreshed (an earlier model over a newer catalogue) and never served; live; served until another did; retired: removed. As of the last publishing.';
+COMMENT ON COLUMN bundles.status IS 'trained or refreshed (an earlier model over a newer catalogue and history) and never served; live; served until another did; retired: removed. As of the last publishing.';
 COMMENT ON COLUMN bundles.feature_names IS 'Names of the values in impressions.features, in order.';
 
 CREATE TABLE IF NOT EXISTS evaluations (
@@ -207,14 +207,14 @@ CREATE TABLE IF NOT EXISTS evaluations (
     started_at TIMESTAMP NOT NULL,
     finished_at TIMESTAMP
 );
-COMMENT ON TABLE evaluations IS 'Every evaluation run.';
+COMMENT ON TABLE evaluations IS 'Every evaluation run, those of nights among them.';
 COMMENT ON COLUMN evaluations.run_id IS 'Id of the run.';
 COMMENT ON COLUMN evaluations.bundle_version IS 'The model judged: bundles.version.';
 COMMENT ON COLUMN evaluations.protocol IS 'How was asked. cutoff asks once a user, at the cutoff, what the user will take from then on; replay asks at each later moment at which a user took something, or at which the answer was given that led to it, what that is, with the history up to that moment.';
 COMMENT ON COLUMN evaluations.cutoff IS 'Moment dividing known from unknown, naive UTC.';
 COMMENT ON COLUMN evaluations.until IS 'End of the test window, exclusive, naive UTC; NULL is open.';
 COMMENT ON COLUMN evaluations.n_queries IS 'How many queries were asked.';
-COMMENT ON COLUMN evaluations.settings IS 'Settings of the run as JSON.';
+COMMENT ON COLUMN evaluations.settings IS 'Settings of the run as JSON; of a night also the decision and why, under nightly.';
 COMMENT ON COLUMN evaluations.started_at IS 'When the run began, naive UTC.';
 COMMENT ON COLUMN evaluations.finished_at IS 'When the run ended, naive UTC.';
 
@@ -234,7 +234,7 @@ COMMENT ON TABLE evaluation_metrics IS 'What each evaluation found: one row a se
 COMMENT ON COLUMN evaluation_metrics.run_id IS 'The run: evaluations.run_id.';
 COMMENT ON COLUMN evaluation_metrics.cutoff IS 'Moment dividing known from unknown, naive UTC.';
 COMMENT ON COLUMN evaluation_metrics.segment IS 'Queries counted: all, warm users, users with one event, cold users, cold items ...';
-COMMENT ON COLUMN evaluation_metrics.system IS 'Who answered: readrank or the name of a baseline.';
+COMMENT ON COLUMN evaluation_metrics.system IS 'Who answered: readrank (of a night the new model), live (the one that served) or the name of a baseline.';
 COMMENT ON COLUMN evaluation_metrics.metric IS 'ndcg, recall, mrr, hit_rate, coverage ...';
 COMMENT ON COLUMN evaluation_metrics.k IS 'How many places of the list count; NULL when the metric has none.';
 COMMENT ON COLUMN evaluation_metrics.value IS 'Mean over queries; but recall of cold items is all found / all true ones, and coverage the share of the catalogue in any list.';

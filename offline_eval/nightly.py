@@ -55,13 +55,15 @@ class NightlyConfig:
     """When tonight's model may take the place of the one that serves (`readrank nightly`)."""
 
     days: Days = 1.0
-    """Both models are asked about the latest so many days of the log, of which neither has learned,"""
+    """Both models are asked about at least so many of the latest days of the log. Neither has learned from them."""
     queries: Positive = 2000
-    """or about more, until there are so many questions; but about nothing from before the serving model's cutoff."""
+    """Where they hold fewer questions than this, both are asked about a longer time, but never about what the serving
+    model has learned from. In segments of so many questions, too, the new model must be shown to be no worse."""
     least_queries: Positive = 200
-    """With fewer questions than this nothing is trained: the night waits for more."""
+    """With fewer questions nothing is trained: the night waits for more."""
     margin: Fraction = 0.1
-    """The new model must be shown to be at most this share worse than the serving one, by a 95 % interval."""
+    """The new model is no worse when it has lost, by a 95 % interval, at most this share of what the serving one
+    has."""
 
     def __post_init__(self) -> None:
         check_bounds(self)

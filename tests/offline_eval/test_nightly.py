@@ -187,9 +187,11 @@ def test_questions_begin_no_earlier_than_the_serving_models_cutoff(third):
         assert begin(days=1, queries=1)[0] == end - timedelta(days=1)
 
 
-def test_a_serving_model_that_does_not_load_is_said_and_not_asked(third, monkeypatch):
-    live = bundle.live_folder(third.bundles_path)
-    (live / "manifest.json").write_text("{")
+def test_a_serving_model_that_does_not_load_is_said_and_not_asked(third):
+    manifest = bundle.live_folder(third.bundles_path) / "manifest.json"
+    whole = manifest.read_text()
+    manifest.write_text("{")
     model, why = offline_eval.nightly._serving(third)
+    manifest.write_text(whole)
     assert model is None
     assert "could not be asked" in why[0]
