@@ -57,6 +57,11 @@ ANSWERS = {
         ("all", "ndcg over popular", 0.3 - 0.2, 0.05, 0.15, True),
         ("cold users", "ndcg over popular", 0.2 - 0.2, -0.05, 0.05, False),
     ],
+    "What became of each night's model, and why?": [
+        (datetime(2024, 1, 6), "b3", "refused", "b2", "worse for all"),
+        (datetime(2024, 1, 6), "b3", "refused", "b2", "and for cold users"),
+        (datetime(2024, 1, 5), "b2", "promoted", None, "no worse"),
+    ],
 }
 
 
@@ -111,7 +116,24 @@ def filled(store, load):
     )
     judge(store, "run1", moment, [("all", -0.1, -0.2, 0.0)])
     judge(store, "run2", moment + timedelta(days=1), [("cold users", 0.0, -0.05, 0.05), ("all", 0.3 - 0.2, 0.05, 0.15)])
+    night(store, "b2", datetime(2024, 1, 5), {"decision": "promoted", "live": None, "why": ["no worse"]})
+    night(
+        store,
+        "b3",
+        datetime(2024, 1, 6),
+        {"decision": "refused", "live": "b2", "why": ["worse for all", "and for cold users"]},
+    )
     return store
+
+
+def night(store, version, moment, settings):
+    store.connection.execute(
+        """
+        INSERT INTO evaluations (run_id, bundle_version, protocol, cutoff, settings, started_at)
+        VALUES (?, ?, 'replay', ?, ?, ?)
+        """,
+        [f"night-{version}", version, moment, json.dumps({"nightly": settings}), moment],
+    )
 
 
 def judge(store, run_id, moment, gains):
