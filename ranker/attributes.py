@@ -15,9 +15,9 @@ from ranker.facets import folded
 def numbers(catalogue: Catalogue, name: str) -> npt.NDArray[np.float64]:
     """Return an attribute as a number for each item [n_items]; NaN where it is missing or no finite number.
 
-    A number written as text counts: attributes of a CSV file are all text.
+    A number written as text counts, blanks around it or not: attributes of a CSV file are all text.
     """
-    told = _attribute(catalogue, name).cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+    told = _attribute(catalogue, name).str.strip_chars().cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
     return np.where(np.isfinite(told), told, np.nan)
 
 

@@ -27,6 +27,11 @@ def test_numbers_are_finite_or_not_known():
     np.testing.assert_array_equal(numbers(items, "price"), [*[np.nan] * 4, -1])
 
 
+def test_blanks_around_a_number_are_not_part_of_it():
+    items = told('{"price": " 4.5"}', '{"price": "4.5\\t"}', '{"price": "  "}', '{"price": "4 5"}')
+    np.testing.assert_array_equal(numbers(items, "price"), [4.5, 4.5, np.nan, np.nan])
+
+
 @pytest.mark.parametrize("name", ["price", "list price", "price.net", "Preis/Stück", "it's"])
 def test_attributes_of_any_name_are_found(name):
     items = told(json.dumps({name: 3, "other": 4}))
