@@ -132,9 +132,10 @@ class Catalogue:
         return found
 
     def category_rows(self, categories: Sequence[Iterable[str]]) -> sparse.csr_matrix:
-        """Return the category matrix of items given by their category names, unknown names left out."""
-        rows = [[self.category_names[name] for name in names if name in self.category_names] for names in categories]
-        return multi_hot(rows, len(self.category_names))
+        """Return the category matrix of items given by their category names, each once, unknown names left out."""
+        known = self.category_names
+        rows = [[known[name] for name in dict.fromkeys(names) if name in known] for names in categories]
+        return multi_hot(rows, len(known))
 
     def save(self, folder: Path) -> None:
         """Write `items.parquet`, the attribute values that count (`facets.json`), who has which, and absences."""

@@ -20,6 +20,11 @@ def test_an_item_is_in_each_of_its_categories_once():
     assert catalogue.in_categories(["b", "É", "unknown"]).tolist() == [True, False, False, True]
 
 
+def test_a_given_item_is_in_each_of_its_categories_once():
+    catalogue = in_categories(["b", "a"])
+    assert catalogue.category_rows([("b", "b", "unknown", "a", "b"), ()]).toarray().tolist() == [[1, 1], [0, 0]]
+
+
 def test_a_catalogue_may_have_no_category_and_no_item():
     assert in_categories(None, []).categories.shape == (2, 0)
     assert in_categories().categories.shape == (0, 0)
