@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from ingest.bounds import Amount, Positive, Seed, check_bounds
+from ingest.bounds import Amount, Positive, PositiveAmount, Seed, check_bounds
 from ranker.arrays import Floats, Ints, Rows
 from ranker.moments import Recent
 
@@ -21,8 +21,8 @@ class FactorsConfig:
     """Number of factors."""
     alpha: Amount = 10.0
     """Confidence of an interaction is 1 + alpha."""
-    regularization: Amount = 10.0
-    """L2 penalty."""
+    regularization: PositiveAmount = 10.0
+    """L2 penalty. Without any, more factors than items or users would have no solution."""
     iterations: Positive = 15
     """Alternations."""
     seed: Seed = 0

@@ -98,6 +98,12 @@ def test_history_weights_fall_with_age_and_sum_to_one():
     assert history_weights(recent, 3, decay=0.5).toarray()[0].tolist() == pytest.approx([1 / 1.5, 0, 0.5 / 1.5])
 
 
+def test_factors_without_a_penalty_are_refused():
+    """With more factors than items nothing else tells which of them a user has."""
+    with pytest.raises(ValueError, match="regularization: wanted a number over 0, got 0"):
+        FactorsConfig(regularization=0.0)
+
+
 def test_factors_bring_items_of_the_same_users_nearer():
     rows = [(user, item, 1) for user in range(40) for item in ((0, 1) if user % 2 else (2, 3))]
     users, items, _ = arrays(*rows)
