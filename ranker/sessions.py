@@ -13,8 +13,6 @@ from ranker.moments import Recent
 
 SESSION_US: Final = 1_800_000_000
 """Half an hour without an interaction ends a session that has no id, as web analytics have it."""
-SESSION_GAP: Final = SESSION_US / 1e6
-"""The same in seconds."""
 
 
 def code_of(session_id: str | None) -> int:
@@ -43,7 +41,7 @@ def in_one_session(earlier: Rows, later: Rows, apart: Times) -> npt.NDArray[np.b
 
 
 def session_mask(recent: Recent) -> npt.NDArray[np.bool_]:
-    """Mark the interactions of the present session [q, length]: no pause longer than `SESSION_GAP` until the moment.
+    """Mark the interactions of the present session [q, length]: no pause longer than `SESSION_US` until the moment.
 
     Where the session has an id, all that has it belongs to it, whatever the pauses; of another id nothing does, nor
     what lies before that without an id. The question itself has none: long after the latest interaction no session is
@@ -63,7 +61,8 @@ def session_mask(recent: Recent) -> npt.NDArray[np.bool_]:
     """
     mask = recent.mask[:, ::-1]
     age = np.maximum.accumulate(np.where(mask, recent.ages[:, ::-1], 0), axis=1)
-    linked = np.diff(age, axis=1, prepend=0) <= SESSION_GAP
+    # In whole microseconds: a difference of seconds could be a little more than half an hour that is just that.
+    linked = np.diff(np.rint(age * 1e6), axis=1, prepend=0) <= SESSION_US
     if recent.sessions is None or not recent.sessions.any():
         return np.asarray((np.logical_and.accumulate(linked, axis=1) & mask)[:, ::-1])
     code = np.where(mask, recent.sessions[:, ::-1], 0)

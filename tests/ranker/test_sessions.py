@@ -18,7 +18,7 @@ from ranker.moments import Moments, Recent
 from ranker.neighbours import NeighboursConfig
 from ranker.query import Query
 from ranker.registry import FEATURE_NAMES
-from ranker.sessions import SESSION_GAP, code_of, session_codes, session_mask
+from ranker.sessions import SESSION_US, code_of, session_codes, session_mask
 from ranker.sources import Behaviour
 from tests.ranker.conftest import catalogue, live_events
 
@@ -92,6 +92,18 @@ def test_events_without_an_id_keep_to_pauses():
     assert in_session(history, "ann", 76) == ["e"], "35 minutes after s1, and of no id"
 
 
+@pytest.mark.parametrize("since", [1, 1_799_999_999, 1_234_567_891])
+@pytest.mark.parametrize(("pause", "session"), [(30 * MINUTE, ["a", "b"]), (30 * MINUTE + 1, ["b"])])
+def test_a_pause_is_measured_to_the_microsecond_whenever_it_is_asked(pause, session, since):
+    """In seconds, whose last digits are lost in a difference, half an hour could be a little more."""
+    first = 57 * 365 * 24 * 60 * MINUTE
+    events = live_events(ITEMS, ("ann", "a", first), ("ann", "b", first + pause))
+    history = History.from_frames(ITEMS, visits(("bob", "z", 0, None))).and_then(events)
+    moments = Moments(users=history.user_rows(["ann"]), as_of=np.array([first + pause + since]))
+    recent = history.recent(moments, 20)
+    assert [ITEMS.ids[row] for row in recent.items[session_mask(recent)].tolist()] == session
+
+
 event = st.tuples(st.integers(0, 40), st.sampled_from([0, 0, 1, 2]), st.booleans())
 
 
@@ -105,7 +117,7 @@ def test_a_session_in_plain_words(events, since_last):
     last_code = 0
     for row in newest_first:
         code = codes[row]
-        near = ages[row] - before <= SESSION_GAP or (code and code == last_code)
+        near = ages[row] - before <= SESSION_US / 1e6 or (code and code == last_code)
         unbroken = unbroken and near and (not code or not present or code == present)
         if unbroken and code and not present:
             present = code
