@@ -177,9 +177,10 @@ class Sources:
         """
         vocabulary, item_words = words or Words.fit_rows(texts)
         item_vectors = CatalogueVectors.encode(interest, catalogue.ids, texts, vectors)
+        serving = interest.cut(serve_dim or interest.dim)
         return cls(
             catalogue,
-            interest.cut(serve_dim or interest.dim),
+            serving,
             item_vectors,
             vocabulary,
             item_words,
@@ -188,7 +189,7 @@ class Sources:
             behaviour.straight,
             behaviour.factors,
             fit_alike(item_vectors.floats(), behaviour.counts),
-            item_vectors.floats().sum(axis=0, dtype=np.float64) / max(len(catalogue), 1),
+            item_vectors.floats(serving.dim).sum(axis=0, dtype=np.float64) / max(len(catalogue), 1),
             price_attribute=price_attribute,
         )
 

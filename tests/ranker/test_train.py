@@ -125,6 +125,9 @@ def test_bundle_serves_vectors_as_short_and_small_as_the_settings_say(trained, m
     recent, model = situation.recent, InterestModel.load(sources.interest.folder)
     whole = model.user_vectors(sources.item_vectors.at(recent.items), recent.weights, recent.ages, recent.mask)
     np.testing.assert_allclose(situation.interest, whole[:, :4], rtol=1e-5)
+    # what a user's interest is compared with is the mean of what items are scored by
+    interest = situation.interest @ sources.everything.vectors.T
+    np.testing.assert_allclose(situation.typical, interest.sum(axis=1) / 3, rtol=1e-4)
     assert sorted(recommended(ranker, "eve")) == ["a", "b", "c"]
     assert sorted(recommended(ranker)) == ["b", "c"]
 
