@@ -24,6 +24,7 @@ from api.recommender import Recommender, load_ranker
 from api.requests import GivenItemIn, Id, RankingsIn, RecommendationsIn
 from api.service import Served, Service
 from api.settings import ServiceSettings, from_environment
+from api.supervisor import end_with_parent
 from api.threads import Repeated
 from ingest import columns as c
 from ingest.checks import ChecksConfig, KindsConfig
@@ -109,6 +110,7 @@ def app_from_environment() -> FastAPI:
     """Make the app as a worker process does: the workspace comes from `READRANK_WORKSPACE`."""
     settings = from_environment()
     log_at(logging.getLevelNamesMapping()[settings.log_level.upper()])
+    end_with_parent()
     return create_app(settings.workspace, settings)
 
 

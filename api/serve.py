@@ -10,6 +10,7 @@ from pathlib import Path
 from api.accepting import BACKLOG
 from api.errors import PortInUseError, ServiceError
 from api.settings import from_environment, hand_to_workers
+from ingest.checks import ChecksConfig, KindsConfig
 from ingest.outbox import Outbox
 from ingest.pseudonyms import Pseudonyms
 from ingest.workspace import Workspace
@@ -32,10 +33,12 @@ def serve(
     """Serve until SIGTERM or SIGINT, then return; `announce` is told the URL once the port is ours.
 
     What can be known wrong beforehand ends it before any worker starts: no workspace, no bundle that can serve
-    (BundleError), a damaged outbox (OutboxError), no key for pseudonyms (SettingsError), a port in use
-    (PortInUseError). The socket is bound here and handed on, so that nobody takes the port in between.
+    (BundleError), a damaged outbox (OutboxError), a wrong setting or no key for pseudonyms (SettingsError), a port in
+    use (PortInUseError). The socket is bound here and handed on, so that nobody takes the port in between.
     """
     workspace = Workspace.open(workspace_path)
+    workspace.section("checks", ChecksConfig)
+    workspace.section("kinds", KindsConfig)
     checked_manifest(live_folder(workspace.bundles_path))
     Pseudonyms.of_workspace(workspace)
     Outbox.open(workspace.outbox_path).close()
@@ -71,7 +74,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _run(listening: socket.socket, workers: int) -> None:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
+
+    from api.supervisor import Supervisor
 
     config = uvicorn.Config(
         "api.app:app_from_environment",
@@ -86,7 +90,7 @@ def _run(listening: socket.socket, workers: int) -> None:
     )
     try:
         if workers > 1:
-            Multiprocess(config, sockets=[listening]).run()
+            Supervisor(config, sockets=[listening]).run()
         else:
             # uvicorn raises the signal again once it has stopped; ended as asked is not killed.
             signal.signal(signal.SIGTERM, lambda number, frame: None)

@@ -7,13 +7,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import psutil
 import pytest
+import uvicorn
+from uvicorn.supervisors.multiprocess import Process
 
 from api.accepting import SharingLoop
 from api.serve import listen, serve
+from api.supervisor import Supervisor
+from ingest.errors import SettingsError
 from ingest.outbox import Outbox
 
 ROOT = Path(__file__).parents[2]
@@ -82,14 +87,14 @@ def test_an_accepted_event_survives_a_killed_service(start, workspace):
     assert send(url, item, "e-1").json()["duplicates"] == 1
 
 
+def workers_of(process):
+    return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
 def test_an_event_accepted_by_one_worker_counts_in_the_other_within_a_second(start):
     process, url = start("--port", "0", "--workers", "2")
-
-    def workers():
-        return [child for child in psutil.Process(process.pid).children() if "spawn_main" in " ".join(child.cmdline())]
-
-    wait_for(lambda: len(workers()) == 2)
-    one, other = workers()
+    wait_for(lambda: len(workers_of(process)) == 2)
+    one, other = workers_of(process)
     # With one worker stopped, only the other can take the connection.
     for asleep in (one, other):
         asleep.suspend()
@@ -135,6 +140,29 @@ def test_sigterm_ends_the_service_in_good_order(start, workspace, workers):
     with Outbox.open(workspace.outbox_path) as outbox:
         requests, impressions, _ = outbox.answers(100)
     assert (len(requests), len(impressions)) == (1, 5)
+
+
+def test_workers_end_with_the_process_that_started_them(start):
+    """They would hold the port, and nobody would replace or stop them."""
+    process, _ = start("--port", "0", "--workers", "2")
+    workers = workers_of(process)
+    assert len(workers) == 2
+    process.kill()
+    wait_for(lambda: not any(worker.is_running() for worker in workers))
+
+
+def test_a_worker_that_dies_when_it_is_asked_whether_it_lives_is_not_waited_for(monkeypatch):
+    """It would be as long as for one that is busy, and no other be replaced meanwhile, nor SIGTERM heard."""
+    replacement = Mock()
+    monkeypatch.setattr("uvicorn.supervisors.multiprocess.signal.signal", Mock())
+    monkeypatch.setattr("uvicorn.supervisors.multiprocess.Process", lambda config, sockets: replacement)
+    supervisor = Supervisor(uvicorn.Config("api.app:app_from_environment"), [])
+    dying = Process(supervisor.config, [])
+    dying.process = Mock(is_alive=lambda: True)  # as the system says until all of its memory is gone
+    monkeypatch.setattr(dying.parent_conn, "poll", Mock(side_effect=AssertionError("is waited for")), raising=False)
+    supervisor.processes = [dying]
+    supervisor.keep_subprocess_alive()
+    assert supervisor.processes == [replacement]
 
 
 def test_answers_do_not_wait_for_delayed_acknowledgements():
@@ -191,6 +219,14 @@ def test_a_damaged_outbox_is_one_sentence(start, workspace):
 def test_a_wrong_variable_is_one_sentence(start, monkeypatch):
     monkeypatch.setenv("READRANK_THREADS", "many")
     assert "environment variable READRANK_THREADS" in complaint(start, "--port", "0")
+
+
+@pytest.mark.parametrize("wrong", ["[kinds]\nclick = inf\n", "[checks]\nmax_id_length = 0\n"])
+def test_a_wrong_setting_ends_it_before_any_worker_starts(workspace, wrong):
+    """Workers that find it out end, and are started again and again."""
+    workspace.settings_path.write_text(wrong)
+    with pytest.raises(SettingsError, match="wanted"):
+        serve(workspace.root, port=0, workers=2, announce=lambda url: pytest.fail("started"))
 
 
 def test_the_service_imports_no_torch_and_no_store(workspace):
