@@ -1,5 +1,6 @@
 """What was accepted over HTTP and must not be lost? A WAL-mode SQLite file that all worker processes share."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,7 @@ class Outbox:
                 raise
             # Answers may be lost with the power; events may not.
             self._answers = self._connect("NORMAL")
+        self._opened = _which(path)
 
     @classmethod
     def open(cls, path: Path | str) -> "Outbox":
@@ -114,7 +116,7 @@ class Outbox:
 
         At most `limit` of them; a negative limit is none. Cheap enough to be asked before every answer.
         """
-        with self._lock, translated(self.path):
+        with self._using():
             rows = self._connection.execute(f"{_EVENTS} WHERE seq > ? ORDER BY seq LIMIT ?", (seq, limit)).fetchall()
         return [_event(row) for row in rows], rows[-1][0] if rows else seq
 
@@ -127,7 +129,7 @@ class Outbox:
         and counting them again would double them. In an outbox begun anew the numbers start again below `known_seq`:
         the number to go on from is that of the last event that there really is, known or not.
         """
-        with self._lock, translated(self.path):
+        with self._using():
             end = self._connection.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
             rows = self._connection.execute(
                 f"{_EVENTS} WHERE seq > ? AND (seq > ? OR occurred_at >= ?) ORDER BY seq LIMIT ?",
@@ -169,7 +171,7 @@ class Outbox:
         """
         from ingest.waiting_answers import oldest_answers
 
-        with self._lock, translated(self.path):
+        with self._using():
             return oldest_answers(self._answers, limit)
 
     def events_drained(self, seq: int) -> None:
@@ -191,14 +193,25 @@ class Outbox:
         return connection
 
     def _watermark(self, name: str) -> int:
-        with self._lock, translated(self.path):
+        with self._using():
             row = self._connection.execute("SELECT seq FROM watermarks WHERE name = ?", (name,)).fetchone()
         return int(row[0])
 
     @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Hold the lock; OutboxError where the file has gone: what were written there then would never be drained."""
+        with self._lock, translated(self.path):
+            if _which(self.path) != self._opened:
+                raise OutboxError(
+                    f"{self.path}: was deleted, moved or replaced while in use; stop the service, put the file back "
+                    "if there is one, and start the service again"
+                )
+            yield
+
+    @contextmanager
     def _writing(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Cursor]:
         """Run the block as one transaction that holds the write lock from its start, so that waiting is fair."""
-        with self._lock, translated(self.path):
+        with self._using():
             cursor = connection.cursor()
             cursor.execute("BEGIN IMMEDIATE")
             try:
@@ -214,6 +227,15 @@ _EVENTS = """
 SELECT seq, event_id, user_id, item_id, kind, weight, occurred_at, request_id, session_id
 FROM events
 """
+
+
+def _which(path: Path) -> tuple[int, int] | None:
+    """Tell one file from another of the same name; None where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _event(row: tuple[Any, ...]) -> OnlineEvent:
@@ -240,6 +262,8 @@ def translated(path: Path) -> Iterator[None]:
             advice = "the disk is full; free space and send again"
         elif "locked" in message:
             advice = f"another process has been writing for over {_BUSY_SECONDS:.0f} s; try again"
+        elif "disk I/O" in message:
+            advice = f"the disk is full or fails ({message}); free space or mend it, and try again"
         elif "not a database" in message or "malformed" in message:
             advice = "wanted an SQLite database, got a damaged or foreign file; move it away or restore it"
         elif "unable to open" in message or "readonly" in message:

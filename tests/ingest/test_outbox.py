@@ -12,7 +12,7 @@ import pytest
 
 from ingest.drain import Drained, drain
 from ingest.errors import OutboxError
-from ingest.outbox import Appended, OnlineEvent, Outbox
+from ingest.outbox import Appended, OnlineEvent, Outbox, translated
 from ingest.store import END_OF_TIME
 
 START = datetime(2024, 1, 1)
@@ -229,3 +229,23 @@ def test_open_of_a_damaged_outbox_is_one_sentence(tmp_path):
         Outbox.open(path)
     with pytest.raises(OutboxError, match="cannot be opened"):
         Outbox.open(tmp_path / "no" / "online.sqlite")
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_deleted_or_replaced_while_open_is_used_no_more(tmp_path, replaced):
+    """What is written to a deleted file nobody ever drains."""
+    path = tmp_path / "online.sqlite"
+    with Outbox.open(path) as outbox:
+        outbox.append([event(1)])
+        path.unlink()
+        if replaced:
+            Outbox.open(path).close()
+        uses = [lambda: outbox.append([event(2)]), outbox.erasures, lambda: outbox.events_after(0)]
+        for use in [*uses, lambda: outbox.log_answer(*answer("r"))]:
+            with pytest.raises(OutboxError, match="was deleted, moved or replaced while in use"):
+                use()
+
+
+def test_a_disk_that_refuses_is_named_as_full_or_failing(tmp_path):
+    with pytest.raises(OutboxError, match="the disk is full or fails"), translated(tmp_path):
+        raise sqlite3.OperationalError("disk I/O error")
