@@ -65,7 +65,7 @@ class Service:
 
     async def recommend(self, query: Query) -> Served:
         """Choose items for a user."""
-        query = _with_request_id(query)
+        query = _asked_now(query)
         return await self._answer(
             query,
             endpoint="recommendations",
@@ -76,7 +76,7 @@ class Service:
 
     async def rank(self, query: Query, items: Sequence[GivenItem]) -> Served:
         """Order given items for a user."""
-        query = _with_request_id(query)
+        query = _asked_now(query)
         return await self._answer(
             query,
             endpoint="rankings",
@@ -140,9 +140,9 @@ def _answer_from(serving_now: Callable[[], Serving], make: Callable[[Serving], A
     return serving, make(serving)
 
 
-def _with_request_id(query: Query) -> Query:
-    """Say what the answer will be called: exploration draws by it."""
-    return replace(query, request_id=uuid.uuid4().hex)
+def _asked_now(query: Query) -> Query:
+    """Say that the question is a live one, and what the answer will be called: exploration draws by it."""
+    return replace(query, live=True, request_id=uuid.uuid4().hex)
 
 
 def by_popularity(serving: Serving, query: Query, items: Sequence[GivenItem]) -> Answer:

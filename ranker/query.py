@@ -17,6 +17,9 @@ class Query:
     """Id as in the log; a user never seen is a cold user, not an error."""
     as_of: datetime
     """Naive UTC; only what occurred strictly before counts."""
+    live: bool = False
+    """Whether it is asked now: what the user took and hid is then all that is known, also what the clock puts after
+    `as_of` since it was set back."""
     k: int = 20
     """How many items to return at most."""
     exclude: frozenset[str] = frozenset()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from encoders.text import TextConfig, item_text
 from ingest import columns as c
-from ingest.moments import to_microseconds
+from ingest.moments import NEVER, to_microseconds
 from ingest.outbox import OnlineEvent
 from ranker import bundle
 from ranker.arrange import Wish
@@ -233,7 +233,8 @@ class Ranker:
         self, history: History, moments: Moments, query: Query
     ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
         offered = on_offer(self.catalogue, moments)
-        allowed = allowed_items(history, moments, self.catalogue, self.model.rules, offered)
+        known = replace(moments, as_of=np.array([NEVER])) if query.live else moments
+        allowed = allowed_items(history, known, self.catalogue, self.model.rules, offered)
         return without(
             allowed[0],
             offered[0],

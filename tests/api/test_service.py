@@ -2,9 +2,11 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
+from ingest.moments import utc_now
 from ingest.outbox import Outbox
 from ranker.query import Answer
 from tests.api.conftest import ids, until
@@ -72,6 +74,20 @@ def test_a_late_model_gives_popular_items_within_the_budget(broken_client, ranke
     assert answer["items"]
     time.sleep(1.5)
     assert recommend(client, "somebody else")["degraded"] is False
+
+
+@pytest.mark.parametrize("broken", [{}, {"recommend": fail}], ids=["full", "degraded"])
+def test_what_a_user_took_or_hid_stays_away_when_the_clock_is_set_back(broken_client, user, monkeypatch, broken):
+    client = broken_client(**broken)
+    hidden, bought, *_ = ids(recommend(client, user))
+    sent = [
+        {"user_id": user, "item_id": hidden, "kind": "hide"},
+        {"user_id": user, "item_id": bought, "kind": "purchase"},
+    ]
+    assert client.post("/v1/events", json={"events": sent}).json()["accepted"] == 2
+    assert until(lambda: client.get("/readyz").json()["live_events"] == 2)
+    monkeypatch.setattr("api.app.utc_now", lambda: utc_now() - timedelta(hours=1))
+    assert not {hidden, bought} & set(ids(recommend(client, user, k=1_000)))
 
 
 def test_degraded_answers_know_what_was_hidden_while_the_full_one_hangs(broken_client, ranker, user):
