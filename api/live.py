@@ -129,6 +129,8 @@ class Live:
             if history.problem and self._serving:
                 # The model that serves knows live events; this one would know none.
                 raise ServiceError(f"{folder}: serves as soon as accepted events can be read: {history.problem}")
+            if self._serving and self._live_folder() != folder:
+                return  # rolled back meanwhile: what nobody wants any more does not serve, not even for a second
             self._serving = folder, history
             self._problem, self._pause_s = None, 0.0
             log.info("bundle serves version=%s seconds=%.2f", ranker.version, time.monotonic() - started)

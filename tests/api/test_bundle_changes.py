@@ -162,6 +162,35 @@ def test_the_old_model_serves_on_while_the_new_one_reads_what_it_lacks(taken, wo
     assert not {first, second} & set(shown(live.now()))
 
 
+def test_a_bundle_that_is_rolled_back_while_it_loads_never_serves(workspace, outbox, ranker):
+    loading, go_on, loaded = threading.Event(), threading.Event(), []
+
+    def load(folder):
+        if loaded:
+            loading.set()
+            assert go_on.wait(60)
+        loaded.append(folder.name)
+        return copy.copy(ranker)
+
+    live = Live(workspace.bundles_path, outbox, load=load, check_every_s=0)
+    live.start()
+    old = live.now().ranker
+    shutil.copytree(workspace.bundles_path / old.version, workspace.bundles_path / "second")
+    promote(workspace.bundles_path, "second")
+    live.now()
+    assert loading.wait(60)
+    promote(workspace.bundles_path, old.version)
+    (loader,) = [thread for thread in threading.enumerate() if thread.name == "bundle-loader"]
+    go_on.set()
+    loader.join(60)
+    assert loaded == [old.version, "second"]
+    assert live.peek().ranker is old
+    assert live.problems == []
+    promote(workspace.bundles_path, "second")
+    assert until(lambda: live.now().ranker is not old), "but may be tried again"
+    live.stop()
+
+
 def test_a_new_model_waits_until_the_outbox_can_be_read(taken, workspace, outbox, monkeypatch):
     live, first = taken
     old = live.now().ranker
