@@ -32,6 +32,8 @@ class EventWriter:
         self._desk = desk
         self._outbox = outbox
         self._threads = DaemonThreads(WRITERS, "event-writer")
+        self.problem: str | None = None
+        """Why the last events could not be written."""
 
     def stop(self) -> None:
         """Let the threads end after what they are at; what waits is not begun."""
@@ -45,12 +47,17 @@ class EventWriter:
         writing = self._threads.submit(self._judge_and_write, sent, arrived)
         try:
             async with asyncio.timeout(WRITTEN_WITHIN_S):
-                return await asyncio.wrap_future(writing)
+                told: EventsOut = await asyncio.wrap_future(writing)
         except OutboxError as error:
-            raise NotWrittenError(str(error)) from error
+            self.problem = str(error)
+            raise NotWrittenError(self.problem) from error
         except TimeoutError as error:
             log.error("events late n=%d after_s=%.3f", len(sent), WRITTEN_WITHIN_S)
-            raise NotWrittenError(self._late(sent, begun=not writing.cancel())) from error
+            self.problem = self._late(sent, begun=not writing.cancel())
+            raise NotWrittenError(self.problem) from error
+        if told.accepted:
+            self.problem = None
+        return told
 
     def _judge_and_write(self, sent: Sequence[Any], arrived: datetime) -> EventsOut:
         accepted, rejected = self._desk.sort_out(sent, arrived)

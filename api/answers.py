@@ -199,7 +199,7 @@ class ReadyOut(BaseModel):
     answers_not_logged: int
     """Answers given whose decision could not be written down."""
     problems: Sequence[str]
-    """One sentence each: a bundle that does not load, an outbox that cannot be read."""
+    """One sentence each: a bundle that does not load, an outbox that cannot be read or written, answers that fail."""
 
 
 class ProblemOut(BaseModel):

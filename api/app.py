@@ -28,7 +28,6 @@ from api.supervisor import end_with_parent
 from api.threads import Repeated
 from ingest import columns as c
 from ingest.checks import ChecksConfig, KindsConfig
-from ingest.errors import ReadrankError
 from ingest.moments import utc_now
 from ingest.outbox import Outbox
 from ingest.pseudonyms import Pseudonyms
@@ -100,7 +99,7 @@ def create_app(
     _add_answers(app, service, name_user)
     _add_events(app, writer)
     _add_items(app, live)
-    _add_health(app, live, decisions)
+    _add_health(app, live, decisions, lambda: [*live.problems, *filter(None, (service.problem, writer.problem))])
     if settings.playground:
         playground.add(app, live, tell_users=pseudonyms is None)
     return app
@@ -194,17 +193,16 @@ def _add_items(app: FastAPI, live: Live) -> None:
         return ItemsOut(items=[found for item_id in ids if (found := _item(live, item_id)) is not None])
 
 
-def _add_health(app: FastAPI, live: Live, decisions: DecisionLog) -> None:
+def _add_health(app: FastAPI, live: Live, decisions: DecisionLog, problems: Callable[[], list[str]]) -> None:
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """Say that the process lives."""
         return {"status": "ok"}
 
     @app.get("/readyz", response_model=ReadyOut, responses={503: {"model": ReadyOut}}, tags=["health"])
-    def readyz() -> Response:
+    async def readyz() -> Response:
         """Say whether answers can be given, by which model, and what is wrong although they can."""
-        with contextlib.suppress(ReadrankError):
-            live.now()
+        # Without waiting for what hangs: bundles are looked for, and events counted, beside it.
         serving = live.peek()
         ready = ReadyOut(
             ready=serving is not None,
@@ -212,7 +210,7 @@ def _add_health(app: FastAPI, live: Live, decisions: DecisionLog) -> None:
             cutoff=serving.ranker.cutoff.isoformat() if serving else None,
             live_events=live.n_events,
             answers_not_logged=decisions.lost,
-            problems=live.problems,
+            problems=problems(),
         )
         return Response(ready.model_dump_json(), status_code=200 if ready.ready else 503, media_type="application/json")
 

@@ -26,6 +26,8 @@ SIMPLE_THREADS = 2
 """Simple answers computed at once."""
 KEPT_FOR_SIMPLE = 0.2
 """Share of the budget that the full model leaves to the simple answer."""
+IN_A_ROW = 5
+"""So many answers in a row that are no full ones are a problem; one may be late by chance."""
 POPULAR_KNOWN = 1_000
 """How many popular items order a degraded ranking; the rest keep the order in which they were given."""
 
@@ -57,6 +59,17 @@ class Service:
         self._budget_s = budget_s
         self._full = DaemonThreads(threads, "full-answer")
         self._simple = DaemonThreads(SIMPLE_THREADS, "simple-answer")
+        self._in_vain = 0
+
+    @property
+    def problem(self) -> str | None:
+        """Why users get simpler answers, where that lasts."""
+        if self._in_vain < IN_A_ROW:
+            return None
+        return (
+            f"full answers: wanted one, got {self._in_vain:,} in a row that were late or failed, so that popular items "
+            "are given; the log tells why"
+        )
 
     def stop(self) -> None:
         """Let the threads end; what is still being computed is not waited for, what waits is not begun."""
@@ -97,6 +110,7 @@ class Service:
         started = time.perf_counter()
         seconds = (1.0 - KEPT_FOR_SIMPLE) * self._budget_s
         found = await self._within(seconds, partial(_answer_from, self._live.now, full), self._full, query)
+        self._in_vain = 0 if found else self._in_vain + 1
         if found is None:
             seconds = started + self._budget_s - time.perf_counter()
             found = await self._within(seconds, partial(_answer_from, self._current, simple), self._simple, query)
@@ -119,7 +133,7 @@ class Service:
         return self._live.peek() or self._live.now()
 
     async def _within(self, seconds: float, work: Callable[[], T], threads: Executor, query: Query) -> T | None:
-        """Run `work` in a thread; None when it fails or takes longer, which is logged."""
+        """Run `work` in a thread; None when it fails or takes longer, which is logged, if often not each time."""
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
@@ -128,6 +142,9 @@ class Service:
         except NoBundleError:
             raise
         except Exception:
+            # At each doubling: a model that fails at every question must not fill the disk with complaints.
+            if self._in_vain & (self._in_vain - 1):
+                return None
             if limit.expired():
                 log.error("answer late, a simpler one is given k=%d after_s=%.3f", query.k, seconds)
             else:

@@ -168,6 +168,45 @@ def test_events_that_cannot_be_written_are_not_accepted(client, user, monkeypatc
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
     assert answer.json() == {"detail": "online.sqlite: the disk is full; free space and send again"}
+    assert client.get("/readyz").json()["problems"] == [answer.json()["detail"]]
+    monkeypatch.undo()
+    assert client.post("/v1/events", json={"events": [{"user_id": user, "item_id": "i"}]}).status_code == 202
+    assert client.get("/readyz").json()["problems"] == []
+
+
+def test_readiness_waits_for_no_outbox_that_hangs(client, ranker, monkeypatch):
+    hangs, go, erasures = threading.Event(), threading.Event(), Outbox.erasures
+
+    def hang(outbox):
+        hangs.set()
+        go.wait(120)
+        return erasures(outbox)
+
+    monkeypatch.setattr(Outbox, "erasures", hang)
+    assert hangs.wait(30)
+    with ThreadPoolExecutor(1) as asking:
+        answer = asking.submit(client.get, "/readyz")
+        try:
+            assert answer.result(30).json()["model"] == ranker.version
+        finally:
+            go.set()
+
+
+def test_answers_that_fail_for_long_are_a_problem_and_told_in_the_log_now_and_then(broken_client, ranker, caplog):
+    model = {"recommend": fail}
+    client = broken_client(recommend=lambda query, history=None: model["recommend"](query, history))
+    caplog.clear()
+    for _ in range(4):
+        recommend(client, "u", k=1)
+    assert client.get("/readyz").json()["problems"] == [], "fewer than five may be by chance"
+    for _ in range(5):
+        recommend(client, "u", k=1)
+    (problem,) = client.get("/readyz").json()["problems"]
+    assert problem.startswith("full answers: wanted one, got 9 in a row that were late or failed")
+    assert caplog.text.count("answer failed") == 5, "after none, 1, 2, 4 and 8 others"
+    model["recommend"] = ranker.recommend
+    assert recommend(client, "u", k=1)["degraded"] is False
+    assert client.get("/readyz").json()["problems"] == []
 
 
 @pytest.fixture
