@@ -220,13 +220,19 @@ def counts_of(window: Window) -> dict[str, int]:
 
 
 def shown_requests(window: Window, impressions: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:
-    """Return what was shown after the cutoff and may be ranked again: requests with a click and a skip, or some."""
-    later = impressions.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
+    """Return what was shown after the cutoff and may be ranked again: requests of a user with a click and a skip."""
+    asked = [c.REQUEST_ID, c.USER_ID]
+    # A request is asked at one moment, also where a log tells when each of its items came into sight: one asked later
+    # would know what had been clicked above it.
+    later = impressions.with_columns(pl.col(c.OCCURRED_AT).min().over(asked))
+    later = later.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
     both = pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()
-    requests = later.group_by(c.REQUEST_ID).agg(both=both).filter("both").select(c.REQUEST_ID).sort(c.REQUEST_ID)
+    requests = later.group_by(asked).agg(both=both).filter("both").select(asked).sort(asked)
     if requests.height > config.max_requests:
         requests = requests.sample(config.max_requests, seed=config.seed)
-    return later.join(requests, on=c.REQUEST_ID, how="semi")
+    shown = later.join(requests, on=asked, how="semi")
+    # Where many users' requests have one id, as those of a mailing may, each user's is one by itself.
+    return shown.with_columns(pl.format("{}\n{}", *asked).alias(c.REQUEST_ID))
 
 
 @contextmanager
