@@ -47,16 +47,21 @@ class Window:
 def choose_cutoff(interactions: pl.DataFrame, quantile: float = 0.9) -> datetime:
     """Give the moment at which about `quantile` of the interactions have happened; it belongs to the test side.
 
+    It is the second moment at the earliest, also where most came at the first, as those of a bulk import do.
+
     >>> from datetime import datetime
     >>> log = pl.DataFrame({"occurred_at": [datetime(2024, 1, day) for day in (1, 2, 3, 4, 5, 6, 7)]})
     >>> choose_cutoff(log, 0.5)
     datetime.datetime(2024, 1, 4, 0, 0)
     """
-    cutoff = interactions[c.OCCURRED_AT].quantile(quantile, "nearest")
-    if not isinstance(cutoff, datetime) or cutoff <= interactions[c.OCCURRED_AT].min():
+    moments = interactions[c.OCCURRED_AT]
+    cutoff: object = moments.quantile(quantile, "nearest")
+    if cutoff is not None and cutoff == moments.min():
+        cutoff = moments.filter(moments > cutoff).min()
+    if not isinstance(cutoff, datetime):
         raise EvaluationError(
             f"evaluation wants interactions at two moments or more, got {interactions.height} "
-            f"with {interactions[c.OCCURRED_AT].n_unique()}; ingest a longer log"
+            f"at {moments.n_unique()}; ingest a longer log"
         )
     return cutoff
 

@@ -160,6 +160,15 @@ def test_the_popularity_window_is_chosen_by_what_works_inside_the_known_time() -
     assert share == 0.03
 
 
+def test_the_popularity_window_is_chosen_also_where_most_was_imported_at_one_moment() -> None:
+    imported = [(f"u{n}", "a1", CUTOFF - HOUR) for n in range(95)]
+    later = [("v", item, CUTOFF + n * HOUR) for n, item in enumerate(["a1", "a2", "b1", "b2", "p"])]
+    log = pl.DataFrame([*imported, *later], schema=[c.USER_ID, c.ITEM_ID, c.OCCURRED_AT], orient="row")
+    log = log.with_columns(pl.lit(1.0).alias(c.WEIGHT))
+    config = BaselinesConfig(shares=(0.03, 1.0))
+    assert choose_share(Catalogue.from_store(small_items(), log), log, config) in config.shares
+
+
 def test_no_queries_and_no_items_give_empty_answers() -> None:
     baselines = baselines_of(small_items(), small_log(), CUTOFF)
     assert baselines["popular"].recommend(ask(), 5).columns == [c.QUERY_ID, c.ITEM_ID, c.RANK, c.SCORE]

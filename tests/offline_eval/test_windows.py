@@ -130,9 +130,15 @@ def test_the_cap_is_seeded_and_says_how_many_there_were() -> None:
 
 def test_choosing_a_cutoff_wants_two_moments() -> None:
     rows = log(("a", "x", CUTOFF), ("b", "x", CUTOFF))
-    with pytest.raises(EvaluationError, match="two moments or more, got 2 with 1"):
+    with pytest.raises(EvaluationError, match="two moments or more, got 2 at 1"):
         choose_cutoff(rows)
     assert choose_cutoff(log(("a", "x", CUTOFF), ("b", "x", CUTOFF + TICK)), 0.9) == CUTOFF + TICK
+
+
+def test_choosing_a_cutoff_takes_the_second_moment_where_most_came_at_the_first() -> None:
+    imported = [(f"u{n}", "x", CUTOFF) for n in range(95)]
+    later = [("a", f"i{n}", CUTOFF + n * TICK) for n in range(1, 6)]
+    assert choose_cutoff(log(*later, *imported), 0.9) == CUTOFF + TICK
 
 
 @pytest.mark.parametrize("protocol", get_args(Protocol))
