@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 import polars as pl
 
@@ -43,6 +43,7 @@ OURS = "readrank"
 INTEREST = "text interest"
 """Our tuned text encoder by itself: what reading adds before any blending."""
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+_WITHOUT_BUNDLE: Final = "leave --bundle away to train a model for an earlier cutoff"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +156,8 @@ def _compare(
 ) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
     """Ask every system the same questions; gives rows of metrics and, for each protocol, counts."""
     catalogue, cutoff = ranker.catalogue, ranker.cutoff
-    _check_sides(interactions, cutoff)
+    # Where a model was trained for this, all that follows was checked before: only of a bundle can anything be wanted.
+    _check_sides(interactions, cutoff, _WITHOUT_BUNDLE)
     texts = item_texts(catalogue.items, workspace.section("text", TextConfig))
     rules, k = ranker.model.rules, config.k
     baselines = make_baselines(catalogue, texts, interactions, cutoff, baselines_config, rules=rules, progress=progress)
@@ -164,7 +166,9 @@ def _compare(
     counts: dict[str, dict[str, int]] = {}
     asked = asked_at(interactions, impressions)
     for protocol in protocols:
-        window = window_of(protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config)
+        window = window_of(
+            protocol, interactions, cutoff, asked, repeats=rules.repeats, config=config, way_out=_WITHOUT_BUNDLE
+        )
         queries = window.queries.select(c.QUERY_ID, c.USER_ID, c.AS_OF)
         answers = {OURS: recommend_many(ranker.model, queries, k, live, progress)}
         for number, (name, baseline) in enumerate(baselines.items()):
@@ -191,6 +195,7 @@ def window_of(
     *,
     repeats: bool,
     config: EvaluationConfig,
+    way_out: str = "name an earlier cutoff",
 ) -> Window:
     """Lay a protocol over the log; EvaluationError where nobody took anything that could be asked about."""
     windows: dict[Protocol, Callable[..., Window]] = {
@@ -202,7 +207,7 @@ def window_of(
         what = "took anything" if repeats else "took anything new to them"
         raise EvaluationError(
             f"evaluation by {protocol} wants interactions of positive weight at or after the cutoff {cutoff} in which "
-            f"users {what}, got none; name an earlier cutoff, set weights under [kinds]"
+            f"users {what}, got none; {way_out}, set weights under [kinds]"
             + (", or set repeats = true under [rules], if items are taken again" if not repeats else "")
         )
     return window
@@ -290,7 +295,7 @@ def _check_not_refreshed(folder: Path) -> None:
         )
 
 
-def _check_sides(interactions: pl.DataFrame, cutoff: datetime) -> None:
+def _check_sides(interactions: pl.DataFrame, cutoff: datetime, way_out: str = "name a cutoff inside it") -> None:
     before = interactions.filter(pl.col(c.OCCURRED_AT) < cutoff).height
     after = interactions.height - before
     if not before or not after:
@@ -298,5 +303,5 @@ def _check_sides(interactions: pl.DataFrame, cutoff: datetime) -> None:
         lies = f"the log goes from {span[0]} to {span[-1]}" if interactions.height else "the log is empty"
         raise EvaluationError(
             f"evaluation wants interactions before and at or after the cutoff {cutoff}, got {before} and {after}: "
-            f"{lies}; name a cutoff inside it, or ingest a longer log"
+            f"{lies}; {way_out}, or ingest a longer log"
         )

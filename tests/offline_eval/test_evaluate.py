@@ -30,9 +30,11 @@ from offline_eval.evaluate import (
 from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.systems import BaselinesConfig
 from offline_eval.windows import choose_cutoff, replay_window
+from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.rank import Ranker
 from ranker.refresh import refresh
+from ranker.rules import RulesConfig
 from ranker.train import train
 from ranker.train_config import TrainConfig
 
@@ -222,6 +224,26 @@ def test_a_trained_bundle_is_judged_at_its_own_cutoff_and_kept(trained: tuple[Wo
     assert (settings["k"], settings["max_queries"]) == (5, 120)
     assert settings["rules"] == json.loads(json.dumps(asdict(Ranker.load(folder).model.rules)))
     assert settings["baselines"]["shares"] == list(BaselinesConfig().shares)
+
+
+@pytest.mark.parametrize("cutoff", [datetime(2024, 1, 21), datetime(2024, 1, 20)])
+def test_a_bundle_without_anything_to_be_judged_on_is_a_mistake_with_a_way_out(
+    cutoff: datetime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows the whole log, or all but a dislike; its cutoff is its own, so none can be named."""
+    workspace = Workspace.create(tmp_path / "shop", "")
+    rows = [f"u{day % 2},i,{'click' if day < 20 else 'hide'},2024-01-{day:02d}" for day in range(1, 21)]
+    (tmp_path / "log.csv").write_text("user_id,item_id,kind,occurred_at\n" + "\n".join(rows) + "\n")
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [tmp_path / "log.csv"])
+        catalogue = Catalogue.from_store(store.items(END_OF_TIME), store.interactions(END_OF_TIME))
+    ranker = SimpleNamespace(catalogue=catalogue, cutoff=cutoff, model=SimpleNamespace(rules=RulesConfig()))
+    monkeypatch.setattr(Ranker, "load", lambda folder: ranker)
+    monkeypatch.setattr("offline_eval.evaluate.read_manifest", lambda folder: SimpleNamespace(refreshed=None))
+    monkeypatch.setattr("offline_eval.evaluate.make_baselines", lambda *_, **__: {"popular": None})
+    monkeypatch.setattr("offline_eval.evaluate.text_interest", lambda *_: None)
+    with pytest.raises(EvaluationError, match="; leave --bundle away to train a model for an earlier cutoff, "):
+        evaluate(workspace, bundle=tmp_path / "v")
 
 
 def test_a_model_trained_for_an_evaluation_that_fails_is_no_bundle_that_could_serve(
