@@ -30,7 +30,7 @@ ANSWERS = {
         (datetime(2024, 1, 1), "fruit", 10.0 + 1.0),
     ],
     "How fast do clicks fall with the place in the list?": [(1, 2, 2, 2 / 2), (2, 2, 1, 1 / 2)],
-    "What came of each model's answers?": [("b1", 1, 1 / 2, 10.0 / 1)],
+    "What came of each model's answers?": [("b1", 2, 1 / 2, 10.0 / 2)],
     "How often are answers narrowed, and by what?": [("exclude", 1), ("max_price", 1)],
     "Which files brought bad rows, and why?": [("log.csv", 8, 2, {"bad_time": 1, "missing_item_id": 1})],
     "How much of the catalogue has nobody touched?": [(1, 3)],
@@ -40,7 +40,7 @@ ANSWERS = {
     ],
     "Which titles did people see?": [("r0", 1, "Apple"), ("r0", 2, "Loaf"), ("r1", 1, "Apple"), ("r1", 2, "Bread")],
     "Which sources propose what is clicked?": [("words", 1, 1 / 1), ("popular", 2, 1 / 2), ("explore", 1, 0 / 1)],
-    "How good is a place given away?": [(1, 0, 1 / 0.8 / 1, None), (2, 1, None, 0 / 1)],
+    "How good is a place given away?": [(1, 0, 1 / 0.8 / 1, None), (2, 1, 0.0, 0 / 1)],
     "What put items at their places?": [("explore", 1, 0.0), ("score", 1, 1.0)],
     "Why were items shown?": [("popularity", 2, (0.5 + 0.1) / 2), ("text interest", 1, 0.7)],
     "What did the model know of the items of an answer?": [
@@ -82,17 +82,24 @@ def filled(store, load):
     load("later.csv", "user_id,item_id,occurred_at,kind\nu1,z,2024-01-03,wave\n")
     load(
         "shown.csv",
-        "request_id,user_id,item_id,occurred_at,clicked,position\nr0,u1,a,2024-01-01,1,1\nr0,u1,b,2024-01-01,1,2\n",
+        "request_id,user_id,item_id,occurred_at,clicked,position,propensity\n"
+        "r0,u1,a,2024-01-01,1,1,0.5\nr0,u1,b,2024-01-01,1,2,0.5\n",
     )
     moment = datetime(2024, 1, 3)
     compared = {"first": "a", "second": "b", "difference": 0.1 - 0.3}
     compared["families"] = [{"family": "popularity", "weight": 0.1}, {"family": "collaborative", "weight": -0.3}]
     store.connection.execute(
         """
-        INSERT INTO requests (request_id, user_id, occurred_at, bundle_version, comparison, asked)
-        VALUES ('r1', 'u2', ?, 'b1', ?, ?)
+        INSERT INTO requests (request_id, user_id, occurred_at, endpoint, bundle_version, comparison, asked)
+        VALUES
+            ('r1', 'u2', $moment, 'recommendations', 'b1', $compared, $asked),
+            ('empty', 'u2', $moment, 'recommendations', 'b1', NULL, NULL)
         """,
-        [moment, json.dumps(compared), json.dumps({"exclude": ["c"], "max_price": 5})],
+        {
+            "moment": moment,
+            "compared": json.dumps(compared),
+            "asked": json.dumps({"exclude": ["c"], "max_price": 5}),
+        },
     )
     interest, popularity = {"family": "text interest", "weight": 0.7}, {"family": "popularity", "weight": 0.5}
     for position, (item_id, sources, propensity, reasons, placed_by) in enumerate(
