@@ -8,7 +8,7 @@ only a part. The same configuration gives the same bytes.
 import json
 import logging
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +101,14 @@ class Simulation:
     def true_preference(self, user_ids: list[str], item_ids: list[str], at: datetime) -> NDArray[np.float32]:
         """Give, for each pair, the probability that the user at that moment clicks the item once they look at it.
 
-        Both lists have the same length. Depends on taste at that moment, the season and the item, not on whether the
-        item was taken before. Multiply by `examination(position)` for the probability in a slate.
+        Both lists have the same length. Depends on taste and season, which in the log are the same for all of a day,
+        and on the item, not on whether it was taken before. Multiply by `examination(position)` for the probability in
+        a slate.
         """
         users = np.array([int(user[1:]) for user in user_ids], dtype=np.int64)
         items = np.array([int(item[1:]) for item in item_ids], dtype=np.int64)
-        day = (at - self.shop.start).total_seconds() / 86_400
-        return self.shop.relevance(users, items, np.full(len(users), day))
+        day = (at - self.shop.start) // timedelta(days=1)
+        return self.shop.relevance(users, items, np.full(len(users), float(day)))
 
     def examination(self, positions: NDArray[np.integer]) -> NDArray[np.float64]:
         """Give the probability that a 1-based position is looked at."""

@@ -147,6 +147,17 @@ def test_tastes_change_for_some_users_and_for_others_not(clean: Simulation) -> N
     assert np.allclose(late, customers.after)
 
 
+def test_true_preference_is_that_of_the_day_with_which_the_log_was_made(clean: Simulation) -> None:
+    customers = clean.shop.customers
+    change = np.floor(customers.drift_day)
+    sudden = np.flatnonzero((customers.before != customers.after).any(axis=1) & (customers.drift_width < 1))[:20]
+    for user in sudden.tolist():
+        midnight = LARGE.start + timedelta(days=int(change[user]))
+        asked = [f"u{user:07d}"] * 20, [f"i{item:07d}" for item in range(20)]
+        at = {hours: clean.true_preference(*asked, midnight + timedelta(hours=hours)).tolist() for hours in (0, 23, 24)}
+        assert at[0] == at[23] != at[24]
+
+
 def test_garden_goods_are_wanted_in_spring(clean: Simulation) -> None:
     items = pl.read_ndjson(clean.items).filter(pl.col(c.CATEGORIES).list.first() == "Garden").head(50)[c.ITEM_ID]
     customers = clean.shop.customers
