@@ -43,6 +43,7 @@ OURS = "readrank"
 INTEREST = "text interest"
 """Our tuned text encoder by itself: what reading adds before any blending."""
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+_REQUEST: Final = [c.REQUEST_ID, c.USER_ID]
 _WITHOUT_BUNDLE: Final = "leave --bundle away to train a model for an earlier cutoff"
 
 
@@ -101,7 +102,7 @@ def evaluate(
     with _bundle_to_judge(workspace, cutoff, bundle, protocols, config, progress) as folder:
         ranker = Ranker.load(folder)
         with Store.open_when_free(workspace.store_path, progress) as store:
-            interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+            interactions, impressions = store.interactions(before=END_OF_TIME), _impressions(store)
             known = store.impressions(before=ranker.cutoff)  # a service learns of later ones with the next training
         rows, counts = _compare(
             workspace,
@@ -139,6 +140,14 @@ def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
         there = " or ".join(PROTOCOLS)
         raise EvaluationError(f"--protocol: wanted {there}, got {unknown[0]!r}; leave it away for both")
     return [protocol for protocol in PROTOCOLS if not names or protocol in names]
+
+
+def _impressions(store: Store) -> pl.DataFrame:
+    """Read all that was shown, each request of a user at one moment, its first.
+
+    A log may tell when each item came into sight. Asked then, a question would know what had been clicked above it.
+    """
+    return store.impressions(before=END_OF_TIME).with_columns(pl.col(c.OCCURRED_AT).min().over(_REQUEST))
 
 
 def _compare(
@@ -226,18 +235,14 @@ def counts_of(window: Window) -> dict[str, int]:
 
 def shown_requests(window: Window, impressions: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:
     """Return what was shown after the cutoff and may be ranked again: requests of a user with a click and a skip."""
-    asked = [c.REQUEST_ID, c.USER_ID]
-    # A request is asked at one moment, also where a log tells when each of its items came into sight: one asked later
-    # would know what had been clicked above it.
-    later = impressions.with_columns(pl.col(c.OCCURRED_AT).min().over(asked))
-    later = later.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
+    later = impressions.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
     both = pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()
-    requests = later.group_by(asked).agg(both=both).filter("both").select(asked).sort(asked)
+    requests = later.group_by(_REQUEST).agg(both=both).filter("both").select(_REQUEST).sort(_REQUEST)
     if requests.height > config.max_requests:
         requests = requests.sample(config.max_requests, seed=config.seed)
-    shown = later.join(requests, on=asked, how="semi")
+    shown = later.join(requests, on=_REQUEST, how="semi")
     # Where many users' requests have one id, as those of a mailing may, each user's is one by itself.
-    return shown.with_columns(pl.format("{}\n{}", *asked).alias(c.REQUEST_ID))
+    return shown.with_columns(pl.format("{}\n{}", *_REQUEST).alias(c.REQUEST_ID))
 
 
 @contextmanager
@@ -256,7 +261,7 @@ def _bundle_to_judge(
         return
     with Store.open(workspace.store_path) as store:
         interactions = store.interactions(before=END_OF_TIME)
-        asked = asked_at(interactions, store.impressions(before=END_OF_TIME))
+        asked = asked_at(interactions, _impressions(store))
     if cutoff is None:
         cutoff = choose_cutoff(interactions, config.quantile)
     _check_sides(interactions, cutoff)

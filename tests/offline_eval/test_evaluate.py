@@ -24,6 +24,7 @@ from offline_eval.evaluate import (
     Evaluation,
     EvaluationConfig,
     _compare_shown,
+    _impressions,
     check_protocols,
     evaluate,
 )
@@ -133,7 +134,9 @@ def test_what_an_answer_led_to_is_asked_when_the_answer_was_given(evaluated: tup
     assert evaluation.facts.counts["replay"]["queries_before_cap"] == asked < instants
 
 
-def test_shown_requests_are_ranked_at_one_moment_and_for_one_user_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shown_requests_are_ranked_at_one_moment_and_for_one_user_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """r1 comes into sight item by item and goes to two users, r2 begins before the cutoff: scores are those of a."""
     cutoff = datetime(2024, 5, 1)
     schema = [c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT, c.CLICKED]
@@ -147,6 +150,10 @@ def test_shown_requests_are_ranked_at_one_moment_and_for_one_user_each(monkeypat
         ("r2", "a", "y", cutoff, False),
     ]
     asked = []
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(tmp_path / "shown.parquet")
+    with Store.open(tmp_path / "readrank.duckdb") as store:
+        load_files(store, [tmp_path / "shown.parquet"])
+        impressions = _impressions(store)
 
     def scored(given: pl.DataFrame) -> pl.DataFrame:
         asked.append(given.select(c.USER_ID, c.OCCURRED_AT).unique().sort(c.USER_ID).rows())
@@ -160,7 +167,7 @@ def test_shown_requests_are_ranked_at_one_moment_and_for_one_user_each(monkeypat
         SimpleNamespace(model=None),
         None,
         {"popular": SimpleNamespace(rank=scored)},
-        impressions=pl.DataFrame(rows, schema=schema, orient="row"),
+        impressions=impressions,
         config=EvaluationConfig(),
     )
     assert asked == [[("a", cutoff), ("b", cutoff + timedelta(seconds=1))]] * 2
@@ -328,16 +335,17 @@ def test_a_log_in_which_nobody_takes_anything_new_is_a_mistake(tmp_path: Path, k
     assert not list(workspace.root.glob(".evaluation-*"))
 
 
+@pytest.mark.parametrize("in_sight", ["2024-01-05", "2024-01-20"])
 def test_replay_with_nothing_to_ask_is_a_mistake_before_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    in_sight: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is new after the cutoff was asked for before it, by the request that showed it."""
+    """What is new after the cutoff was asked for before it, by the request that showed it, in sight then or later."""
     workspace = Workspace.create(tmp_path / "shop", SETTINGS)
     (tmp_path / "items.csv").write_text("item_id,title\na,apple\nb,pear\n")
     days = "".join(f"u{day % 2},{'ab'[day % 2]},2024-01-{day:02d},\n" for day in range(1, 20))
     (tmp_path / "log.csv").write_text(f"user_id,item_id,occurred_at,request_id\n{days}u0,b,2024-01-20,r1\n")
     (tmp_path / "shown.csv").write_text(
-        "request_id,user_id,item_id,occurred_at,clicked\nr1,u0,b,2024-01-05,true\nr1,u0,a,2024-01-05,false\n"
+        f"request_id,user_id,item_id,occurred_at,clicked\nr1,u0,b,{in_sight},true\nr1,u0,a,2024-01-05,false\n"
     )
     with Store.open(workspace.store_path) as store:
         load_files(store, [tmp_path / name for name in ("items.csv", "log.csv", "shown.csv")])
