@@ -14,6 +14,7 @@ import polars as pl
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
 from ingest.bounds import Positive, Seed, Share, Size, check_bounds
+from ingest.errors import HeldStoreError
 from ingest.held import scratch
 from ingest.leftovers import EVALUATION
 from ingest.moments import utc_now
@@ -271,7 +272,10 @@ def _bundle_to_judge(
     del interactions, asked
     with scratch(workspace.root, EVALUATION) as folder:
         aside = _Aside(workspace.root, folder)
-        judged = train(aside, training, until=cutoff, progress=progress).folder
+        try:
+            judged = train(aside, training, until=cutoff, progress=progress).folder
+        except HeldStoreError as error:  # a training tells of its bundle, which could be promoted; this one goes
+            raise error.__cause__ if isinstance(error.__cause__, HeldStoreError) else error from None
         try:
             yield judged
         finally:  # whatever happens: its folder goes, and its row must not name one that may serve

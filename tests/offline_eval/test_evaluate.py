@@ -12,6 +12,7 @@ import pytest
 
 import readrank
 from ingest import columns as c
+from ingest.errors import HeldStoreError
 from ingest.leftovers import clear_leftovers
 from ingest.load import load_files
 from ingest.store import END_OF_TIME, Store
@@ -31,6 +32,7 @@ from offline_eval.evaluate import (
 from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.systems import BaselinesConfig
 from offline_eval.windows import choose_cutoff, replay_window
+from ranker.bundle import record
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.rank import Ranker
@@ -38,6 +40,7 @@ from ranker.refresh import refresh
 from ranker.rules import RulesConfig
 from ranker.train import train
 from ranker.train_config import TrainConfig
+from tests.conftest import held_store
 
 SETTINGS = """
 [encoder]
@@ -273,6 +276,25 @@ def test_a_model_trained_for_an_evaluation_that_fails_is_no_bundle_that_could_se
         evaluate(workspace)
     with Store.open(workspace.store_path) as store:
         assert store.connection.execute("SELECT version, status FROM bundles").fetchall() == [("v", "retired")]
+
+
+def test_an_evaluation_whose_training_waited_in_vain_tells_of_the_store_and_not_of_its_bundle(
+    loaded: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training says that its bundle may be promoted; that of an evaluation is gone."""
+    shutil.copytree(loaded.root, tmp_path / "shop")
+    workspace = Workspace.open(tmp_path / "shop")
+
+    def trained(aside: Workspace, *ignored: object, **named: object) -> None:
+        with held_store(workspace.store_path):
+            record(aside, aside.bundles_path / "v")
+
+    monkeypatch.setattr("ingest.store.PATIENCE_S", 0)
+    monkeypatch.setattr("offline_eval.evaluate.train", trained)
+    with pytest.raises(HeldStoreError) as told:
+        evaluate(workspace)
+    assert str(workspace.store_path) in str(told.value)
+    assert "promote" not in str(told.value)
 
 
 @pytest.mark.parametrize("cutoff", [datetime(1999, 1, 1), datetime(2099, 1, 1)])
