@@ -40,7 +40,7 @@ SECTIONS = {
     "factors": "ranker.factors:FactorsConfig",
     "blend": "ranker.boost:BlendConfig",
     "tune": "ranker.tune:TuneConfig",
-    "evaluation": "offline_eval.evaluate:EvaluationConfig",
+    "evaluation": "offline_eval.questions:EvaluationConfig",
     "nightly": "offline_eval.nightly:NightlyConfig",
     "baselines": "offline_eval.systems:BaselinesConfig",
 }

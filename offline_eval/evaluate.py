@@ -1,11 +1,10 @@
 """How good is our system on what it has not seen, beside the baselines? Train until a cutoff, ask, compare, record."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Final, get_args
 
@@ -13,7 +12,6 @@ import polars as pl
 
 from encoders.text import TextConfig, item_texts
 from ingest import columns as c
-from ingest.bounds import Positive, Seed, Share, Size, check_bounds
 from ingest.errors import HeldStoreError
 from ingest.held import scratch
 from ingest.leftovers import EVALUATION
@@ -24,11 +22,11 @@ from ingest.workspace import Workspace
 from offline_eval.baselines import POPULAR, make_baselines, text_interest
 from offline_eval.compare import compare_lists, compare_scores
 from offline_eval.errors import EvaluationError
-from offline_eval.metrics import without_truth
+from offline_eval.questions import EvaluationConfig, counts_of, impressions_by_request, shown_requests, window_of
 from offline_eval.record import record
 from offline_eval.report import ReportFacts, write_report
 from offline_eval.systems import BaselinesConfig
-from offline_eval.windows import Protocol, Window, choose_cutoff, cutoff_window, replay_window
+from offline_eval.windows import Protocol, choose_cutoff
 from ranker.asked import asked_at
 from ranker.bundle import read_manifest
 from ranker.history import History
@@ -44,27 +42,7 @@ OURS = "readrank"
 INTEREST = "text interest"
 """Our tuned text encoder by itself: what reading adds before any blending."""
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-_REQUEST: Final = [c.REQUEST_ID, c.USER_ID]
 _WITHOUT_BUNDLE: Final = "leave --bundle away to train a model for an earlier cutoff"
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
-    """What an evaluation asks."""
-
-    quantile: Share = 0.9
-    """Share of the interactions that lies before the cutoff, where no cutoff is named."""
-    k: Positive = 10
-    """How many places of a list count."""
-    max_queries: Positive = 5000
-    """Most queries of a protocol; a seeded sample beyond."""
-    max_requests: Size = 2000
-    """Most shown requests that are ranked again."""
-    seed: Seed = 7
-    """Seed of both samples."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +81,7 @@ def evaluate(
     with _bundle_to_judge(workspace, cutoff, bundle, protocols, config, progress) as folder:
         ranker = Ranker.load(folder)
         with Store.open_when_free(workspace.store_path, progress) as store:
-            interactions, impressions = store.interactions(before=END_OF_TIME), _impressions(store)
+            interactions, impressions = store.interactions(before=END_OF_TIME), impressions_by_request(store)
             known = store.impressions(before=ranker.cutoff)  # a service learns of later ones with the next training
         rows, counts = _compare(
             workspace,
@@ -141,14 +119,6 @@ def check_protocols(names: Sequence[str] | None) -> Sequence[Protocol]:
         there = " or ".join(PROTOCOLS)
         raise EvaluationError(f"--protocol: wanted {there}, got {unknown[0]!r}; leave it away for both")
     return [protocol for protocol in PROTOCOLS if not names or protocol in names]
-
-
-def _impressions(store: Store) -> pl.DataFrame:
-    """Read all that was shown, each request of a user at one moment, its first.
-
-    A log may tell when each item came into sight. Asked then, a question would know what had been clicked above it.
-    """
-    return store.impressions(before=END_OF_TIME).with_columns(pl.col(c.OCCURRED_AT).min().over(_REQUEST))
 
 
 def _compare(
@@ -197,55 +167,6 @@ def _compare(
     return pl.concat(rows), counts
 
 
-def window_of(
-    protocol: Protocol,
-    interactions: pl.DataFrame,
-    cutoff: datetime,
-    asked: pl.Series | None,
-    *,
-    repeats: bool,
-    config: EvaluationConfig,
-    way_out: str = "name an earlier cutoff",
-) -> Window:
-    """Lay a protocol over the log; EvaluationError where nobody took anything that could be asked about."""
-    windows: dict[Protocol, Callable[..., Window]] = {
-        "cutoff": cutoff_window,
-        "replay": partial(replay_window, asked=asked),
-    }
-    window = windows[protocol](interactions, cutoff, repeats=repeats, max_queries=config.max_queries, seed=config.seed)
-    if window.queries.is_empty():
-        what = "took anything" if repeats else "took anything new to them"
-        raise EvaluationError(
-            f"evaluation by {protocol} wants interactions of positive weight at or after the cutoff {cutoff} in which "
-            f"users {what}, got none; {way_out}, set weights under [kinds]"
-            + (", or set repeats = true under [rules], if items are taken again" if not repeats else "")
-        )
-    return window
-
-
-def counts_of(window: Window) -> dict[str, int]:
-    """Count what a window asks, for a report."""
-    return {
-        "queries": window.queries.height,
-        "queries_before_cap": window.n_before_cap,
-        "true_items": window.truth.height,
-        "true_cold_items": window.truth.filter("cold").height,
-        "queries_without_truth": without_truth(window.queries, window.truth),
-    }
-
-
-def shown_requests(window: Window, impressions: pl.DataFrame, config: EvaluationConfig) -> pl.DataFrame:
-    """Return what was shown after the cutoff and may be ranked again: requests of a user with a click and a skip."""
-    later = impressions.filter(pl.col(c.OCCURRED_AT) >= window.cutoff)
-    both = pl.col(c.CLICKED).any() & ~pl.col(c.CLICKED).all()
-    requests = later.group_by(_REQUEST).agg(both=both).filter("both").select(_REQUEST).sort(_REQUEST)
-    if requests.height > config.max_requests:
-        requests = requests.sample(config.max_requests, seed=config.seed)
-    shown = later.join(requests, on=_REQUEST, how="semi")
-    # Where many users' requests have one id, as those of a mailing may, each user's is one by itself.
-    return shown.with_columns(pl.format("{}\n{}", *_REQUEST).alias(c.REQUEST_ID))
-
-
 @contextmanager
 def _bundle_to_judge(
     workspace: Workspace,
@@ -262,7 +183,7 @@ def _bundle_to_judge(
         return
     with Store.open(workspace.store_path) as store:
         interactions = store.interactions(before=END_OF_TIME)
-        asked = asked_at(interactions, _impressions(store))
+        asked = asked_at(interactions, impressions_by_request(store))
     if cutoff is None:
         cutoff = choose_cutoff(interactions, config.quantile)
     _check_sides(interactions, cutoff)

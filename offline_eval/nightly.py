@@ -24,8 +24,9 @@ from ingest.take_in import drain_outbox
 from ingest.workspace import Workspace
 from offline_eval.baselines import POPULAR, popular_list
 from offline_eval.compare import compare_lists, compare_scores
-from offline_eval.evaluate import OURS, EvaluationConfig, counts_of, shown_requests, window_of
+from offline_eval.evaluate import OURS
 from offline_eval.gate import Check, Decision, checks, decide
+from offline_eval.questions import EvaluationConfig, counts_of, impressions_by_request, shown_requests, window_of
 from offline_eval.record import record
 from offline_eval.report import ReportFacts, write_report
 from offline_eval.systems import BaselinesConfig
@@ -180,7 +181,7 @@ def _cutoff(
     Without a model that serves, the questions begin at the earliest where an evaluation's do.
     """
     interactions = store.interactions(before=END_OF_TIME)
-    asked = asked_at(interactions, store.impressions(before=END_OF_TIME))
+    asked = asked_at(interactions, impressions_by_request(store))
     earliest = serving.cutoff if serving else choose_cutoff(interactions, evaluation.quantile)
     every = replay_window(
         interactions, earliest, asked=asked, repeats=rules.repeats, max_queries=interactions.height + 1
@@ -210,7 +211,8 @@ def _compare(
     ranker = Ranker.load(candidate)
     rules, cutoff, k = ranker.model.rules, ranker.cutoff, config.k
     with Store.open_when_free(workspace.store_path, progress) as store:
-        interactions, impressions = store.interactions(before=END_OF_TIME), store.impressions(before=END_OF_TIME)
+        interactions, impressions = store.interactions(before=END_OF_TIME), impressions_by_request(store)
+        known = store.impressions(before=cutoff)
     asked = asked_at(interactions, impressions)
     window = window_of(PROTOCOL, interactions, cutoff, asked, repeats=rules.repeats, config=config)
     shown = shown_requests(window, impressions, config)
@@ -221,8 +223,8 @@ def _compare(
     answers, scored = {POPULAR: popular.recommend(queries, k)}, {POPULAR: popular.rank(given)}
 
     def ask(name: str, model: Model) -> None:
-        known = impressions.filter(pl.col(c.OCCURRED_AT) < model.cutoff)  # as in service: later ones are not learned
-        history = History.from_frames(model.catalogue, interactions, known)
+        learned = known.filter(pl.col(c.OCCURRED_AT) < model.cutoff)  # of later ones a service learns with a training
+        history = History.from_frames(model.catalogue, interactions, learned)
         answers[name] = recommend_many(model, queries, k, history, progress)
         scored[name] = rank_many(model, given, history)
 

@@ -3,7 +3,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,15 +23,12 @@ from offline_eval.evaluate import (
     INTEREST,
     OURS,
     Evaluation,
-    EvaluationConfig,
-    _compare_shown,
-    _impressions,
     check_protocols,
     evaluate,
 )
 from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.systems import BaselinesConfig
-from offline_eval.windows import choose_cutoff, replay_window
+from offline_eval.windows import choose_cutoff
 from ranker.bundle import record
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
@@ -135,46 +132,6 @@ def test_what_an_answer_led_to_is_asked_when_the_answer_was_given(evaluated: tup
     with Store.open(workspace.store_path) as store:
         ((instants, asked),) = store.connection.execute(questions, {"cutoff": evaluation.facts.cutoff}).fetchall()
     assert evaluation.facts.counts["replay"]["queries_before_cap"] == asked < instants
-
-
-def test_shown_requests_are_ranked_at_one_moment_and_for_one_user_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """r1 comes into sight item by item and goes to two users, r2 begins before the cutoff: scores are those of a."""
-    cutoff = datetime(2024, 5, 1)
-    schema = [c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT, c.CLICKED]
-    rows = [
-        ("r1", "a", "x", cutoff, True),
-        ("r1", "b", "y", cutoff + timedelta(seconds=1), True),
-        ("r1", "a", "y", cutoff + timedelta(seconds=2), False),
-        ("r1", "b", "x", cutoff + timedelta(seconds=3), False),
-        ("r2", "a", "z", cutoff - timedelta(seconds=1), False),
-        ("r2", "a", "x", cutoff, True),
-        ("r2", "a", "y", cutoff, False),
-    ]
-    asked = []
-    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(tmp_path / "shown.parquet")
-    with Store.open(tmp_path / "readrank.duckdb") as store:
-        load_files(store, [tmp_path / "shown.parquet"])
-        impressions = _impressions(store)
-
-    def scored(given: pl.DataFrame) -> pl.DataFrame:
-        asked.append(given.select(c.USER_ID, c.OCCURRED_AT).unique().sort(c.USER_ID).rows())
-        likes_x = pl.when((pl.col(c.ITEM_ID) == "x") == (pl.col(c.USER_ID) == "a")).then(1.0).otherwise(0.0)
-        return given.with_columns(likes_x.alias(c.SCORE))
-
-    monkeypatch.setattr("offline_eval.evaluate.rank_many", lambda model, given, live: scored(given))
-    log = pl.DataFrame({c.USER_ID: "a", c.ITEM_ID: "x", c.WEIGHT: 1.0, c.OCCURRED_AT: [cutoff]})
-    told = _compare_shown(
-        replay_window(log, cutoff),
-        SimpleNamespace(model=None),
-        None,
-        {"popular": SimpleNamespace(rank=scored)},
-        impressions=impressions,
-        config=EvaluationConfig(),
-    )
-    assert asked == [[("a", cutoff), ("b", cutoff + timedelta(seconds=1))]] * 2
-    assert told.filter(metric="auc").select("system", "value", "n").rows() == [(OURS, 1.0, 2), ("popular", 1.0, 2)]
 
 
 @pytest.fixture

@@ -168,8 +168,8 @@ def test_with_few_questions_nothing_is_trained(third, monkeypatch, capsys):
 
 def test_questions_begin_no_earlier_than_the_serving_models_cutoff(third):
     """As many days, or questions, as are wanted, and not more; the serving model has learned from what lies before."""
-    from offline_eval.evaluate import EvaluationConfig
     from offline_eval.nightly import NightlyConfig, _cutoff, _serving
+    from offline_eval.questions import EvaluationConfig
     from ranker.rules import RulesConfig
 
     model, end = _serving(third)[0], log_of(third)[c.OCCURRED_AT].max()
