@@ -49,13 +49,14 @@ def drain(outbox: Outbox, store: "Store", quality: QualityConfig | None = None) 
     """Move what is new into the store, exactly once: the store's keys decide, the watermark only saves work.
 
     Each step commits in the store before the outbox forgets or marks it. Events stay there until `Outbox.purge`,
-    because a service needs them until its bundle covers them; answers go. Each load of events is checked as `quality`
-    says, by default as a `QualityConfig` does.
+    because a service needs them until its bundle covers them; answers go. What arrives meanwhile may wait for the next
+    drain: where something always does, this one ends all the same. Each load of events is checked as `quality` says, by
+    default as a `QualityConfig` does.
     """
     n_events = n_duplicates = n_requests = n_impressions = 0
     found: list[Finding] = []
-    seq = outbox.drained_seq()
-    while True:
+    seq, more_follows = outbox.drained_seq(), True
+    while more_follows:
         events, last = outbox.events_after(seq, EVENTS_AT_ONCE)
         if not events:
             break
@@ -66,10 +67,12 @@ def drain(outbox: Outbox, store: "Store", quality: QualityConfig | None = None) 
         n_duplicates += report.rows_duplicate
         found += report.findings
         seq = last
-    while True:
+    more_follows = True
+    while more_follows:
         requests, impressions, last = outbox.answers(ANSWERS_AT_ONCE)
         if not last:
             break
+        more_follows = requests.height + impressions.height >= ANSWERS_AT_ONCE
         new_requests, new_impressions = _store_answers(store, requests, impressions)
         outbox.answers_drained(last)
         n_requests += new_requests

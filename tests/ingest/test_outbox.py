@@ -182,6 +182,22 @@ def test_drain_is_exactly_once_when_it_dies_between_the_two_databases(outbox, st
     assert store.connection.sql(counts).fetchall() == [(3, 1, 2)]
 
 
+@pytest.mark.parametrize("moved", ["events", "answers"])
+def test_drain_ends_also_where_something_arrives_all_the_while(outbox, store, monkeypatch, moved):
+    arriving = iter(range(3))
+
+    def arrive():
+        for number in arriving:
+            outbox.append([event(number)]) if moved == "events" else outbox.log_answer(*answer(f"r{number}"))
+            return
+
+    drained = getattr(Outbox, f"{moved}_drained")
+    monkeypatch.setattr(Outbox, f"{moved}_drained", lambda self, seq: (drained(self, seq), arrive()))
+    arrive()
+    once = Drained(1, 0, 0, 0) if moved == "events" else Drained(0, 0, 1, 2)
+    assert [drain(outbox, store) for _ in range(4)] == [once, once, once, Drained(0, 0, 0, 0)]
+
+
 @pytest.mark.parametrize(("limit", "n_answers"), [(1, 1), (3, 1), (4, 2), (6, 2), (7, 3), (100, 3)])
 def test_answers_come_whole_and_end_with_the_one_that_reaches_the_limit(outbox, limit, n_answers):
     for number in range(3):
