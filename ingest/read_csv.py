@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from ingest import columns as c
 from ingest.as_read import AsRead
-from ingest.batches import BROKEN_SCHEMA, Batch, ParsedRows, nameless, none_broken, with_names
+from ingest.batches import BROKEN_SCHEMA, Batch, ParsedRows, nameless, none_broken, not_utf8, with_names
 from ingest.errors import InputFileError
-from ingest.lines import Records, numbered_lines
+from ingest.lines import Records
 from ingest.mapping import ColumnsConfig, layout
-from ingest.sources import Source
+from ingest.sources import MAX_LINE_BYTES, Source
 
 _SEPARATORS = ",\t;|"
 _BLANK_LINES = re.compile(rb"\A(?:[ \t\r]*\n)+")
 _MAX_RECORD_LINES = 1000
 _MAX_CARRIED_BYTES = 4 << 20
+
+csv.field_size_limit(MAX_LINE_BYTES)  # Python's own 128 KiB would refuse a long text as badly quoted
 
 
 def read_csv(source: Source, config: ColumnsConfig) -> Iterator[Batch]:
@@ -146,14 +148,29 @@ def _left_over(text: bytes) -> bytes:
 
 def _outside_quotes(text: bytes) -> NDArray[np.bool]:
     """Tell for each byte whether the quotes before it are balanced."""
-    # Counting modulo 256 keeps the parity and an eighth of the memory.
-    quotes = np.cumsum(np.frombuffer(text, dtype=np.uint8) == ord('"'), dtype=np.uint8)
-    quotes &= 1
-    return np.logical_not(quotes.view(np.bool))
+    # Each quotation mark turns it over: five times as fast as counting them.
+    quotes = np.frombuffer(text, dtype=np.uint8) == ord('"')
+    return np.logical_not(np.bitwise_xor.accumulate(quotes.view(np.uint8)).view(np.bool))
+
+
+def _are_misleading(octets: NDArray[np.uint8], separator: str) -> bool:
+    """Whether a quotation mark within a value, as of inches, makes separators or line breaks after it look quoted."""
+    quotes = np.flatnonzero(octets == ord('"'))
+    opening, closing = quotes[::2], np.append(quotes[1::2], len(octets))
+    # Before the first byte stands, as Python counts, the line break at the end.
+    within = ~np.isin(octets[opening - 1], [ord(separator), ord("\n"), ord('"')])
+    if not within.any():
+        return False
+    edges = np.flatnonzero((octets == ord(separator)) | (octets == ord("\n")))
+    n_before = (np.searchsorted(edges, marks[: len(opening)][within]) for marks in (opening, closing))
+    return bool(np.not_equal(*n_before).any())
 
 
 def _fast(text: bytes, names: list[str], separator: str, first_line: int) -> ParsedRows | None:
     quoted = b'"' in text
+    octets = np.frombuffer(text, dtype=np.uint8)
+    if quoted and _are_misleading(octets, separator):
+        return None
     try:
         frame = pl.read_csv(
             text,
@@ -164,8 +181,10 @@ def _fast(text: bytes, names: list[str], separator: str, first_line: int) -> Par
         )
     except pl.exceptions.PolarsError:
         return None
+    if b'""' in text:  # nothing in quotes is nothing, too
+        frame = frame.with_columns(pl.when(frame[name] != "").then(frame[name]).alias(name) for name in names)
     if quoted:
-        octets, outside = np.frombuffer(text, dtype=np.uint8), _outside_quotes(text)
+        outside = _outside_quotes(text)
         ends_records = outside[octets == ord("\n")]
         numbers = np.concatenate([[0], np.flatnonzero(ends_records)[:-1] + 1]) + first_line
         n_separators = int(np.count_nonzero((octets == ord(separator)) & outside))
@@ -200,16 +219,23 @@ def _without_short_rows(text: bytes, frame: pl.DataFrame, lines: pl.Series, sepa
 
 
 def _record_by_record(text: bytes, names: list[str], separator: str, first_line: int) -> ParsedRows:
-    """Read what Polars refused: every record that can be read is kept, every other one is explained."""
-    lines, broken, _ = numbered_lines(text, first_line=first_line)
-    numbers, texts = lines[c.LINE].to_list(), lines[c.RAW].to_list()
+    """Read what Polars refused, value for value as it would: what can be read is kept, everything else explained."""
+    numbers: list[int] = []
+    texts: list[str] = []
     good: list[list[str | None]] = []
     good_lines: list[int] = []
     bad: list[tuple[int, str, str, str]] = []
+    for number, line in enumerate(text.removesuffix(b"\n").split(b"\n"), first_line):
+        try:
+            texts.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            bad.append(not_utf8(number, line, error))
+        else:
+            numbers.append(number)
     at = 0
     while at < len(texts):
         n_lines, fields = _one_record(texts, at, separator)
-        raw = "\n".join(texts[at : at + n_lines])
+        raw = "\n".join(line.removesuffix("\r") for line in texts[at : at + n_lines])
         if fields is None:
             bad.append((numbers[at], "bad_quoting", "a quotation mark opens or closes where none can; double it", raw))
         elif len(fields) == len(names):
@@ -219,9 +245,8 @@ def _record_by_record(text: bytes, names: list[str], separator: str, first_line:
             bad.append(_wrong_width(numbers[at], len(names), len(fields), raw))
         at += n_lines
     frame = pl.DataFrame(good, schema=dict.fromkeys(names, pl.String), orient="row")
-    rejected = pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row")
-    in_file = pl.Series(c.LINE, good_lines, dtype=pl.Int64)
-    return ParsedRows(frame, in_file, pl.concat([broken, rejected]).sort(c.LINE))
+    broken = pl.DataFrame(bad, schema=BROKEN_SCHEMA, orient="row").sort(c.LINE)
+    return ParsedRows(frame, pl.Series(c.LINE, good_lines, dtype=pl.Int64), broken)
 
 
 def _wrong_width(line: int, n_wanted: int, n_values: int, raw: str) -> tuple[int, str, str, str]:
@@ -232,6 +257,8 @@ def _wrong_width(line: int, n_wanted: int, n_values: int, raw: str) -> tuple[int
 def _one_record(texts: list[str], at: int, separator: str) -> tuple[int, list[str] | None]:
     """Parse the record that begins at line `at`; return how many lines it took and its values, None if it is bad."""
     text = texts[at]
+    if '"' not in text:
+        return 1, text.removesuffix("\r").split(separator)
     for n_lines in range(1, min(_MAX_RECORD_LINES, len(texts) - at) + 1):
         if n_lines > 1:
             text += "\n" + texts[at + n_lines - 1]

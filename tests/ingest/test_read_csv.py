@@ -51,6 +51,43 @@ def test_a_rejected_row_is_kept_whole(tmp_path):
     assert "wanted 4 values, got 3" in batch.broken["detail"][0]
 
 
+ODD = {
+    "nothing in quotes": 'u,i,1,""',
+    "a text of 200,000 characters": f"u,i,1,{'x' * 200_000}",
+    "such a text in quotes": f'u,i,1,"{"x" * 200_000}, y"',
+    "a line break of Windows in quotes": 'u,i,1,"a\r\nb"',
+    "a carriage return": "u,i,1,a\rb",
+    "marks of inches around a separator": 'u,5" x,1,2" y',
+    "words in quotes": 'u,i,1,the "best" one',
+}
+
+
+@pytest.mark.parametrize("row", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_row_is_the_same_beside_a_broken_one(tmp_path, row, ending):
+    text = HEADER + row + ending + 'u,"k",1,"n, m"' + ending
+    rows, broken = read(tmp_path / "log.csv", text)
+    again, broken_again = read(tmp_path / "log.csv", text + 'u,"i"i,1,n' + ending)
+    assert again == rows
+    assert len(rows) == 2
+    assert broken == {}
+    assert list(broken_again.values()) == ["bad_quoting"]
+
+
+def test_a_file_whose_broken_line_was_mended_has_no_row_twice(load):
+    text = HEADER + 'u,i,2024-01-01,""\nu,j,2024-01-01,"a\r\nb"\n'
+    load("log.csv", text + 'u,"k"k,2024-01-01,n\n')
+    mended = load("log.csv", text + 'u,"k",2024-01-01,n\n')
+    assert (mended.rows_loaded, mended.rows_duplicate) == (1, 2)
+
+
+def test_marks_of_inches_do_not_join_the_rows_between_them(tmp_path):
+    lines = ['u,"i, 1",1,55"', "u,i2,1,n", 'u,"i3",1,40"', *(f"u,k{number},1,n" for number in range(40))]
+    rows, broken = read(tmp_path / "log.csv", HEADER + "\n".join(lines) + "\n")
+    assert sorted(rows) == list(range(2, 2 + len(lines)))
+    assert broken == {}
+
+
 values = st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), max_size=8)
 
 
