@@ -72,11 +72,15 @@ class FileQuarantine:
         self._load_ids: list[str] = []
         self._n_read = 0
         self._reasons: Counter[str] = Counter()
+        self._first: dict[str, str] = {}
 
     def keep(self, rejected: pl.DataFrame, load_id: str, table: Table) -> None:
         """Write the rows down."""
         if rejected.height:
             self._load_ids = list(dict.fromkeys([*self._load_ids, load_id]))
+            first = rejected.unique(c.REASON_CODE, keep="first", maintain_order=True)
+            for line, code, detail in first.select(c.LINE, c.REASON_CODE, c.DETAIL).iter_rows():
+                self._first.setdefault(code, f"Line {line}: {''.join(filter(str.isprintable, detail))}")
         for part in rejected.iter_slices(ROWS_AT_ONCE):
             with self._rejected.showing(part):
                 insert_rejected(
@@ -98,10 +102,12 @@ class FileQuarantine:
         n_read, n_rejected = self._n_read, self._reasons.total()
         if n_rejected == 0 or (n_rejected < n_read and n_rejected <= self.checks.max_rejected_share * n_read):
             return
-        counts = ", ".join(f"{code} {n:,}" for code, n in self._reasons.most_common())
+        counts = self._reasons.most_common()
         raise InputFileError(
-            f"{self.source}: {n_rejected:,} of {n_read:,} rows are bad ({counts}), so nothing of it was loaded; mend "
-            "the file, map its columns under [columns], or raise max_rejected_share under [checks] in readrank.toml"
+            f"{self.source}: {n_rejected:,} of {n_read:,} rows are bad "
+            f"({', '.join(f'{code} {n:,}' for code, n in counts)}), so nothing of it was loaded. "
+            f"{self._first[counts[0][0]]}. Mend the file, map its columns under [columns], or raise "
+            "max_rejected_share under [checks] in readrank.toml"
         )
 
     def take_over_earlier(self, sha256: str) -> dict[str, int]:

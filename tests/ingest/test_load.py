@@ -276,6 +276,14 @@ def test_load_refuses_a_file_with_too_many_bad_rows_whole(store, load):
     assert load("log.csv", "user_id,item_id,occurred_at\nu,i,2024-01-01\nu,i,never\n").rows_loaded == 1
 
 
+def test_a_refused_file_is_told_with_its_commonest_mistake_and_the_way_out(load):
+    text = "user_id,item_id,occurred_at\nu,i,2024-01-01\n,i,2024-01-01\nu,i,31.1.2024 12:00\nu,i,1.2.2024 12:00\n"
+    with pytest.raises(
+        InputFileError, match=r"Line 4: occurred_at '31.1.2024 12:00' is not a time; pass --time-format"
+    ):
+        load("log.csv", text)
+
+
 def test_load_of_json_lines_loses_only_the_bad_lines(store, load):
     good = '{"user_id":"u","item_id":"i%d","occurred_at":1704067200,"price":1.5,"tags":["a"]}'
     bad = ["garbage", '{"user_id":', "[1,2]", '{"user_id":"\\ud83d"}']
