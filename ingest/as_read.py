@@ -32,7 +32,7 @@ def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[
     ['{"a":null}', '{"a":"inf"}']
     """
     rows = frame[positions]
-    rows = rows.with_columns(_exactly(rows[name]) for name in mapped if rows[name].dtype.is_float())
+    rows = rows.with_columns(_exactly(rows[name]) for name in set(mapped) if rows[name].dtype.is_float())
     return rows.select(pl.struct(pl.all()).struct.json_encode().alias(c.RAW)).to_series()
 
 

@@ -34,7 +34,7 @@ def utf8_rows(raw: pl.DataFrame, layout: Layout, lines: pl.Series) -> ParsedRows
     bad = pl.DataFrame(lost).select(pl.any_horizontal(pl.all())).to_series() if lost else pl.Series([False])
     if not bad.any():
         return ParsedRows(read, lines, pl.DataFrame(schema=BROKEN_OF_USERS))
-    ours, unread = raw.filter(bad).select(layout.columns.values()), read.filter(bad)
+    ours, unread = raw.filter(bad).select(*dict.fromkeys(layout.columns.values())), read.filter(bad)
     users = as_id(unread[layout.columns[c.USER_ID]]) if c.USER_ID in layout.columns else [None] * unread.height
     rejected = [
         (line, "invalid_utf8", _detail(row), json.dumps(_text(row, "replace"), ensure_ascii=False, default=str), user)

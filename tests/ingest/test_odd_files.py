@@ -1,11 +1,14 @@
 """Files as they come from the wild: each is loaded whole, rejected row by row, or refused in one sentence."""
 
 import gzip
+import io
 import json
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -13,6 +16,7 @@ from ingest import sources
 from ingest.checks import ChecksConfig
 from ingest.errors import InputFileError
 from ingest.load import load_files
+from ingest.mapping import ColumnsConfig
 from ingest.replay import replay_rejected
 from ingest.store import END_OF_TIME
 from tests.ingest.conftest import as_parquet
@@ -145,6 +149,34 @@ def test_eight_digits_are_a_date_also_as_numbers(store, tmp_path, dtype):
     ]
     reasons = store.connection.sql("SELECT reason_code FROM rejected_rows ORDER BY line").fetchall()
     assert reasons == [("bad_time",), ("missing_time",)]
+
+
+@pytest.mark.parametrize(("value", "bad"), [(1.5e9, None), (b"2015-01-01", b"\xff")])
+def test_one_column_of_parquet_may_be_mapped_to_two_of_ours(store, load, value, bad):
+    frame = pl.DataFrame({"item_id": ["a", None if bad is None else "b"], "title": "t", "date": [value, bad or value]})
+    report = load(
+        "items.parquet",
+        as_parquet(frame),
+        columns=ColumnsConfig(published_at=("date",), updated_at=("date",)),
+    )
+    assert (report.rows_loaded, report.rows_rejected) == (1, 1)
+    ((published, updated),) = store.connection.sql("SELECT published_at, updated_at FROM items").fetchall()
+    assert published == updated
+
+
+@pytest.mark.parametrize("zone", ["+05:30", "-03:30", "+02:00"])
+def test_moments_with_an_offset_in_parquet_are_turned_to_utc(store, load, zone):
+    moments = pa.array([1_704_067_200_000_000] * 2, pa.timestamp("us", tz=zone))
+    rows = {"user_id": ["u", None], "item_id": ["i", "i"], "occurred_at": moments, "other": moments}
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(rows), buffer)
+    assert load("log.parquet", buffer.getvalue()).rows_loaded == 1
+    asked = "SELECT occurred_at, context ->> 'other' FROM interactions"
+    ((moment, other),) = store.connection.sql(asked).fetchall()
+    assert moment == datetime(2024, 1, 1)
+    assert datetime.fromisoformat(other).astimezone(UTC) == datetime(2024, 1, 1, tzinfo=UTC)
+    (again,) = replay_rejected(store)
+    assert again.reasons == {"missing_user_id": 1}
 
 
 def test_lists_of_parquet_are_text_and_categories_as_in_json_lines(store, load, tmp_path):
