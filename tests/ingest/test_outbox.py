@@ -1,4 +1,5 @@
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from ingest.drain import Drained, drain
 from ingest.errors import OutboxError
 from ingest.outbox import Appended, OnlineEvent, Outbox, translated
-from ingest.store import END_OF_TIME
+from ingest.store import END_OF_TIME, Store
 
 START = datetime(2024, 1, 1)
 
@@ -228,6 +229,21 @@ def test_drain_holds_few_impressions_at_once_however_many_an_answer_has(outbox, 
     # Less than the features of all answers take in the outbox; as Python's floats those of two would take more.
     assert peak < n_answers * n_shown * n_features * 4
     assert store.connection.sql("SELECT DISTINCT features FROM impressions").fetchall() == [(shown["features"],)]
+
+
+def test_a_store_put_back_gets_its_later_events_as_the_page_of_operations_says(outbox, store, tmp_path):
+    with Store.open(tmp_path / "put_back.duckdb") as put_back:
+        outbox.append([event(1)])
+        drain(outbox, put_back)
+        outbox.append([event(2)])
+        drain(outbox, store)
+        page = (Path(__file__).parents[2] / "docs/operations.md").read_text(encoding="utf-8")
+        (statement,) = re.findall(r'sqlite3 online.sqlite "(UPDATE .*)"', page)
+        with closing(sqlite3.connect(outbox.path)) as by_hand:
+            by_hand.execute(statement)
+            by_hand.commit()
+        assert drain(outbox, put_back) == Drained(events=1, duplicates=1, requests=0, impressions=0)
+    assert outbox.drained_seq() == 2
 
 
 def test_drain_knows_events_that_a_log_brought_already(outbox, store, load):
