@@ -7,6 +7,7 @@ import polars as pl
 
 from ingest import columns as c
 from ingest.mapping import Layout
+from ingest.values import as_text
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class AsRead:
 
 
 def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[str] = ()) -> pl.Series:
-    """Write rows of a frame as JSON objects; numbers of the columns that are `mapped` to ours lose nothing by it.
+    """Write rows of a frame as JSON objects; numbers of the columns that are `mapped` to ours are read alike again.
 
     >>> frame_as_read(pl.DataFrame({"a": [1, 2], "b": ["x", None]}), pl.Series([1])).to_list()
     ['{"a":2,"b":null}']
@@ -32,14 +33,18 @@ def frame_as_read(frame: pl.DataFrame, positions: pl.Series, mapped: Collection[
     ['{"a":null}', '{"a":"inf"}']
     """
     rows = frame[positions]
-    rows = rows.with_columns(_exactly(rows[name]) for name in set(mapped) if rows[name].dtype.is_float())
+    rows = rows.with_columns(
+        _exactly(rows[name]) for name in set(mapped) if rows[name].dtype.is_float() or rows[name].dtype.is_decimal()
+    )
     return rows.select(pl.struct(pl.all()).struct.json_encode().alias(c.RAW)).to_series()
 
 
 def _exactly(numbers: pl.Series) -> pl.Series:
     """Return numbers as JSON can hold them: in double precision, as which they are read, infinite ones as text.
 
-    NaN is null, which is what the checks take it for.
+    NaN is null, which is what the checks take it for. Decimals are the text that they are read as.
     """
+    if numbers.dtype.is_decimal():
+        return as_text(numbers)
     wide = numbers.cast(pl.Float64).fill_nan(None)
     return wide if wide.is_finite().all() else wide.cast(pl.String)

@@ -1,6 +1,7 @@
 """What does a person read after a load, a removal or a search for what is left of somebody?"""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from ingest.quality import Finding
     from ingest.retention import Retained
     from ingest.verify_erasure import Searched
+
+
+_KINDS_TOLD = 20
+"""A log with more unknown kinds has something else in that column: a line for each would tell nothing."""
 
 
 def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
@@ -33,8 +38,11 @@ def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
             yield f"  rejected {code}: {n_rows:,} (see the table rejected_rows)"
         if report.rejected_before:
             yield f"  {report.rejected_before:,} of them were kept already, from an earlier load of this file"
-        for kind, n_rows in report.unknown_kinds.items():
+        for kind, n_rows in islice(report.unknown_kinds.items(), _KINDS_TOLD):
             yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
+        if len(report.unknown_kinds) > _KINDS_TOLD:
+            further = len(report.unknown_kinds) - _KINDS_TOLD
+            yield f"  and {further:,} further kinds; if these are something else, name another column under [columns]"
         if report.without_text:
             yield f"  {report.without_text:,} items have neither title, description nor categories"
 

@@ -26,16 +26,21 @@ def nulls(name: str, dtype: pl.DataType | type[pl.DataType], n_rows: int) -> pl.
 def as_text(values: pl.Series) -> pl.Series:
     """Turn a column into strings; empty strings become null, as do floats that are no finite number.
 
-    A whole float loses its `.0`, whatever stands in the rows beside it: they only share a batch by chance.
+    A whole float loses its `.0`, whatever stands in the rows beside it: they only share a batch by chance. So does a
+    decimal number lose the zeros at its end, which only its type brings along.
 
     >>> as_text(pl.Series([1.0, 2.5, 1e300, float("nan"), None])).to_list()
     ['1', '2.5', '1e+300', None, None]
+    >>> as_text(pl.Series(["10", "2.5"]).cast(pl.Decimal(38, 10))).to_list()
+    ['10', '2.5']
     >>> as_text(pl.Series([["soft", "red"], None])).to_list()
     ['["soft","red"]', None]
     """
     if values.dtype.is_float():
         return _digits(values)
     text = _as_string(values)
+    if isinstance(values.dtype, pl.Decimal) and values.dtype.scale:
+        return text.str.strip_chars_end("0").str.strip_suffix(".")
     if (text == "").any():
         text = text.set(text == "", None)
     return text

@@ -13,6 +13,8 @@ from ingest.errors import InputFileError
 from ingest.load import load_files
 from ingest.merge_interactions import InteractionWriter
 from ingest.moments import utc_now
+from ingest.replay import replay_rejected
+from ingest.spoken import load_lines
 from ingest.store import END_OF_TIME
 from tests.ingest.conftest import as_parquet
 
@@ -186,6 +188,25 @@ def test_load_reads_a_number_as_the_same_id_whatever_stands_beside_it(store, loa
     assert load("log.parquet", as_parquet(frame)).reasons == {"missing_user_id": 2}
     assert store.interactions(before=END_OF_TIME)["user_id"].to_list() == ["1", "2.5", "17"]
     assert load("whole.parquet", as_parquet(frame[4:])).rows_duplicate == 1
+
+
+def test_a_decimal_number_is_the_id_that_it_is_without_the_zeros_of_its_type(store, load):
+    ids = pl.Series(["17", "100", "2.5"], dtype=pl.String).cast(pl.Decimal(38, 10))
+    frame = pl.DataFrame({"user_id": ids, "item_id": ids, "occurred_at": ["2024-01-01", "2024-01-01", "soon"]})
+    load("log.csv", "user_id,item_id,occurred_at\n17,17,2024-01-01\n100,100,2024-01-01\n2.5,2.5,2024-01-02\n")
+    assert load("log.parquet", as_parquet(frame)).rows_duplicate == 2
+    assert one(store, "SELECT user_id FROM rejected_rows") == "2.5"
+    store.connection.execute("UPDATE rejected_rows SET raw = replace(raw, 'soon', '2024-01-02')")
+    (again,) = replay_rejected(store)
+    assert again.rows_duplicate == 1
+
+
+def test_kinds_that_are_none_are_counted_not_listed_one_by_one(load):
+    rows = "".join(f"u,i,2024-01-01,page {number:03}\n" for number in range(100))
+    lines = list(load_lines([load("log.csv", f"user_id,item_id,occurred_at,kind\n{rows}")]))
+    assert [line for line in lines if "'page" in line] == lines[1:21]
+    assert lines[21].startswith("  and 80 further kinds;")
+    assert len(lines) == 22
 
 
 def test_a_column_clicked_without_the_others_of_impressions_is_told_with_both_ways_out(load):
