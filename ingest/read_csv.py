@@ -22,7 +22,7 @@ from ingest.sources import MAX_LINE_BYTES, Source
 
 _SEPARATORS = ",\t;|"
 _BLANK_LINES = re.compile(rb"\A(?:[ \t\r]*\n)+")
-_MAX_RECORD_LINES = 1000
+_MAX_TRIES = 1000
 _MAX_CARRIED_BYTES = 4 << 20
 
 csv.field_size_limit(MAX_LINE_BYTES)  # Python's own 128 KiB would refuse a long text as badly quoted
@@ -259,14 +259,18 @@ def _one_record(texts: list[str], at: int, separator: str) -> tuple[int, list[st
     text = texts[at]
     if '"' not in text:
         return 1, text.removesuffix("\r").split(separator)
-    for n_lines in range(1, min(_MAX_RECORD_LINES, len(texts) - at) + 1):
+    n_tries = 0
+    for n_lines in range(1, len(texts) - at + 1):
         if n_lines > 1:
             text += "\n" + texts[at + n_lines - 1]
             if '"' not in texts[at + n_lines - 1]:
                 continue
+        if n_tries == _MAX_TRIES or len(text) > _MAX_CARRIED_BYTES:
+            break
+        n_tries += 1
         try:
             return n_lines, next(csv.reader(io.StringIO(text), delimiter=separator, strict=True), [])
         except csv.Error as error:
             if "unexpected end of data" not in str(error):
-                return 1, None
+                break
     return 1, None

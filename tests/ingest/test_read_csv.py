@@ -56,6 +56,7 @@ ODD = {
     "a text of 200,000 characters": f"u,i,1,{'x' * 200_000}",
     "such a text in quotes": f'u,i,1,"{"x" * 200_000}, y"',
     "a line break of Windows in quotes": 'u,i,1,"a\r\nb"',
+    "a text of 1,500 lines": 'u,i,1,"' + "a line\n" * 1_500 + '"',
     "a carriage return": "u,i,1,a\rb",
     "marks of inches around a separator": 'u,5" x,1,2" y',
     "words in quotes": 'u,i,1,the "best" one',
