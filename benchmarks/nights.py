@@ -39,7 +39,7 @@ UNTUNED = '[encoder]\ntuning = "none"\nepochs = 0\n'
 NIGHTS = {
     "the same settings": "",
     "an untuned encoder": UNTUNED,
-    "next to nothing": UNTUNED + "[blend]\ntrees = 1\n[neighbours]\nsize = 1\n[factors]\nfactors = 1\n",
+    "next to nothing": UNTUNED + "[blend]\ntrees = 1\n[neighbours]\nsize = 1\n[factors]\nsize = 1\n",
 }
 SERVED = 0.8
 """Share of the log that the serving model has learned from."""

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -49,6 +49,7 @@ LIVE: Final = "live"
 """The name of the model that serves, in every table."""
 PROTOCOL: Final[Protocol] = "replay"
 """How both are asked: as a service is, with the history up to each moment."""
+_DAY_US: Final = 86_400_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,9 @@ class NightlyConfig:
     days: Days = 1.0
     """Both models are asked about at least so many of the latest days of the log. Neither has learned from them."""
     queries: Positive = 2000
-    """Where they hold fewer questions than this, both are asked about a longer time, but never about what the serving
-    model has learned from. In segments of so many questions, too, the new model must be shown to be no worse."""
+    """Where they hold fewer questions than this, both are asked about a longer time, but about no more than half of
+    what the serving model has not learned from: the other half is what the new one learns. In segments of so many
+    questions, too, the new model must be shown to be no worse."""
     least_queries: Positive = 200
     """With fewer questions nothing is trained: the night waits for more."""
     margin: Fraction = 0.1
@@ -187,19 +189,21 @@ def _cutoff(
         interactions, earliest, asked=asked, repeats=rules.repeats, max_queries=interactions.height + 1
     )
     moments = every.queries[c.AS_OF].sort()
-    if len(moments) < config.queries:
-        return earliest, len(moments)
-    end = interactions[c.OCCURRED_AT].cast(pl.Datetime("us")).max()
-    assert isinstance(end, datetime)
-    cutoff = max(earliest, min(end - timedelta(days=config.days), moments[-config.queries]))
+    latest = moments > interactions[c.OCCURRED_AT].dt.offset_by(f"-{round(config.days * _DAY_US)}us").max()
+    wanted = max(config.queries, int(latest.sum()))
+    most = len(moments) // 2 if serving else len(moments)
+    n = min(wanted, most)
+    if not n:
+        return earliest, 0
+    cutoff: datetime = moments[-n]
     return cutoff, int((moments >= cutoff).sum())
 
 
 def _too_few(n: int, cutoff: datetime, serving: _Serving | None, config: NightlyConfig) -> str:
-    since = "what the serving model has learned" if serving else "the first nine tenths of the log"
+    of = "half of what the serving model has not learned" if serving else "the latest part of the log"
     first = "" if serving else "; `readrank train` makes a first model without a comparison"
     return (
-        f"{n:,} questions from {cutoff:%Y-%m-%d %H:%M} on, after {since}; "
+        f"{of}, from {cutoff:%Y-%m-%d %H:%M} on, is {n:,} questions; "
         f"least_queries under [nightly] wants {config.least_queries:,}{first}"
     )
 

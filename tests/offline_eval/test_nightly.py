@@ -1,7 +1,7 @@
 """Three nights of one small shop: a first model, one that takes its place, and one that does not."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +13,14 @@ from ingest import columns as c
 from ingest.load import load_files
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
-from offline_eval.nightly import LIVE, Night, nightly
+from offline_eval.nightly import LIVE, Night, NightlyConfig, _cutoff, _serving, nightly
+from offline_eval.questions import EvaluationConfig, impressions_by_request
 from offline_eval.simulate import SimulationConfig, simulate
+from offline_eval.windows import replay_window
 from ranker import bundle
+from ranker.asked import asked_at
 from ranker.rank import Ranker
+from ranker.rules import RulesConfig
 from tests.offline_eval.conftest import CLEAN
 from tests.offline_eval.test_evaluate import SETTINGS
 
@@ -89,7 +93,7 @@ def test_the_next_one_is_asked_about_what_neither_has_learned(first, second, sho
     night, _ = second
     facts, compared = night.comparison.facts, night.comparison.metrics
     earlier = Ranker.load(shop.workspace.bundles_path / first[1])
-    assert facts.cutoff >= earlier.cutoff
+    assert facts.cutoff > earlier.cutoff
     assert set(compared["system"]) == {"readrank", LIVE, "popular"}
     assert facts.counts["replay"]["queries"] >= 120  # as many as [evaluation] asks at most
     asked = compared.filter(segment="all", metric="ndcg over live")
@@ -166,32 +170,30 @@ def test_with_few_questions_nothing_is_trained(third, monkeypatch, capsys):
     assert (serving(third), set(third.bundles_path.iterdir())) == (live, bundles)
 
 
-def test_questions_begin_no_earlier_than_the_serving_models_cutoff(third):
-    """As many days, or questions, as are wanted, and not more; the serving model has learned from what lies before."""
-    from offline_eval.nightly import NightlyConfig, _cutoff, _serving
-    from offline_eval.questions import EvaluationConfig
-    from ranker.rules import RulesConfig
-
-    model, end = _serving(third)[0], log_of(third)[c.OCCURRED_AT].max()
+def test_questions_are_the_latest_and_leave_the_new_model_something_to_learn(third):
+    """As many days, or questions, as are wanted; but at most half of what the serving model has not learned from."""
+    model, log = _serving(third)[0], log_of(third)
     with Store.open(third.store_path) as store:
+        asked = asked_at(log, impressions_by_request(store))
+        every = replay_window(log, model.cutoff, asked=asked).queries[c.AS_OF].sort()
 
-        def begin(**settings) -> tuple:
+        def begin(**settings) -> tuple[datetime, int]:
             return _cutoff(store, model, RulesConfig(), NightlyConfig(**settings), EvaluationConfig())
 
-        whole, n = begin(days=9_999, queries=1)
-        assert whole == model.cutoff
-        assert begin(days=0, queries=n + 1) == (model.cutoff, n)
-        later, some = begin(days=0, queries=10)
-        assert 10 <= some < n
-        assert model.cutoff < later
-        assert begin(days=1, queries=1)[0] == end - timedelta(days=1)
+        half = every[-(len(every) // 2)]
+        assert half > model.cutoff
+        assert begin(days=9_999, queries=1) == begin(days=0, queries=9_999) == (half, (every >= half).sum())
+        assert begin(days=0, queries=10) == (every[-10], (every >= every[-10]).sum())
+        cutoff, n = begin(days=1, queries=1)
+        assert n == (every > log[c.OCCURRED_AT].max() - timedelta(days=1)).sum()
+        assert cutoff == every[-n]
 
 
 def test_a_serving_model_that_does_not_load_is_said_and_not_asked(third):
     manifest = bundle.live_folder(third.bundles_path) / "manifest.json"
     whole = manifest.read_text()
     manifest.write_text("{")
-    model, why = offline_eval.nightly._serving(third)
+    model, why = _serving(third)
     manifest.write_text(whole)
     assert model is None
     assert "could not be asked" in why[0]
