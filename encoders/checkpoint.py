@@ -52,8 +52,7 @@ class Checkpoint:
             if state["key"] != self.key:
                 log.warning("checkpoint of other settings or data: training begins anew folder=%s", self.folder)
                 return None
-            if not self._best(state["best"][1]).is_file():
-                return None
+            torch.load(self._best(state["best"][1]), map_location="cpu", weights_only=True)  # raises if it is damaged
             epochs = [Epoch.read(row) for row in json.loads(state["epochs"])]
         except Exception:  # a damaged checkpoint is none: training begins again
             log.warning("checkpoint cannot be read: training begins anew folder=%s", self.folder)

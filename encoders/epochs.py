@@ -80,6 +80,7 @@ def tune(
         )
     journal = Journal(progress, logs, done_steps=trainer.steps, world=ranks.world)
     if state is None and ranks.first:
+        checkpoint.remove()  # another training's state would take the weights that are written here for its own
         checkpoint.keep_best(trainer, 0)
     progress("tune encoder", len(done), total)
     with closing(journal):

@@ -100,16 +100,20 @@ def test_a_process_killed_at_any_moment_resumes_to_the_same_result(shop, small, 
     assert sorted(path.name for path in out.parent.iterdir()) == ["m"]
 
 
-def _killed_after_the_first_epoch(data: Path, out: Path, config) -> None:
+def _killed_at(data: Path, out: Path, config, at: tuple[str, int]) -> None:
     class KilledError(Exception):
         pass
 
     def kill(step, done, total=None, note=""):
-        if step == "tune encoder" and done == 1:
+        if (step, done) == at:
             raise KilledError
 
     with pytest.raises(KilledError):
         train(data, out, config, progress=kill)
+
+
+def _killed_after_the_first_epoch(data: Path, out: Path, config) -> None:
+    _killed_at(data, out, config, ("tune encoder", 1))
     assert (out.with_name("m.training") / "state.pt").is_file()
 
 
@@ -139,10 +143,21 @@ def test_settings_that_change_no_result_leave_a_checkpoint_in_use(shop, small, t
     assert _begins_at(shop.folder, tmp_path / "m", replace(small, texts_at_once=50, max_minutes=30)) == 1
 
 
-def test_a_damaged_checkpoint_is_none(shop, small, undisturbed, tmp_path):
+def test_weights_of_a_killed_training_with_other_settings_are_not_taken_for_the_best(shop, small, tmp_path):
+    """The first training's best is what it began with, and so is all that the second one leaves."""
+    config = replace(small, learning_rate=1e-9, epochs=2)
+    assert train(shop.folder, tmp_path / "undisturbed", config).best_epoch == 0
+    _killed_after_the_first_epoch(shop.folder, tmp_path / "m", config)
+    _killed_at(shop.folder, tmp_path / "m", replace(config, seed=1), ("epoch", 1))
+    train(shop.folder, tmp_path / "m", config)
+    assert _stored(tmp_path / "m") == _stored(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("name", ["state.pt", "best-1.pt"])
+def test_a_damaged_checkpoint_is_none(shop, small, undisturbed, tmp_path, name):
     _killed_after_the_first_epoch(shop.folder, tmp_path / "m", small)
-    state = tmp_path / "m.training" / "state.pt"
-    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    damaged = tmp_path / "m.training" / name
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
     assert _begins_at(shop.folder, tmp_path / "m", small) == 0
     assert _stored(tmp_path / "m") == _stored(undisturbed)
 
