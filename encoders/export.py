@@ -72,6 +72,9 @@ def export_frames(
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # an earlier export's rows point into its own items: an export that is killed leaves none, and is refused
+    for name in (SEQUENCES, IMPRESSIONS):
+        (folder / name).unlink(missing_ok=True)
     written = texts if texts is not None else item_texts(items, text)
     catalogue = items.select(c.ITEM_ID).with_columns(pl.Series(c.TEXT, written, dtype=pl.String)).sort(c.ITEM_ID)
     _write(catalogue, folder / ITEMS)
@@ -79,11 +82,7 @@ def export_frames(
     rows = rows.with_columns(pl.col(ROWS).cast(pl.Int32), pl.col(c.ITEM_ID).cast(pl.String))
     past = interactions.filter(pl.col(c.OCCURRED_AT) < before)
     known = past.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left").sort(c.OCCURRED_AT, maintain_order=True)
-    sequences = _by_user(known)
-    _write(sequences, folder / SEQUENCES)
-
     requests = lost = 0
-    (folder / IMPRESSIONS).unlink(missing_ok=True)
     if impressions is not None and impressions.height:
         shown = impressions.filter(pl.col(c.OCCURRED_AT) < before)
         kept = shown.join(rows, on=c.ITEM_ID, how="inner", maintain_order="left")
@@ -91,6 +90,8 @@ def export_frames(
         requests, lost = grouped.height, shown.height - kept.height
         if requests:
             _write(grouped, folder / IMPRESSIONS)
+    sequences = _by_user(known)
+    _write(sequences, folder / SEQUENCES)
     done = Exported(
         items=catalogue.height,
         users=sequences.height,

@@ -3,7 +3,10 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import polars as pl
+import pytest
 
+from encoders import export
+from encoders.errors import TrainingDataError
 from encoders.export import export_frames, export_training
 from encoders.sequences import read_sequences
 from encoders.training_folder import COLUMNS
@@ -91,3 +94,21 @@ def test_exported_texts_are_those_strictly_before_the_moment(tmp_path):
 
 def test_an_export_holds_the_columns_that_a_training_reads(shop):
     assert {path.name: tuple(pl.read_parquet_schema(path)) for path in shop.folder.iterdir()} == COLUMNS
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_an_export_that_is_killed_is_not_read_with_the_rows_of_an_earlier_one(shop, tmp_path, monkeypatch, done):
+    """One item more, before all others: rows of the earlier export point one item too far down."""
+    export_frames(shop.items, shop.interactions, tmp_path, before=shop.before, impressions=shop.impressions)
+    more = pl.concat([shop.items.head(1).with_columns(item_id=pl.lit("a")), shop.items])
+    left, write = [None] * done, export._write
+
+    def killed(frame, path):
+        left.pop()
+        write(frame, path)
+
+    monkeypatch.setattr(export, "_write", killed)
+    with pytest.raises(IndexError):
+        export_frames(more, shop.interactions, tmp_path, before=shop.before, impressions=shop.impressions)
+    with pytest.raises(TrainingDataError, match="export the training data first"):
+        read_sequences(tmp_path)
