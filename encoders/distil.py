@@ -53,14 +53,12 @@ def _meaning(
 ) -> tuple[Tokenizer, NDArray[np.float32]]:
     if base.folder is None:
         return catalogue_tokens(texts, dim, seed=seed)
-    from tokenizers import Tokenizer
-
     kept = _cache_folder() / f"{_fingerprint(base.folder)}-{dim}"
-    if not _is_whole(kept):
-        tokenizer, vectors = _distil(base.folder, dim, progress)
-        _keep(kept, tokenizer, vectors)
-        return tokenizer, vectors
-    return Tokenizer.from_file(str(kept / TOKENIZER)), np.load(kept / "vectors.npy")
+    found = _read(kept)
+    if found is None:
+        found = _distil(base.folder, dim, progress)
+        _keep(kept, *found)
+    return found
 
 
 def _distil(folder: Path, dim: int, progress: Progress) -> tuple[Tokenizer, NDArray[np.float32]]:
@@ -109,18 +107,24 @@ def _cache_folder() -> Path:
 
 
 def _fingerprint(folder: Path) -> str:
-    files = sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors"})
+    files = sorted(path for path in folder.rglob("*") if path.suffix in {".json", ".safetensors", ".bin"})
     return named_files_sha256(_FORMAT, ((file.name, file) for file in files))[:16]
 
 
-def _is_whole(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (TOKENIZER, "vectors.npy"))
+def _read(folder: Path) -> tuple[Tokenizer, NDArray[np.float32]] | None:
+    """Return what a cache entry holds; None for one that is not there, lacks a file or is damaged."""
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_file(str(folder / TOKENIZER)), np.load(folder / "vectors.npy")
+    except Exception:  # tokenizers raises nothing more particular
+        return None
 
 
 def _keep(folder: Path, tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> None:
     """Write the cache entry under another name and rename it: a killed run leaves nothing half-written.
 
-    Of two runs that distil at once the first keeps its entry; one that lacks a file is replaced.
+    Of two runs that distil at once the first keeps its entry; one that cannot be read is replaced.
     """
     fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
     try:
@@ -128,7 +132,7 @@ def _keep(folder: Path, tokenizer: Tokenizer, vectors: NDArray[np.float32]) -> N
         tokenizer.save(str(fresh / TOKENIZER))
         np.save(fresh / "vectors.npy", vectors)
         (fresh / "made.json").write_text(json.dumps({"tokens": len(vectors), "dim": vectors.shape[1]}))
-        if not _is_whole(folder):
+        if _read(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
             fresh.rename(folder)
     except OSError as error:
