@@ -112,7 +112,7 @@ class Words:
             idf = np.load(folder / _IDF, allow_pickle=False)
             if len(idf) != len(stored["terms"]):
                 raise ValueError(f"{len(stored['terms'])} words but {len(idf)} frequencies")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError) as error:
             raise ModelFolderError(f"{folder}: wanted a saved vocabulary, got {error}; train again") from error
         return cls({term: place for place, term in enumerate(stored["terms"])}, idf, stored["longest"])
 
@@ -120,14 +120,15 @@ class Words:
         if self._vectorizer is None:
             from sklearn.feature_extraction.text import TfidfVectorizer
 
-            self._vectorizer = TfidfVectorizer(
+            vectorizer = TfidfVectorizer(
                 vocabulary=self.vocabulary,
                 ngram_range=(1, self.longest),
                 sublinear_tf=True,
                 dtype=np.float32,
                 **_AS_TERMS,
             )
-            self._vectorizer.idf_ = self.idf.astype(np.float32)
+            vectorizer.idf_ = self.idf.astype(np.float32)
+            self._vectorizer = vectorizer  # last: other threads read with what they find here
         return self._vectorizer
 
 

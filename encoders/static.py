@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -147,7 +148,7 @@ class StaticEncoder(nn.Module):
                 here, there = _in_both(self.tokenizer, self.vocabulary, earlier, stored["vocabulary"])
                 learned, weight = stored["learned"].astype(np.float32)[there], stored["log_weight"][there]
                 known, project = len(stored["vocabulary"]), stored["project"]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, BadZipFile, ValueError, KeyError) as error:
             raise ModelFolderError(f"{folder}: wanted a trained static encoder, got {error}; train anew") from error
         if project.shape != tuple(self.project.shape):
             raise ModelFolderError(

@@ -174,7 +174,7 @@ class CatalogueVectors:
             )
             if not len(stored) == len(prints) == about["items"]:
                 raise ValueError(f"{len(stored)} vectors for {len(prints)} items")
-        except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's own errors are of these kinds
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:  # pyarrow's own errors are of these kinds
             raise ModelFolderError(f"{folder}: wanted vectors of a catalogue, got {error}; train again") from error
         ids = table.column(c.ITEM_ID).to_pylist()
         return cls(ids=ids, texts=prints, stored=stored, scales=scales, encoder=about["encoder"])

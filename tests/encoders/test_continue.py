@@ -1,5 +1,6 @@
 """Continuing an earlier model: what was learned goes to the tokens that learned it, or the model is refused."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -46,6 +47,15 @@ def test_what_was_learned_goes_to_the_same_words_of_a_grown_catalogue(shop, smal
             assert float(encoder.log_weight[here].detach()) == stored["log_weight"][there]
     new = place[encoder.tokenizer.token_to_id("zebra")]
     assert not encoder.learned[new].any()
+
+
+@pytest.mark.parametrize("left", [0, 100])
+def test_damaged_parts_to_go_on_from_say_so(shop, small, earlier, tmp_path, left):
+    folder = shutil.copytree(earlier, tmp_path / "m")
+    (folder / "static.npz").write_bytes((folder / "static.npz").read_bytes()[:left])
+    encoder, tower, _ = build(small, read_sequences(shop.folder).texts)
+    with pytest.raises(ModelFolderError, match="wanted a trained static encoder"):
+        start_from(encoder, tower, folder)
 
 
 def test_a_catalogue_of_other_words_is_refused(small, earlier):

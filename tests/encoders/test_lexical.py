@@ -37,7 +37,27 @@ def test_words_of_nothing_are_zeros():
     assert Words.fit([]).matrix([]).shape == (0, 1)
 
 
+def test_words_can_be_asked_by_others_while_they_open():
+    """Another thread asks just before the frequencies are known."""
+    fitted = Words.fit(["red scarf", "red hat"])
+    met = []
+
+    class Idf:
+        def astype(self, kind):
+            if not met:
+                met.append(None)
+                met[0] = words.matrix(["hat"]).toarray()
+            return fitted.idf.astype(kind)
+
+    words = Words(fitted.vocabulary, Idf(), fitted.longest)
+    assert words.matrix(["hat"]).toarray().tolist() == met[0].tolist() == fitted.matrix(["hat"]).toarray().tolist()
+
+
 def test_damaged_words_say_so(tmp_path):
+    with pytest.raises(ModelFolderError, match="wanted a saved vocabulary"):
+        Words.load(tmp_path)
+    Words.fit(["red scarf"]).save(tmp_path)
+    (tmp_path / "words_idf.npy").write_bytes(b"")
     with pytest.raises(ModelFolderError, match="wanted a saved vocabulary"):
         Words.load(tmp_path)
 

@@ -139,9 +139,10 @@ def test_empty_catalogue_can_be_kept_and_grow(model, tmp_path):
     assert told.encoded == len(after) == 1
 
 
+@pytest.mark.parametrize("left", [0, 20])
 @pytest.mark.parametrize("damage", ["vectors.json", "vectors.npy", "items.parquet"])
-def test_load_of_a_damaged_folder_says_so(model, tmp_path, damage):
+def test_load_of_a_damaged_folder_says_so(model, tmp_path, damage, left):
     of(model).save(tmp_path)
-    (tmp_path / damage).write_bytes((tmp_path / damage).read_bytes()[:20])
+    (tmp_path / damage).write_bytes((tmp_path / damage).read_bytes()[:left])
     with pytest.raises(ModelFolderError, match="wanted vectors of a catalogue"):
         CatalogueVectors.load(tmp_path)
