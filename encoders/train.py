@@ -17,6 +17,7 @@ from encoders.report import TrainingReport
 from encoders.sequences import read_ids, read_sequences
 from encoders.settings import check_settings
 from ingest.bounds import Amount, Bounds, Fraction, Positive, Seed, Size
+from ingest.moments import to_moment
 from ingest.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -264,7 +265,7 @@ def _train(
         until=started + config.max_minutes * 60 if config.max_minutes else None,
         newcomers=earlier.newcomers if earlier else bonus_before(init_from) if init_from else NO_BONUS,
     )
-    note = "" if trainer.batches.has_pairs else "no user took two items with text: nothing to tune on"
+    note = "" if trainer.batches.has_pairs else _nothing_to_learn(known.since)
     if earlier and total and not note:
         note = "trained anew on all of the log; the figures are those of the earlier training that it repeats"
     report = TrainingReport(
@@ -287,6 +288,11 @@ def _train(
         else:
             checkpoint.remove()
     return ranks.from_first(report)
+
+
+def _nothing_to_learn(since: int | None) -> str:
+    before = "" if since is None else f" before {to_moment(since)}, from when on all is held out"
+    return f"no user took two items with text{before}: nothing to tune on"
 
 
 def _of_the_log(known: Split) -> dict[str, Any]:

@@ -121,6 +121,13 @@ def test_items_without_text_are_said_to_teach_nothing(tmp_path, small):
     assert "nothing to tune on" in train(_export(tmp_path, items, events), tmp_path / "m", small).note
 
 
+def test_a_log_that_is_held_out_as_a_whole_is_said_to_be(shop, small, tmp_path):
+    first = shop.interactions["occurred_at"].min()
+    note = train(shop.folder, tmp_path / "m", small, validate_from=first).note
+    told = f"no user took two items with text before {first}, from when on all is held out: nothing to tune on"
+    assert note == told
+
+
 def test_card_tells_base_window_and_figures(shop, small, tmp_path):
     report = train(shop.folder, tmp_path / "m", small)
     card = json.loads((tmp_path / "m" / "card.json").read_text())
