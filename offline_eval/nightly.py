@@ -189,8 +189,8 @@ def _cutoff(
         interactions, earliest, asked=asked, repeats=rules.repeats, max_queries=interactions.height + 1
     )
     moments = every.queries[c.AS_OF].sort()
-    latest = moments > interactions[c.OCCURRED_AT].dt.offset_by(f"-{round(config.days * _DAY_US)}us").max()
-    wanted = max(config.queries, int(latest.sum()))
+    since = interactions.select(pl.col(c.OCCURRED_AT).max().dt.offset_by(f"-{round(config.days * _DAY_US)}us")).item()
+    wanted = max(config.queries, int((moments > since).sum()))
     most = len(moments) // 2 if serving else len(moments)
     n = min(wanted, most)
     if not n:

@@ -85,7 +85,7 @@ def refresh(
     statistics, neighbours, factors, cutoff and settings stay, except `[rules]`, which are those of the workspace now;
     only `repeats`, from which models learned, stays. Neighbours and factors follow the items to their new rows: by
     behaviour a new item has neither until the next training. When nothing has changed there is no new bundle, and the
-    folder is that of the old one.
+    folder is that of the old one. Another job that has the store is waited for.
     """
     bundles = workspace.bundles_path
     folder = bundle.live_folder(bundles) if version is None else bundle.named_folder(bundles, version)
@@ -96,7 +96,7 @@ def refresh(
             "train again, or name another with --version"
         )
     old, cutoff = Catalogue.load(folder), datetime.fromisoformat(manifest.cutoff)
-    with Store.open(workspace.store_path) as store:
+    with Store.open_when_free(workspace.store_path, progress) as store:
         _, outbox_seq = drain_outbox(workspace, store)
         catalogue, past, known_until = _read_anew(store, old, cutoff, until or END_OF_TIME)
     sources, history = Sources.load(folder, old), History.load(folder / "history")
