@@ -170,17 +170,21 @@ def initial_score(examples: Examples, config: BlendConfig) -> InitialScore:
 def grow(
     data: Data, later: Data, config: BlendConfig, watch: Callable[[int, float], None] | None = None
 ) -> tuple[Trees, float]:
-    """Learn from `data` until `later` has not gained for a while; return the model and the best NDCG@10 there.
+    """Learn from `data` until `later` has not gained for a while; return the model and its NDCG@10 there.
 
-    Both begin at the same score. Without patience the model has all its trees.
+    Both begin at the same score. The model has the size that was best there, but `MIN_TREES` at least; without patience
+    it has all its trees.
 
     `watch` is told the number of trees and the NDCG@10 after each tree, and may raise to end it all.
     """
     import lightgbm
 
+    ndcg: list[float] = []
+
     def tell(state: Any) -> None:
+        ndcg.append(float(state.evaluation_result_list[0][2]))
         if watch is not None:
-            watch(state.iteration + 1, float(state.evaluation_result_list[0][2]))
+            watch(state.iteration + 1, ndcg[-1])
 
     booster = lightgbm.train(
         _parameters(config),
@@ -190,11 +194,10 @@ def grow(
         callbacks=[tell, *([lightgbm.early_stopping(config.patience, verbose=False)] if config.patience else [])],
         keep_training_booster=True,  # otherwise trees after the best would be gone, and of MIN_TREES some are
     )
-    ndcg = float(booster.best_score["valid_0"]["ndcg@10"])
     booster.best_iteration = (
         max(booster.best_iteration, min(MIN_TREES, config.trees)) if config.patience else config.trees
     )
-    return Trees(booster, initial=data.initial), ndcg
+    return Trees(booster, initial=data.initial), ndcg[: booster.best_iteration][-1]
 
 
 def dataset(examples: Examples, initial: InitialScore = NO_INITIAL) -> Data:

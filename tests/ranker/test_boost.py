@@ -36,8 +36,18 @@ def test_learning_stops_when_the_later_window_gains_no_more():
     best = int(np.argmax([value for _, value in seen])) + 1
     assert [trees for trees, _ in seen] == list(range(1, best + CONFIG.patience + 1))
     assert len(seen) < CONFIG.trees
-    assert ndcg == max(value for _, value in seen)
-    assert model.booster.best_iteration == max(best, MIN_TREES)
+    assert model.booster.best_iteration == MIN_TREES > best
+    assert ndcg == seen[MIN_TREES - 1][1] < max(value for _, value in seen)
+
+
+def test_what_is_told_of_learned_trees_is_the_ndcg_of_those_that_serve():
+    """Fewer than serve may have been better on the later window."""
+    train, later = some_examples(1), some_examples(2)
+    turned = replace(later, features=later.features[:, ::-1].copy())
+    for window, config in ((later, CONFIG), (turned, CONFIG), (turned, replace(CONFIG, patience=0))):
+        fitted = fit(train, window, config)
+        served = ndcg_of_queries(window.labels, fitted.earlier.score(window.features), window.groups).mean()
+        assert fitted.measured["valid_ndcg@10"] == pytest.approx(served)
 
 
 def test_without_patience_the_later_window_does_not_decide_the_size():
