@@ -107,9 +107,10 @@ def tune(
 ) -> Tuning:
     """Search settings of the blend with what lies before `until`, and leave them for trainings if they are better.
 
-    Settings of `config` that are not defaults are kept. `timeout` is in seconds: no trial begins after it. Trials lie
-    in `tuning.sqlite`; the same search goes on where it was broken off, and comes to what it would have come to.
-    Raises `NothingToLearnError` where the log is too short, `TuningError` where the studies cannot be used.
+    Settings of `config` that are not defaults are kept. `timeout` is in seconds: after it no trial begins but the first
+    of a study, which has the defaults. Trials lie in `tuning.sqlite`; the same search goes on where it was broken off,
+    and comes to what it would have come to. Raises `NothingToLearnError` where the log is too short, `TuningError`
+    where the studies cannot be used.
     """
     search = search or TuneConfig()
     space = {name: span for name, span in SPACE.items() if name in tuned.free_settings(config.blend)}
@@ -125,7 +126,7 @@ def tune(
         better = recommend.settings if recommend.judged.is_better else {}
         given = None
         if examples.given is not None:
-            given = _search_given(workspace, examples, config.blend, better, search, progress)
+            given = _search_given(workspace, examples, config.blend, better, search, deadline, progress)
         settings, why = _verdict(recommend, given)
         _leave(workspace, settings, recommend if better else given, examples.cutoff, "recommend" if better else "given")
     return Tuning(cutoff=examples.cutoff, recommend=recommend, given=given, settings=settings, why=why)
@@ -198,6 +199,7 @@ def _search_given(
     blend: BlendConfig,
     better: dict[str, Any],
     search: TuneConfig,
+    deadline: float | None,
     progress: Progress,
 ) -> Best:
     """Try the few sizes of the given items' trees, all else being as found for recommendations."""
@@ -216,7 +218,7 @@ def _search_given(
     asked = [{"given_leaves": leaves} for leaves in sizes]
     with study(workspace, f"given-{_short(told)}", len(sizes)) as trials:
         value = _value(examples.given, settings, of_given)
-        run(trials, len(sizes), search.seed, asked, suggest, value, None, progress)
+        run(trials, len(sizes), search.seed, asked, suggest, value, deadline, progress)
         return _judged(trials, examples.given, settings, blend, search.seed, of_given)
 
 

@@ -109,8 +109,15 @@ def test_trials_done_before_count_and_another_seed_is_another_study(make):
     assert tune(workspace, CONFIG, replace(SEARCH, trials=1, seed=4)).recommend.study != first.study
 
 
-def test_without_time_there_is_one_trial(make):
-    assert tune(make(), CONFIG, SEARCH, timeout=0).recommend.trials == 1
+def test_without_time_there_is_one_trial_of_each_blend(make):
+    workspace = make(given=True)
+    short = tune(workspace, CONFIG, SEARCH, timeout=0)
+    assert short.given is not None
+    assert (short.recommend.trials, short.given.trials) == (1, 1)
+    assert short.given.settings == {"given_leaves": BLEND.given_leaves}
+    whole = tune(workspace, CONFIG, SEARCH).given
+    assert whole is not None
+    assert whole.trials == len({BLEND.given_leaves, *module.GIVEN_LEAVES}), "with time it goes on"
 
 
 def test_settings_of_ones_own_are_not_searched(make):
