@@ -139,6 +139,8 @@ def _read_lines(path: Path, columns: Sequence[str]) -> pl.DataFrame:
     """Read the columns, each value as it is written: numbers may stand beside texts. Without one of those wanted, what
     the first lines hold is returned, to be told."""
     frame = pl.read_ndjson(path, schema=dict.fromkeys(columns, pl.String))
+    if frame.is_empty():  # nobody to ask for: without a line nothing tells of columns
+        return frame
     for line in _first_lines(path):
         for name in columns:
             if isinstance(line.get(name), list | dict):

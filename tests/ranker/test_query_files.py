@@ -39,6 +39,23 @@ def test_ids_read_as_ingest_has_stored_them(tmp_path):
     assert frame["request_id"].unique().to_list() == [" r1 "], "it goes back to whoever asked"
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("q.csv", "query_id,user_id,as_of\n"), ("q.jsonl", ""), ("q.ndjson", "\n\n")],
+)
+def test_a_file_that_asks_nothing_is_no_mistake(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    frame = read_queries(tmp_path / name)
+    assert (len(frame), frame.columns) == (0, list(QUERY))
+    assert columns_not_read(tmp_path / name, QUERY) == []
+
+
+def test_json_lines_without_a_line_ask_for_no_scores_either(tmp_path):
+    (tmp_path / "r.jsonl").write_text("")
+    frame = read_requests(tmp_path / "r.jsonl")
+    assert (len(frame), set(frame.columns)) == (0, set(REQUEST))
+
+
 def test_an_id_that_is_no_text_gets_one_sentence(tmp_path):
     pl.DataFrame({"query_id": ["q1"], "user_id": [b"\xff"]}).write_parquet(tmp_path / "q.parquet")
     with pytest.raises(QueryFileError, match="wanted 'user_id' in every row"):
