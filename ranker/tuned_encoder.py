@@ -73,7 +73,8 @@ class TwoEncoders:
         self.config = config
         self.progress = progress
         self._ready = ready
-        if ready is not None and data.examples_since is not None and data.examples_since >= data.until:
+        since, times = data.examples_since, data.history.events(before=data.until)[3]
+        if ready is not None and since is not None and not (times >= since).any():
             raise EncoderError(
                 f"--encoders {ready}: wanted an early encoder that leaves the latest part of the log to learn from, "
                 "got one that knows all of it; export again and tune with --pair"

@@ -67,8 +67,9 @@ def test_what_knows_too_much_is_refused(fresh, pair, tmp_path):
     for name in ("early", "final"):
         shutil.copytree(pair / "final", tmp_path / name)
     assert InterestModel.load(tmp_path / "early").trained_before == to_microseconds(last) + 1
-    with pytest.raises(EncoderError, match="got one that knows all of it"):
-        train(fresh, SHOP, encoders=tmp_path)
+    for until in (None, last + timedelta(days=1)):  # a day on which nothing happened
+        with pytest.raises(EncoderError, match="got one that knows all of it"):
+            train(fresh, SHOP, until=until, encoders=tmp_path)
 
 
 def test_settings_of_another_kind_than_the_pairs_do_not_matter(fresh, pair):
