@@ -104,6 +104,8 @@ class Examples:
     """How many candidates that nobody took each of the kept ones stands for, by query."""
     retrieved: float
     """Share of what followed that the candidates held."""
+    followed: int = 0
+    """How many items followed, proposed or not: what `retrieved` is a share of."""
 
     def split(self, queries: npt.NDArray[np.bool_]) -> "tuple[Examples, Examples]":
         """Return the examples of the marked queries, and those of the others."""
@@ -120,12 +122,13 @@ class Examples:
             users=self.users[queries],
             negative_weight=self.negative_weight[queries],
             retrieved=self.retrieved,
+            followed=self.followed,
         )
 
     @classmethod
     def concatenate(cls, parts: "list[Examples]") -> Self:
         """Put several sets of examples into one."""
-        weights = [len(part.groups) for part in parts]
+        followed = [part.followed for part in parts]
         return cls(
             features=np.concatenate([part.features for part in parts]),
             labels=np.concatenate([part.labels for part in parts]),
@@ -134,7 +137,8 @@ class Examples:
             as_of=np.concatenate([part.as_of for part in parts]),
             users=np.concatenate([part.users for part in parts]),
             negative_weight=np.concatenate([part.negative_weight for part in parts]),
-            retrieved=float(np.average([p.retrieved for p in parts], weights=weights)) if sum(weights) else 0.0,
+            retrieved=sum(part.retrieved * part.followed for part in parts) / max(sum(followed), 1),
+            followed=sum(followed),
         )
 
 
@@ -236,6 +240,7 @@ def make_examples(
         users=truth.moments.users[asked].astype(np.int64),
         negative_weight=_stand_for(np.concatenate([part[0] for part in drawn]), sum(part[1] for part in drawn)),
         retrieved=found / max(len(truth_key), 1),
+        followed=len(truth_key),
     )
 
 

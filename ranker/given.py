@@ -117,15 +117,17 @@ def _shown(sources: Sources, history: History, seen: pl.DataFrame) -> Examples:
     # A request is asked at one moment, also where a log tells when each of its items came into sight.
     seen = seen.with_columns(pl.col(c.OCCURRED_AT).min().over(_REQUEST))
     requests = GivenRequests.from_frame(seen, history, sources.catalogue)
+    labels = _labels(seen)[requests.order]
     return Examples(
         features=given_features(sources, history, requests),
-        labels=_labels(seen)[requests.order],
+        labels=labels,
         positions=seen[c.POSITION].fill_null(0).to_numpy()[requests.order].astype(np.int32),
         groups=np.unique(requests.query, return_counts=True)[1],
         as_of=requests.moments.as_of,
         users=requests.users,
         negative_weight=np.ones(len(requests.moments), np.float32),
         retrieved=1.0,
+        followed=int((labels > 0).sum()),
     )
 
 

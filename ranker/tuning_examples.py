@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 SHARES = (0.6, 0.2, 0.2)
 """Of the later log: what trials learn from, what stops and values them, what judges the best beside the defaults."""
 WINDOWS = ("train", "stop", "judge")
-_FORMAT = 3
+_FORMAT = 4
 """Raised when what is kept changes its meaning."""
 
 

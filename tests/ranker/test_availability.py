@@ -151,6 +151,7 @@ def test_a_withdrawn_item_is_a_candidate_and_true_before_and_never_after(asked_o
     assert asked_of == {4: {"kept", "sold"}, 5: {"kept", "sold"}, 6: {"kept"}, 7: {"kept"}, 8: {"kept", "back"}}
     assert [(part.labels > 0).sum() for part in following] == [2, 1, 2]
     assert [part.retrieved for part in following] == pytest.approx([2 / 3, 1 / 3, 2 / 3])
+    assert [part.followed for part in following] == [3, 3, 3]
 
 
 def test_sources_find_what_could_be_had(asked_of):

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
+import pytest
 
 from ingest.store import END_OF_TIME, Store
 from ranker.examples import Examples, all_later, known_items, labels_of, next_items
 from ranker.given import impression_examples
 from ranker.history import History
 from tests.ranker.conftest import DAY, catalogue, log
+from tests.ranker.test_gain import some_examples
 
 
 def history(*rows: tuple[str, str, int]) -> History:
@@ -126,3 +130,15 @@ def test_of_what_was_clicked_labels_grow_with_what_followed(ranker, shop):
     )
     learned = impression_examples(ranker.model.sources, ranker.history, told, since=None, max_requests=9, seed=0)
     assert learned.labels.tolist() == [3, 1, 0]
+
+
+def test_what_candidates_held_of_several_parts_is_a_share_of_all_that_followed():
+    """Of 10 items 9 were proposed, of 90 only 9: many queries of few items each do not make up for that."""
+    few, many = (
+        replace(some_examples(seed, n_queries), retrieved=retrieved, followed=followed)
+        for seed, n_queries, retrieved, followed in ((1, 30, 9 / 10, 10), (2, 3, 9 / 90, 90))
+    )
+    both = Examples.concatenate([few, many])
+    assert both.retrieved == pytest.approx((9 + 9) / (10 + 90))
+    assert both.followed == 10 + 90
+    assert Examples.concatenate([replace(few, retrieved=0.0, followed=0)]).retrieved == 0
