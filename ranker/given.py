@@ -1,5 +1,6 @@
 """What are the features of items that somebody else chose: a caller's list, or what a log says was shown?"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +57,13 @@ class GivenRequests:
 def given_features(sources: Sources, history: History, requests: GivenRequests) -> Floats:
     """Compute features of every pair [n_pairs, n_features]; an item outside the catalogue has no text."""
     out = np.empty((len(requests.item), len(FEATURE_NAMES)), np.float32)
+    for pairs, features in given_blocks(sources, history, requests):
+        out[pairs] = features
+    return out
+
+
+def given_blocks(sources: Sources, history: History, requests: GivenRequests) -> Iterator[tuple[slice, Floats]]:
+    """Compute the same for some whole requests at a time: which pairs, and their features."""
     for block in blocks(len(requests.moments), len(sources.catalogue), pasts=history.user_counts(requests.moments)):
         start, end = np.searchsorted(requests.query, [block.start, block.stop])
         if start == end:
@@ -68,8 +76,7 @@ def given_features(sources: Sources, history: History, requests: GivenRequests) 
             item=place.astype(np.int32),
             ranks=np.full((end - start, len(SOURCES)), np.nan, np.float32),
         )
-        out[start:end] = compute(situation, items, pairs, sources)
-    return out
+        yield slice(int(start), int(end)), compute(situation, items, pairs, sources)
 
 
 def impression_examples(

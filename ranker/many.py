@@ -9,7 +9,7 @@ from ingest.progress import Progress, silent
 from ranker.arrange import NOTHING, Arranged, Wish
 from ranker.candidates import blocks
 from ranker.catalogue import Catalogue
-from ranker.given import GivenRequests, given_features
+from ranker.given import GivenRequests, given_blocks
 from ranker.history import History
 from ranker.model import Model
 from ranker.moments import Moments
@@ -34,8 +34,10 @@ def rank_many(model: Model, requests: pl.DataFrame, history: History, progress: 
     """Return request_id, user_id, item_id, score, one row for each of request_id, user_id, item_id, occurred_at."""
     given = GivenRequests.from_frame(requests, history, model.catalogue)
     score = np.empty(len(requests), np.float64)
-    score[given.order] = model.score_given(given_features(model.sources, history, given), given.query)
-    progress("rank", len(given.moments), len(given.moments))
+    # Features of all pairs at once would be the most that a long file holds in memory.
+    for pairs, features in given_blocks(model.sources, history, given):
+        score[given.order[pairs]] = model.score_given(features, given.query[pairs])
+        progress("rank", pairs.stop, len(requests))
     return requests.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID).with_columns(pl.Series(c.SCORE, score))
 
 
