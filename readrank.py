@@ -4,6 +4,7 @@ import importlib
 import io
 import json
 import logging
+import math
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -678,7 +679,16 @@ def _config_class(section: str) -> type:
 
 
 def _print_result(machines: Any, people: str) -> None:
-    print(json.dumps(machines, ensure_ascii=False, default=str) if _options.as_json else people)
+    print(json.dumps(_for_json(machines), ensure_ascii=False, default=str) if _options.as_json else people)
+
+
+def _for_json(value: Any) -> Any:
+    """Return null for numbers that JSON has no word for, such as the bounds of an interval over one user."""
+    if isinstance(value, dict):
+        return {name: _for_json(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_for_json(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tell_not_read(columns: list[str]) -> None:

@@ -376,3 +376,9 @@ def test_what_untouched_items_lose_is_told_with_what_it_gains():
         line
         == "items that nobody has touched stand 0.5 lower in live answers (NDCG@10: 0 lower 0.1000, 0.5 lower 0.1250)"
     )
+
+
+def test_numbers_that_json_has_no_word_for_are_null(monkeypatch, capsys):
+    monkeypatch.setattr(readrank._options, "as_json", True)
+    readrank._print_result({"low": float("nan"), "all": [{"high": float("inf")}, (1.5, 2)]}, "")
+    assert capsys.readouterr().out == '{"low": null, "all": [{"high": null}, [1.5, 2]]}\n'
