@@ -39,6 +39,28 @@ def test_plain_iso_leaves_the_rest_to_others(text):
     assert plain_iso(pl.Series([text, None])).to_list() == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("good", "others"),
+    [
+        (
+            "2024-01-01T00:00:00",
+            "2024/01-01T00:00:00 2024-01/01T00:00:00 2024-01-01x00:00:00 2024-01-01T00.00:00 2024-01-01T00:00.00 "
+            "2024-01-01T24:00:00 2024-01-01T00:60:00 2024-01-01T00:00:60 2024-00-01T00:00:00 2024-13-01T00:00:00 "
+            "2024-01-00T00:00:00 2024-01-32T00:00:00 2023-02-29T00:00:00 0000-01-01T00:00:00",
+        ),
+        ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00z 2024-01-01T00:00:001"),
+        ("2024-01-01T00:00:00.5Z", "2024-01-01T00:00:00,5Z 2024-01-01T00:00:00.xZ"),
+        (
+            "2024-01-01T01:00:00+01:00",
+            "2024-01-01T01:00:00~01:00 2024-01-01T01:00:00+01.00 2024-01-01T01:00:00+24:00 2024-01-01T01:00:00+00:60",
+        ),
+    ],
+)
+def test_plain_iso_reads_no_moment_into_what_only_looks_like_one(good, others):
+    found = plain_iso(pl.Series([good, *others.split()]))
+    assert found.is_not_null().to_list() == [True] + [False] * len(others.split())
+
+
 def test_plain_iso_reads_the_commonest_length_and_slower_readers_the_others():
     texts = [
         "2024-01-01T00:00:00.500Z",
