@@ -74,6 +74,20 @@ def test_caps_give_way_only_when_nothing_else_is_left():
     assert (ROWS[places].tolist(), within) == ([A, D, E, B, C, F], 3)
 
 
+def test_no_more_places_are_filled_than_asked_for():
+    assert ROWS[Caps(SHELF, {"category": 2}).tally().pick(ROWS, 3)].tolist() == [A, B, D]
+    places, within = Caps(SHELF, {"category": 1}).tally().fill(ROWS, 4)
+    assert (ROWS[places].tolist(), within) == ([A, D, E, B], 3)
+
+
+def test_what_broke_a_cap_already_must_be_made_up_for_first():
+    tally = Caps(SHELF, {"category": 1}).tally()
+    tally.add(A)
+    tally.add(C)
+    # There are two of x, one too many, and one of y: there is room for a second y before there is for a third x.
+    assert tally.fill(np.array([F, D]), 2)[0].tolist() == [1, 0]
+
+
 def test_filling_ends_with_what_there_is():
     assert Caps(SHELF, {"category": 1}).tally().fill(ROWS, 9)[0].tolist() == [0, 3, 4, 1, 2, 5]
     places, within = Caps(SHELF, {}).tally().fill(np.empty(0, np.int64), 3)

@@ -50,6 +50,16 @@ def test_no_place_is_kept_where_a_new_item_stands_by_its_score():
     assert order_pairs(asked, np.array([4.0, 3, 2, 1]), 3, 3)[0].tolist() == [0, 1, 2]
 
 
+def test_a_stretch_with_its_share_says_nothing_of_the_next_one():
+    asked = pairs([0] * 6, [False, True, False, False, False, True])
+    assert order_pairs(asked, -np.arange(6.0), 4, 2)[0].tolist() == [0, 1, 2, 5]
+
+
+def test_where_no_new_item_is_left_to_come_the_order_follows_the_score():
+    asked = pairs([0] * 4, [False, True, False, False])
+    assert order_pairs(asked, -np.arange(4.0), 4, 4, 2)[0].tolist() == [0, 1, 2, 3]
+
+
 def test_each_query_has_places_of_its_own():
     asked = pairs([0, 0, 0, 1, 1], [False, False, True, False, False])
     order, rank = order_pairs(asked, np.array([3.0, 2, 1, 1, 2]), 2, 2)
