@@ -136,6 +136,14 @@ def test_too_few_takings_teach_nothing(rng):
     assert calibrate.calibrate(Given(), None)[0] is None
 
 
+def test_each_half_needs_takings_and_what_was_not_taken():
+    enough, few, only = [1, 0] * 30, [1, 0] * 19 + [0, 0] * 11, [1, 1] * 30
+    for halves in ((enough, few), (few, enough), (enough, only), (only, enough)):
+        curve, told = calibrate.calibrate(Given(), examples([0.0] * 120, [*halves[0], *halves[1]], [2] * 60))
+        assert (curve, told["learned"]) == (None, False)
+    assert calibrate.calibrate(Given(), examples([0.0] * 120, enough * 2, [2] * 60))[0] is not None
+
+
 def test_a_folder_keeps_plain_numbers(tmp_path):
     curve = Calibration(slope=0.25, intercept=-1 / 3)
     calibrate.save({"recommend": curve, "given": None}, tmp_path)

@@ -40,6 +40,11 @@ def test_places_after_k_count_nothing():
     assert ndcg_of_queries(labels, scores, np.array([3]), k=3).tolist() == [1 / np.log2(4)]
 
 
+def test_a_question_without_anything_relevant_has_one_and_ties_keep_the_order_of_rows():
+    labels, scores = np.array([0, 0, 0, 1, 1, 0]), np.full(6, 0.5)
+    assert ndcg_of_queries(labels, scores, np.array([2, 2, 2])).tolist() == [1.0, 1 / np.log2(3), 1.0]
+
+
 def test_ndcg_is_that_by_which_trees_are_counted():
     later = some_examples(2)
     fitted = fit(some_examples(1), later, BlendConfig(trees=60, min_rows=5))
