@@ -108,6 +108,16 @@ def test_reliability_compares_what_was_said_with_what_happened():
     assert told["base_log_loss"] == pytest.approx(-6 * np.log(0.5) / 3, abs=1e-4)
 
 
+def test_each_bin_is_expected_to_hold_a_tenth_of_the_takings():
+    said, taken, weights = np.array([0.5, 0.1, 0.2]), np.array([True, False, True]), np.array([3.0, 83, 1])
+    # In order of what was said they reach from 0 to 8.3, to 8.5 and to 10 expected takings: the middles are 4, 8 and 9.
+    assert reliability(said, taken, weights)["bins"] == [
+        {"predicted": 0.1, "observed": 0.0, "n": 83, "taken": 0},
+        {"predicted": 0.2, "observed": 1.0, "n": 1, "taken": 1},
+        {"predicted": 0.5, "observed": 1.0, "n": 3, "taken": 3},
+    ]
+
+
 @pytest.mark.parametrize("negative_weight", [1.0, 8.0])
 def test_probabilities_are_true_also_when_negatives_were_sampled(rng, negative_weight):
     curve, told = calibrate.calibrate(Given(), drawn(rng, 60_000, negative_weight))
