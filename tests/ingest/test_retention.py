@@ -71,6 +71,7 @@ def test_without_numbers_everything_stays(space):
     assert retain(space, RetentionConfig(), NOW) == Retained()
     assert counts(space) == [1, 1, 1, 1, 1]
     assert len(names(space)) == 9
+    assert not space.outbox_path.exists(), "nothing is made only to look into it"
 
 
 @pytest.mark.parametrize(
