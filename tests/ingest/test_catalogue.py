@@ -143,6 +143,19 @@ def test_a_row_without_a_date_is_the_present_state_also_beside_a_date_that_lies_
     assert present_state(store)[0][1] == "yew"
 
 
+def test_a_row_without_a_date_is_the_present_state_also_beside_one_told_again_ahead(store):
+    tell(store, item("oak", MONDAY), item("oak", THURSDAY), at=WEDNESDAY)
+    assert versions(store, "updated_at", "told_again") == [(MONDAY, [THURSDAY])]
+    assert tell(store, item("yew"), at=WEDNESDAY) == 1
+    assert titles(store, END_OF_TIME) == ["yew"]
+
+
+def test_a_row_is_not_new_that_says_what_the_row_before_it_in_the_file_said(store):
+    tell(store, item("oak", MONDAY))
+    assert tell(store, item("elm", TUESDAY), item("elm", WEDNESDAY)) == 1
+    assert versions(store) == [("oak", EPOCH), ("elm", TUESDAY)]
+
+
 def test_a_correction_of_the_same_date_replaces_that_version(store):
     tell(store, item("oak", MONDAY), item("elm", TUESDAY), item("yew", WEDNESDAY))
     assert tell(store, item("ash", TUESDAY)) == 1

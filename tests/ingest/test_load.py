@@ -400,6 +400,14 @@ def test_load_keeps_the_order_of_equal_times(store, load):
     assert store.interactions(before=END_OF_TIME)["item_id"].to_list() == [str(n) for n in range(n_rows)]
 
 
+def test_events_of_later_files_arrive_after_those_of_earlier_ones(store, load):
+    for number, n_rows in enumerate((3, 2, 2)):
+        rows = "".join(f"u,i{number}{n},2024-01-01\n" for n in range(n_rows))
+        load(f"{number}.csv", f"user_id,item_id,occurred_at\n{rows}")
+    arrived = store.connection.sql("SELECT arrival, item_id FROM interactions ORDER BY arrival").fetchall()
+    assert arrived == list(enumerate(["i00", "i01", "i02", "i10", "i11", "i20", "i21"]))
+
+
 def test_slabs_are_twice_as_large_in_a_large_store_and_lose_nothing(store, monkeypatch):
     monkeypatch.setattr("ingest.merge_interactions.SLAB_ROWS", 2)
     monkeypatch.setattr("ingest.merge_interactions.LARGE_STORE", 4)
@@ -433,6 +441,20 @@ def test_load_of_items_upserts_and_touches_only_what_changed(store, load):
     assert json.loads(store.items(before=END_OF_TIME)["attributes"][0]) == {"price": "3"}
 
 
+def test_load_rejects_rows_of_a_catalogue_that_are_no_statement_of_a_moment(store, load):
+    report = load(
+        "items.csv",
+        "item_id,title,published_at,available,updated_at\n"
+        "a,oak,soon,yes,2024-01-01\nb,oak,2024-01-01,perhaps,2024-01-01\nc,oak,2024-01-01,yes,soon\n"
+        "d,oak,2024-01-01,yes,1969-12-31\ne,oak,2024-01-01,yes,2999-01-01\nf,oak,1950-01-01,no,1970-01-01\n",
+        checks=ChecksConfig(max_rejected_share=1),
+    )
+    assert [code for _, code, *_ in rejected(store)] == [
+        "bad_time", "bad_available", "bad_time", "before_1970", "future_time"
+    ]  # fmt: skip
+    assert report.rows_loaded == 1
+
+
 def test_load_of_a_catalogue_without_titles_is_fine_with_other_text(store, load):
     assert load("a.jsonl", '{"item_id":"a","categories":["x","y"]}\n').rows_loaded == 1
     assert load("b.csv", 'item_id,categories,available\nb,"[""p"",""q""]",no\n').rows_loaded == 1
@@ -452,6 +474,20 @@ def test_load_of_impressions_and_how_clicks_are_resolved(store, load):
     assert [code for _, code, *_ in rejected(store)] == ["bad_clicked", "bad_position", "bad_propensity"]
     rows = store.impressions(before=END_OF_TIME)
     assert rows.select("item_id", "clicked", "position").rows() == [("a", True, 1), ("b", False, 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("position", ["-1", "1.5", "3000000000"], ["0", "", "2147483647"]),
+        ("propensity", ["0", "-0.1", "1.1"], ["1", "", "1e-9"]),
+    ],
+)
+def test_positions_and_propensities_at_their_bounds(store, load, name, bad, good):
+    rows = "".join(f"r,u,i{n},2024-01-01,no,{value}\n" for n, value in enumerate([*bad, *good]))
+    load("shown.csv", f"request_id,user_id,item_id,occurred_at,clicked,{name}\n{rows}")
+    assert [line for line, *_ in rejected(store)] == [2 + n for n in range(len(bad))]
+    assert {code for _, code, *_ in rejected(store)} == {f"bad_{name}"}
 
 
 def test_load_explains_bad_rows_in_a_frame_of_several_chunks():
