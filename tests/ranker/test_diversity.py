@@ -40,6 +40,24 @@ def test_only_the_largest_likeness_counts():
     assert order([3, 2, 1, 0], [NORTH, EAST, NORTH, NORTH_EAST], 1.0) == [0, 1, 3, 2]
 
 
+def test_what_is_contrary_to_those_above_gains_by_it():
+    # 0.5 * 0.2 against 0.5 * 0 + 0.5 * 1
+    assert order([10, 2, 0], [NORTH, EAST, [-1.0, 0.0]], 0.5) == [0, 2, 1]
+
+
+def test_equal_scores_leave_it_to_likeness():
+    assert order([1, 1, 1], [NORTH, NORTH, EAST], 0.5) == [0, 2, 1]
+
+
+def test_it_is_told_which_places_went_by_difference():
+    """The best one left is no longer the first of all."""
+    vectors = np.array([NORTH, NORTH, NORTH_EAST, EAST], np.float32)
+    tally = Caps(catalogue("a", "b", "c", "d"), {}).tally()
+    chosen, by_difference = diverse(np.array([10.0, 9, 5, 0]), vectors, np.arange(4), 4, 0.5, tally)
+    assert chosen.tolist() == [0, 3, 1, 2]
+    assert by_difference.tolist() == [False, True, False, False]
+
+
 def test_length_of_vectors_and_unit_of_scores_do_not_matter():
     rng = np.random.default_rng(0)
     score, vectors = -np.sort(-rng.normal(size=30)), rng.normal(size=(30, 8))
@@ -51,6 +69,13 @@ def test_length_of_vectors_and_unit_of_scores_do_not_matter():
 def test_an_item_without_text_is_as_like_as_two_items_are_on_average():
     # Likeness among the telling: (1 + 0 + 0) / 3; the silent one comes after the different one, before the same one.
     assert order([3, 2, 1, 0], [NORTH, [0, 0], NORTH, EAST], 1.0) == [0, 3, 1, 2]
+
+
+def test_that_average_is_over_pairs_of_different_items():
+    # Two that tell something, 0.6 alike: the silent one is as like the first as the other is, and relevance decides.
+    first, other, silent = NORTH, [0.6, 0.8], [0, 0]
+    assert order([10, 1, 0], [first, other, silent], 0.5) == [0, 1, 2]
+    assert order([10, 1, 0], [first, silent, other], 0.5) == [0, 1, 2]
 
 
 def test_items_that_exceed_a_cap_are_passed_over():
