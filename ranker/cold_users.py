@@ -110,8 +110,7 @@ def ask_cold_users(
 
 def choose_order(blend: Blend, later: ColdUsers | None) -> dict[str, Any]:
     """Return `by`, what orders best, and NDCG@10 of each order on the later window."""
-    found = 0 if later is None else later.found
-    if later is None or found < FEWEST:
+    if later is None or (found := later.found) < FEWEST:
         return {"by": BLEND, "tried": {}}
     score = blend.score(later.features)
     nobody = np.zeros(int(later.pairs.query.max()) + 1, bool)

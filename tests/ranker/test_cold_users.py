@@ -8,7 +8,15 @@ import pytest
 
 from ingest.moments import to_microseconds
 from ranker.candidates import Candidates
-from ranker.cold_users import BLEND, FEWEST, ColdUsers, ask_cold_users, choose_order, order_for_cold_users
+from ranker.cold_users import (
+    BLEND,
+    FEWEST,
+    ColdUsers,
+    ask_cold_users,
+    choose_order,
+    order_for_cold_users,
+    weights_of_ranks,
+)
 from ranker.query import Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
@@ -53,6 +61,14 @@ def test_with_few_users_the_blend_stays():
     assert choose_order(ByCount(), asked(FEWEST - 1, taken=3))["by"] == BLEND
     assert choose_order(ByCount(), asked(FEWEST, taken=4)) == {"by": BLEND, "tried": {}}  # none of the candidates
     assert choose_order(ByCount(), None) == {"by": BLEND, "tried": {}}
+
+
+def test_the_rank_bears_the_score_less_the_mean_of_the_querys_candidates():
+    pairs = asked(1, taken=0, moments=2).pairs
+    weights = weights_of_ranks(pairs, np.array([4.0, 3, 2, 1, 8, 0, 0, 0]), "popular", np.array([0, 3, 4]))
+    of_list = FEATURE_NAMES.index("rank_popular")
+    assert weights[:, of_list].tolist() == [4 - 10 / 4, 1 - 10 / 4, 8 - 8 / 4]
+    assert not np.delete(weights, of_list, axis=1).any()
 
 
 def test_every_user_counts_at_each_moment_without_a_past():

@@ -11,8 +11,8 @@ from ranker.rules import RulesConfig
 
 @pytest.fixture
 def folder(tmp_path):
-    """A bundle's catalogue, whose items have a brand, and one of them a price."""
-    told = [json.dumps({"brand": "acme"}), json.dumps({"brand": "other", "cost": "3.5"})]
+    """A bundle's catalogue, of whose items one has a brand and a price."""
+    told = [json.dumps({"colour": "red"}), json.dumps({"brand": "other", "cost": "3.5"})]
     items = pl.DataFrame({c.ITEM_ID: ["a", "b"], c.ATTRIBUTES: told})
     Catalogue.from_store(items, pl.DataFrame()).save(tmp_path)
     return tmp_path
@@ -26,6 +26,18 @@ def test_settings_that_name_what_no_item_has_are_told(folder):
         "price_attribute under [rules]: no item has a number as its 'prise', "
         "so questions with min_price or max_price find nothing",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ({"caps": {"nosuch": 2}}, "caps under [rules]: no item has an attribute 'nosuch'"),
+        ({"price_attribute": "prise"}, "price_attribute under [rules]: no item has a number as its 'prise'"),
+    ],
+)
+def test_each_setting_is_told_alone(folder, rules, told):
+    (sentence,) = idle_rules(folder, RulesConfig(**rules))
+    assert sentence.startswith(told)
 
 
 def test_settings_that_one_item_answers_to_are_not(folder):

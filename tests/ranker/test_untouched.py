@@ -71,7 +71,7 @@ class ByInterest:
 def asked(n: int, *, takes_new: int) -> Examples:
     """Questions with three candidates of scores 2, 1 and 0, of which the first is untouched.
 
-    What is taken: the first by `takes_new` users, the second by the others.
+    What is taken: the first by `takes_new` users, the second by the others; its gain is 1 or more.
     """
     features = np.zeros((n * 3, len(FEATURE_NAMES)), np.float32)
     place, user = np.tile(np.arange(3), n), np.repeat(np.arange(n), 3)
@@ -79,7 +79,7 @@ def asked(n: int, *, takes_new: int) -> Examples:
     features[:, COUNT] = place
     return Examples(
         features=features,
-        labels=(place == np.where(user < takes_new, 0, 1)).astype(np.int32) * 5,
+        labels=(place == np.where(user < takes_new, 0, 1)).astype(np.int32) * (1 + user % 5).astype(np.int32),
         positions=np.zeros(len(features), np.int32),
         groups=np.full(n, 3),
         as_of=np.zeros(n, np.int64),
@@ -95,6 +95,7 @@ def test_the_least_that_finds_most_is_chosen():
     assert found["by"] == pytest.approx(1.5 * (2 / 3) ** 0.5)
     second = round(1 / np.log2(3), 4)
     assert list(found["tried"].values()) == [second] * 6 + [1.0] * 3
+    assert next(iter(found["tried"])) == "0", "as it is now"
     assert found["questions"] == FEWEST
 
 
