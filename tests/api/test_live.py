@@ -20,6 +20,14 @@ def test_live_knows_an_event_of_another_process_at_once(live, workspace):
     assert live.now() is serving, "without news nothing is built anew"
 
 
+def test_catching_up_counts_events_for_those_who_only_peek(live, outbox):
+    first = shown(live.peek())
+    outbox.append([event(1, first[0])])
+    assert shown(live.peek()) == first
+    live.catch_up()
+    assert first[0] not in shown(live.peek())
+
+
 def test_live_delays_costly_rebuilds_but_less_than_a_second(live, outbox, ranker, monkeypatch):
     first = shown(live.now())
     build = type(ranker).history_with

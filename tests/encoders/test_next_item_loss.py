@@ -73,6 +73,14 @@ def test_logits_are_lowered_by_the_share_of_the_log_odds(models, batch, correcti
     assert loss(models, batch, correction=correction) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_whole_vectors_count_also_beside_few_candidates(models, data):
+    settings = {"length": 8, "pairs_at_once": 4, "pairs_per_epoch": 4, "negatives": 2, "negatives_power": 0.5}
+    few = without_skips(next(Batches(data, **settings, skipped_negatives=1).epoch(np.random.default_rng(0))))
+    assert len(few.candidates) < 16
+    expected = textbook(models, few, correction=0.5, dim=16).mean()
+    assert loss(models, few, correction=0.5) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_a_negative_that_was_likely_to_be_drawn_counts_less(models, batch):
     barred = step_input(batch, None, models[0]).pairs.barred()
     column = next(n for n in range(len(batch.candidates)) if n not in batch.target and not barred[:, n].all())

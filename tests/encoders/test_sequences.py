@@ -69,6 +69,20 @@ def test_a_column_of_something_else_than_lists_is_told(shop, tmp_path):
         read_sequences(tmp_path)
 
 
+def test_each_user_takes_and_meets_items_alone(tmp_path):
+    """The first user takes the second item twice; the second user takes the first item, then the second."""
+    items = pl.DataFrame({"item_id": ["a", "b"], "title": ["one", "two"]})
+    rows = [("u", "b", "buy", 5.0, AT + n * timedelta(days=1)) for n in (0, 2)]
+    frame = pl.DataFrame(
+        [*rows, ("v", "a", "buy", 5.0, AT + timedelta(days=1)), ("v", "b", "buy", 5.0, AT + timedelta(days=3))],
+        schema={"user_id": str, "item_id": str, "kind": str, "weight": float, "occurred_at": pl.Datetime("us")},
+        orient="row",
+    )
+    export_frames(items, frame, tmp_path, before=AT + timedelta(days=99))
+    data = read_sequences(tmp_path)
+    assert data.takes().tolist() == data.meets().tolist() == [True, False, True, True]
+
+
 def test_nobody_is_asked_for_an_item_that_they_had_met_before(tmp_path):
     """It is barred from their ranking, so it could only be missed; at the same instant it is not."""
     items = pl.DataFrame({"item_id": list("abcd"), "title": ["one", "two", "three", "four"]})

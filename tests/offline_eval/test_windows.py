@@ -110,6 +110,12 @@ def test_negative_interactions_are_known_but_never_truth(lay) -> None:
     assert lay(rows, CUTOFF).truth[c.ITEM_ID].to_list() == ["y"]
 
 
+@pytest.mark.parametrize("lay", [cutoff_window, replay_window])
+def test_interactions_without_weight_are_never_truth(lay) -> None:
+    rows = log(("a", "seen", CUTOFF, 0.0), ("a", "taken", CUTOFF, 0.1))
+    assert lay(rows, CUTOFF).truth[c.ITEM_ID].to_list() == ["taken"]
+
+
 def test_cold_items_are_those_nobody_touched_before_the_cutoff() -> None:
     rows = log(("a", "known", CUTOFF - TICK), ("b", "known", CUTOFF), ("b", "new", CUTOFF))
     assert dict(cutoff_window(rows, CUTOFF).truth.select(c.ITEM_ID, "cold").iter_rows()) == {
