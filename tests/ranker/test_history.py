@@ -9,7 +9,7 @@ from ranker.counter import AsOfCounter
 from ranker.history import History
 from ranker.live_events import LiveEvents
 from ranker.moments import Moments
-from ranker.timeline import HOUR, POPULAR_SHARES
+from ranker.timeline import HOUR, POPULAR_SHARES, Timeline
 from tests.ranker.conftest import DAY, catalogue, live_events, log
 
 
@@ -24,6 +24,12 @@ def test_count_leaves_out_the_instant_itself(small):
     _, history = small
     counts = history.item_counts(np.array([0, 0]), before=np.array([2 * DAY, 2 * DAY + 1]))
     assert counts.tolist() == [1, 2]
+
+
+def test_a_live_event_an_instant_after_the_log_is_the_latest_of_all():
+    log_and_live = Timeline(np.array([10]), np.array([0])).with_live(Timeline(np.array([11]), np.array([0])))
+    assert log_and_live.since_share(0.5, np.array([12])).tolist() == [11]
+    assert log_and_live.since_share(1.0, np.array([12])).tolist() == [10]
 
 
 def test_count_since_takes_the_instant_itself(small):
