@@ -41,7 +41,8 @@ class Fusion:
         taken = examples.labels > 0
         query = rows_by_query(examples.groups)[taken]
         rank = np.exp(examples.features[taken][:, _RANKS].astype(float))
-        gained = np.where(rank <= _PLACES, 1 / np.log2(rank + 1), 0.0)  # NaN, not proposed, gains nothing
+        # Not `<= 10`: the logarithm of 10 as float32 comes back a little larger. NaN, not proposed, gains nothing.
+        gained = np.where(rank < _PLACES + 0.5, 1 / np.log2(rank + 1), 0.0)
         share = 1 / np.bincount(query)[query]  # a question counts once, however many items it led to
         questions = len(np.unique(query))
         found = (gained * share[:, None]).sum(axis=0) / questions

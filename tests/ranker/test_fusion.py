@@ -68,6 +68,11 @@ def test_a_source_counts_what_it_found_in_its_first_ten_places():
     assert taken < left
 
 
+def test_the_tenth_place_is_the_last_that_gains():
+    weights = Fusion.fit([questions(30, {"popular": 10, "words": 11}, {})]).weights
+    assert weights["popular"] > weights["words"] == weights["interest"]
+
+
 def test_a_few_questions_move_weights_less_than_many():
     few, many = (Fusion.fit([questions(n, {"popular": 1}, {"words": 1})]).weights["popular"] for n in (2, 200))
     assert 1 < few < many < len(SOURCES)
