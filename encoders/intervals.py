@@ -56,7 +56,7 @@ def mean_intervals(
         denominator = np.asarray(denominators, dtype=np.float64).reshape(numerator.shape)
     n, m = numerator.shape
     total = denominator.sum(axis=0)
-    if n == 0 or not total.all():
+    if not total.all():  # without queries it is 0
         return [Interval(float("nan"), float("nan"), float("nan"), n)] * m
     centre = numerator.sum(axis=0) / total
     if users is not None:
