@@ -50,3 +50,10 @@ def test_a_column_of_numbers_without_any_has_no_times():
 
 def test_the_number_whose_size_is_no_number_is_no_time():
     assert parse_times(pl.Series([-(2**63), None, 86_400])).to_list() == [None, None, EPOCH + 86_400 * SECOND]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_moments_of_a_typed_column_with_a_zone_are_turned_to_utc(unit):
+    nine_in_tokyo = pl.Series([datetime(2024, 1, 1, 9)]).dt.replace_time_zone("Asia/Tokyo").dt.cast_time_unit(unit)
+    assert parse_times(nine_in_tokyo).to_list() == [datetime(2024, 1, 1)]
+    assert parse_times(nine_in_tokyo.dt.replace_time_zone(None)).to_list() == [datetime(2024, 1, 1, 9)]
