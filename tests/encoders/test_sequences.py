@@ -69,6 +69,13 @@ def test_a_column_of_something_else_than_lists_is_told(shop, tmp_path):
         read_sequences(tmp_path)
 
 
+def test_what_occurred_at_the_instant_is_not_before_it(shop):
+    data = read_sequences(shop.folder)
+    moment = int(data.times[5])
+    assert data.before(moment).times.max() < moment
+    assert len(data.before(moment + 1).items) - len(data.before(moment).items) == (data.times == moment).sum() > 0
+
+
 def test_each_user_takes_and_meets_items_alone(tmp_path):
     """The first user takes the second item twice; the second user takes the first item, then the second."""
     items = pl.DataFrame({"item_id": ["a", "b"], "title": ["one", "two"]})

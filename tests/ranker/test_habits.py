@@ -115,6 +115,13 @@ def test_cold_user_has_no_habits(ann):
     assert all(np.isnan(found[name][0]) for name in unknown)
 
 
+def test_one_interaction_is_a_past(ann):
+    found = habits(situation(ann, "ann", 1 * DAY + HOUR), np.array([0]), np.zeros(1, np.int32))
+    assert found["user_idle"][0] == pytest.approx(np.log1p(3_600))
+    assert (found["user_span"][0], found["user_pace"][0]) == (0, 0)
+    assert found["user_hour"][0] == pytest.approx(1)
+
+
 def test_context_tells_hour_weekday_and_session(ann):
     asked = situation(ann, "ann", 3 * DAY + 10 * MINUTE)
     found = context(asked, np.zeros(1, np.int32))
