@@ -113,3 +113,10 @@ def test_a_request_with_the_clicked_and_the_skipped_exchanged_has_the_opposite_o
     asked, exchanged = (loss_of_shown(models, batch, one) for one in (shown, replace(shown, clicked=~shown.clicked)))
     assert np.exp(-asked) + np.exp(-exchanged) == pytest.approx(1, rel=1e-5)
     assert asked != pytest.approx(exchanged)
+
+
+def test_places_without_an_item_change_nothing_for_a_request_shorter_than_others(models, batch, data):
+    shown = ShownBatches(data, length=8, requests=1).draw(np.random.default_rng(0))
+    names = ("items", "mask", "clicked")
+    padded = replace(shown, **{name: np.pad(getattr(shown, name), ((0, 0), (0, 3))) for name in names})
+    assert loss_of_shown(models, batch, padded) == pytest.approx(loss_of_shown(models, batch, shown), rel=1e-5)
