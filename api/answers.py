@@ -193,9 +193,9 @@ class ReadyOut(BaseModel):
     model: str | None
     """Version of the bundle that serves."""
     cutoff: str | None
-    """The model knows what happened before this moment (UTC); later events count live."""
+    """The models have learned from what happened before this moment (UTC)."""
     live_events: int
-    """Events accepted over HTTP that count in answers."""
+    """Events accepted over HTTP that count in answers on top of the bundle's history."""
     answers_not_logged: int
     """Answers given whose decision could not be written down."""
     problems: Sequence[str]

@@ -1,4 +1,4 @@
-"""What has happened since the model that serves was trained?"""
+"""What has happened that the bundle which serves does not know?"""
 
 import logging
 import threading
@@ -55,7 +55,7 @@ class Serving:
 
 
 class LiveHistory:
-    """Keeps one model's history up to date with the events accepted since it was trained; asked from any thread.
+    """Keeps one model's history up to date with accepted events that its bundle lacks; asked from any thread.
 
     Live events lie on the bundle's history in two layers: nearly all of them in one that is built beside the answers,
     the latest in a small one on top, which an answer builds before it asks. So an event counts in the next answer, and

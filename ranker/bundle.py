@@ -38,10 +38,10 @@ class Manifest:
     format: int
     version: str
     cutoff: str
-    """Nothing from this moment on was used; naive UTC, ISO 8601."""
+    """The models have learned nothing from this moment on; naive UTC, ISO 8601."""
     created_at: str
     outbox_seq: int
-    """Events accepted over HTTP up to this number are in the bundle's history, if they happened early enough."""
+    """Events accepted over HTTP up to this number are in the bundle's history if they happened before `known_until`."""
     feature_names: list[str]
     libraries: dict[str, str]
     settings: dict[str, Any]
@@ -53,7 +53,7 @@ class Manifest:
     text_attributes: list[str] = field(default_factory=list)
     """Attributes of items that its texts hold beside title, categories and description."""
     refreshed: dict[str, Any] | None = None
-    """Of a bundle that was not trained but refreshed: from which version, and what was new in the catalogue."""
+    """Of a bundle that was not trained but refreshed: from which version, and what was new."""
     tuned: dict[str, Any] | None = None
     """Settings that a search found, and how it judged them; among `settings` as well."""
     known_until: str | None = None

@@ -194,7 +194,7 @@ class History:
     def first_events(self, n_items: int) -> Times:
         """Return the time of each item's first event of whatever weight, live ones too; else `NEVER`."""
         if self._first_events is None:
-            # The first times are also those of users who have lost their past.
+            # Bundles that earlier versions refreshed hold first times of users who have lost their past.
             first = (self._under.first_events(n_items) if self._under else self.first_takings(n_items)).copy()
             newest = self._layers[-1].by_user
             np.minimum.at(first, newest.items, newest.times)

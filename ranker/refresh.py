@@ -86,6 +86,9 @@ def refresh(
     only `repeats`, from which models learned, stays. Neighbours and factors follow the items to their new rows: by
     behaviour a new item has neither until the next training. When nothing has changed there is no new bundle, and the
     folder is that of the old one. Another job that has the store is waited for.
+
+    Raises BundleError where there is no such bundle or it is damaged, NothingToLearnError where it reads no texts or
+    the store holds no items.
     """
     bundles = workspace.bundles_path
     folder = bundle.live_folder(bundles) if version is None else bundle.named_folder(bundles, version)
