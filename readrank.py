@@ -286,7 +286,8 @@ def tune(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Use nothing from this moment on (UTC).")] = None,
     timeout: Annotated[
-        float | None, typer.Option(min=0, metavar="SECONDS", help="Begin no trial after this time.")
+        float | None,
+        typer.Option(min=0, metavar="SECONDS", help="Begin no trial after this time, but for the first of a blend."),
     ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
@@ -475,9 +476,9 @@ def evaluate(
 def nightly(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Train, compare with the model that serves, and promote or refuse: exit status 3 when it is refused.
 
-    Both models are asked about the end of the log, of which neither has learned. The new one serves when it is shown to
-    be no worse than the margin of readrank.toml allows, over all questions and in each segment that is large enough; it
-    then knows all that users have done by now. With too few questions to tell, the night waits for more.
+    Both models are asked about the end of the log, from which neither has learned. The new one serves when it is shown
+    to be no worse than the margin of readrank.toml allows, over all questions and in each segment that is large enough;
+    it then knows all that users have done by now. With too few questions to tell, the night waits for more.
     """
     from ingest.publish import publishing
     from offline_eval.nightly import nightly as run_night
@@ -636,7 +637,7 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 2 the user's mistake, 1 anything else."""
+    """Run the command line and exit: 0 done, 2 the user's mistake, 3 a new model refused, 1 anything else."""
     sys.exit(run(sys.argv[1:]))
 
 

@@ -1,4 +1,4 @@
-"""What is old enough to go, and what must stay? Applied at the end of `ingest`, `train` and `refresh`."""
+"""What is old enough to go, and what must stay? Applied at the end of `ingest`, `train`, `nightly` and `refresh`."""
 
 import logging
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ _DaysOrDefault = (
 
 @dataclass(frozen=True, kw_only=True)
 class RetentionConfig:
-    """How many days things are kept, applied after ingest, train and refresh. A setting left out has its default:
-    those without a number here keep things for good. For the others 500000 days means for good."""
+    """How many days things are kept, applied after ingest, train, nightly and refresh. A setting left out has its
+    default: those without a number here keep things for good. For the others 500000 days means for good."""
 
     interactions_days: _DaysOrForGood = None
     """An interaction is removed from the store this many days after it happened; later trainings do not see it."""

@@ -21,7 +21,9 @@ class Check:
 
     segment: str
     metric: str
+    """With its k where it has one: `ndcg@10`."""
     against: str
+    """Name of the other system."""
     value: float
     """The new model's metric less the other's, question by question."""
     low: float | None

@@ -74,14 +74,17 @@ class NightlyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """How the new model did."""
+    """How the new model did beside the others."""
 
     facts: ReportFacts
     metrics: pl.DataFrame
     """Columns of `compare.SCHEMA`; systems are `readrank` (the new model), `live` and `popular`."""
     checks: tuple[Check, ...]
+    """All that could decide, segment by segment."""
     page: Path
+    """The report as HTML."""
     data: Path
+    """The report as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +245,10 @@ def _compare(
 
 @contextmanager
 def _over_catalogue_at(workspace: Workspace, serving: _Serving, cutoff: datetime, progress: Progress) -> Iterator[Path]:
-    """Give the serving model over the catalogue, and with the rules, that the new one has: models are compared."""
+    """Give the serving model over the catalogue, and with the rules, that the new one has: models are compared.
+
+    A model that reads no texts cannot be refreshed and is given as it is.
+    """
     with scratch(workspace.root, EVALUATION) as aside:
         if not serving.reads:
             yield serving.folder

@@ -1,4 +1,4 @@
-"""What does a person read on the terminal after an evaluation?"""
+"""What does a person read on the terminal after an evaluation or a night, and a machine after a night?"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

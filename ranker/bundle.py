@@ -199,7 +199,7 @@ def settle(
 
     if serve:
         promote(workspace.bundles_path, version_name)
-    waiting = "what retention removes waits for the next ingest, train or refresh"
+    waiting = "what retention removes waits for the next ingest, train, nightly or refresh"
     with _all_but_the_store(workspace.bundles_path / version_name, waiting):
         retained = retain(workspace, retention, utc_now(), progress=progress)
     return version_named_by(workspace.bundles_path, LIVE) == version_name, retained

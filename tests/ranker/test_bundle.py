@@ -193,7 +193,7 @@ def test_a_finished_bundle_is_told_of_when_another_job_keeps_the_store(copied, t
     aside = rf"{folder.name} is whole and `readrank promote {folder.name}` lets it serve; only "
     serving = rf"{folder.name} is whole and serves; only "
     untold, held = "the store could not be told: ", r".*process \d+ has the store"
-    not_removed = "what retention removes waits for the next ingest, train or refresh: "
+    not_removed = "what retention removes waits for the next ingest, train, nightly or refresh: "
     monkeypatch.setattr("ingest.store.PATIENCE_S", 0)
     with held_store(workspace.store_path):
         with pytest.raises(HeldStoreError, match=aside + untold + held):
