@@ -87,13 +87,13 @@ def night_of(shop: Workspace, settings: str) -> dict[str, Any]:
     night = nightly(Workspace.open(copy))
     shutil.rmtree(copy)
     checks = night.comparison.checks if night.comparison else ()
-    (whole,) = (check for check in checks if check.against == LIVE and check.segment == "all")
+    whole = next((check for check in checks if check.against == LIVE and check.segment == "all"), None)
     worse = [check.segment for check in checks if check.verdict == "worse"]
-    return {"decision": night.decision, **_figures(whole), "worse": ", ".join(worse)}
+    return {"decision": night.decision, **(_figures(whole) if whole else {}), "worse": ", ".join(worse)}
 
 
 def _figures(check: Check) -> dict[str, Any]:
-    low, high = (round(each or 0.0, 4) for each in (check.low, check.high))
+    low, high = (None if each is None else round(each, 4) for each in (check.low, check.high))
     return {
         "n": check.n,
         "difference": round(check.value, 4),
