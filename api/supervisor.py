@@ -1,4 +1,4 @@
-"""What when a process of the service dies? A worker is replaced at once; without a parent, workers end."""
+"""What happens when a process of the service dies? A worker is replaced at once; without a parent, workers end."""
 
 import multiprocessing
 import os
@@ -9,10 +9,10 @@ from uvicorn.supervisors import Multiprocess
 
 
 class Supervisor(Multiprocess):
-    """uvicorn's, which waits for no answer of a worker that died after it was asked whether it lives.
+    """uvicorn's supervisor, but for its wait when a worker dies after it was asked whether it lives.
 
-    It would wait as long as for a worker that is busy, a minute, and meanwhile replace no other nor hear SIGTERM: it
-    holds both ends of the pipe to each worker, so that the end of a worker does not end the pipe.
+    uvicorn waits for the answer as long as for that of a busy worker, a minute, and meanwhile replaces no other worker
+    and hears no SIGTERM: it holds both ends of the pipe to each worker, so the pipe outlives the worker.
     """
 
     def keep_subprocess_alive(self) -> None:

@@ -42,7 +42,7 @@ def load_lines(reports: "Sequence[LoadReport]") -> Iterator[str]:
             yield f"  kind '{kind}' is not under [kinds] in readrank.toml and counts 1: {n_rows:,} rows"
         if len(report.unknown_kinds) > _KINDS_TOLD:
             further = len(report.unknown_kinds) - _KINDS_TOLD
-            yield f"  and {further:,} further kinds; if these are something else, name another column under [columns]"
+            yield f"  and {further:,} further kinds; if the column holds something else, name another under [columns]"
         if report.without_text:
             yield f"  {report.without_text:,} items have neither title, description nor categories"
 

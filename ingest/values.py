@@ -26,8 +26,8 @@ def nulls(name: str, dtype: pl.DataType | type[pl.DataType], n_rows: int) -> pl.
 def as_text(values: pl.Series) -> pl.Series:
     """Turn a column into strings; empty strings become null, as do floats that are no finite number.
 
-    A whole float loses its `.0`, whatever stands in the rows beside it: they only share a batch by chance. So does a
-    decimal number lose the zeros at its end, which only its type brings along.
+    A whole float loses its `.0`, whatever stands in the rows beside it: they only share a batch by chance. A decimal
+    number loses the zeros at the end of its fraction, which only its type brings along.
 
     >>> as_text(pl.Series([1.0, 2.5, 1e300, float("nan"), None])).to_list()
     ['1', '2.5', '1e+300', None, None]

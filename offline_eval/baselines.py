@@ -143,7 +143,10 @@ def make_baselines(
 def popular_list(
     catalogue: Catalogue, interactions: pl.DataFrame, cutoff: datetime, config: BaselinesConfig, *, rules: RulesConfig
 ) -> Baseline:
-    """Return the popular list by itself, over the window that did best before the cutoff; `interactions` as there."""
+    """Return the popular list by itself, over the window that did best before the cutoff.
+
+    `interactions` are those that `make_baselines` takes.
+    """
     history = History.from_frames(catalogue, interactions)
     data = BaselineData(catalogue=catalogue, history=history, cutoff=cutoff, config=config, rules=rules)
     share = choose_share(catalogue, interactions.filter(pl.col(c.OCCURRED_AT) < cutoff), config, rules)

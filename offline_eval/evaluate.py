@@ -136,7 +136,7 @@ def _compare(
 ) -> tuple[pl.DataFrame, dict[str, dict[str, int]]]:
     """Ask every system the same questions; gives rows of metrics and, for each protocol, counts."""
     catalogue, cutoff = ranker.catalogue, ranker.cutoff
-    # Where a model was trained for this, all that follows was checked before: only of a bundle can anything be wanted.
+    # What follows was checked before a training, so that only a bundle can fail here, whose cutoff cannot be changed.
     _check_sides(interactions, cutoff, _WITHOUT_BUNDLE)
     texts = item_texts(catalogue.items, workspace.section("text", TextConfig))
     rules, k = ranker.model.rules, config.k

@@ -20,7 +20,7 @@ _REQUEST: Final = [c.REQUEST_ID, c.USER_ID]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
-    """What an evaluation asks."""
+    """What an evaluation asks, and a night."""
 
     quantile: Share = 0.9
     """Share of the interactions that lies before the cutoff, where no cutoff is named."""
@@ -55,7 +55,10 @@ def window_of(
     config: EvaluationConfig,
     way_out: str = "name an earlier cutoff",
 ) -> Window:
-    """Lay a protocol over the log; EvaluationError where nobody took anything that could be asked about."""
+    """Lay a protocol over the log; EvaluationError where nobody took anything that could be asked about.
+
+    `way_out` is what the error says to do first.
+    """
     windows: dict[Protocol, Callable[..., Window]] = {
         "cutoff": cutoff_window,
         "replay": partial(replay_window, asked=asked),

@@ -18,8 +18,8 @@ class Query:
     as_of: datetime
     """Naive UTC; only what occurred strictly before counts."""
     live: bool = False
-    """Whether it is asked now: what the user took and hid is then all that is known, also what the clock puts after
-    `as_of` since it was set back."""
+    """Whether it is asked now. Then the rules know all that the user took or hid, also what lies after `as_of` because
+    the clock was set back."""
     k: int = 20
     """How many items to return at most."""
     exclude: frozenset[str] = frozenset()

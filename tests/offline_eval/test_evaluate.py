@@ -19,13 +19,7 @@ from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
 from offline_eval.compare import SCHEMA
 from offline_eval.errors import EvaluationError
-from offline_eval.evaluate import (
-    INTEREST,
-    OURS,
-    Evaluation,
-    check_protocols,
-    evaluate,
-)
+from offline_eval.evaluate import INTEREST, OURS, Evaluation, check_protocols, evaluate
 from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.systems import BaselinesConfig
 from offline_eval.windows import choose_cutoff
