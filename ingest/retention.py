@@ -36,7 +36,7 @@ class RetentionConfig:
     rejected_days: _DaysOrForGood = None
     """A rejected row is removed this many days after its load."""
     bundles_days: _DaysOrForGood = None
-    """A bundle that does not serve is removed this many days after its training."""
+    """A bundle that does not serve is removed this many days after it was written."""
     keep_bundles: Size = 3
     """The newest bundles, up to this many, stay however old they are; so do the one that serves and the one before."""
     erased_bundles_days: _DaysOrDefault = 30
