@@ -380,8 +380,8 @@ def recommend(
     """Recommend for a file of queries, each with the user's history strictly before its as_of.
 
     The model is frozen at its cutoff, the history is live: what the store holds until as_of counts. A query without
-    as_of is asked at the bundle's cutoff. Files are Parquet, CSV or JSON lines, as their names say; other columns are
-    not read, and told.
+    as_of is asked at the end of the bundle's history. Files are Parquet, CSV or JSON lines, as their names say; other
+    columns are not read, and told.
     """
     from ranker.batch import recommend_file
 

@@ -20,11 +20,14 @@ class Recommender(Protocol):
 
     version: str
     outbox_seq: int
-    known_until: datetime
 
     @property
     def cutoff(self) -> datetime:
         """All that was learned happened before it."""
+
+    @property
+    def known_until(self) -> datetime:
+        """The history holds what happened before it."""
 
     @property
     def history(self) -> "History":

@@ -60,6 +60,7 @@ def alone(model: Model, source: str) -> Model:
         candidates=CandidatesConfig(**sizes),
         rules=replace(model.rules, fresh_every=0, diversity=0.0, caps={}),
         cutoff=model.cutoff,
+        known_until=model.known_until,
     )
 
 

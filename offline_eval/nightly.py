@@ -227,7 +227,8 @@ def _compare(
     given = shown.select(c.REQUEST_ID, c.USER_ID, c.ITEM_ID, c.OCCURRED_AT)
     baselines = workspace.section("baselines", BaselinesConfig)
     popular = popular_list(ranker.catalogue, interactions, cutoff, baselines, rules=rules)
-    answers, scored = {POPULAR: popular.recommend(queries, k)}, {POPULAR: popular.rank(given)}
+    answers: dict[str, pl.DataFrame] = {}
+    scored: dict[str, pl.DataFrame] = {}
 
     def ask(name: str, model: Model) -> None:
         learned = known.filter(pl.col(c.OCCURRED_AT) < model.cutoff)  # of later ones a service learns with a training
@@ -239,6 +240,7 @@ def _compare(
     if serving:
         with _over_catalogue_at(workspace, serving, cutoff, progress) as folder:
             ask(LIVE, Ranker.load(folder).model)
+    answers[POPULAR], scored[POPULAR] = popular.recommend(queries, k), popular.rank(given)
     lists = compare_lists(window, answers, len(ranker.catalogue), k, OURS)
     return counts_of(window), pl.concat([lists, compare_scores(window, shown, scored, OURS)])
 

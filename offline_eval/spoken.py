@@ -38,17 +38,13 @@ def night_lines(night: "Night", width: int | None) -> Iterator[str]:
         yield from _tables(comparison.facts, comparison.metrics, width)
         yield f"report {comparison.page}"
     yield from night.why
-    said = {"promoted": "serves now", "refused": "is refused", "waits": "waits for more questions"}
-    new = (
-        f"bundle {night.live if night.decision == 'promoted' else comparison.facts.bundle_version}"
-        if comparison
-        else ""
-    )
-    yield f"{new or 'the night'} {said[night.decision]}"
     if night.decision == "promoted":
-        yield f"instead of {night.before}; `readrank rollback` is the way back" if night.before else "the first one"
+        before = f", instead of {night.before}; `readrank rollback` is the way back" if night.before else ""
+        yield f"bundle {night.live} serves now{before}"
     else:
-        yield f"{night.live} goes on serving" if night.live else "no model serves"
+        judged = f"bundle {comparison.facts.bundle_version}" if comparison is not None else "the night"
+        told = "is refused" if night.decision == "refused" else "waits for more questions"
+        yield f"{judged} {told}; {f'{night.live} goes on serving' if night.live else 'no model serves'}"
     yield from retention_lines(night.retained)
 
 

@@ -19,7 +19,10 @@ from ranker.rules import allowed_items
 def recommend_many(
     model: Model, queries: pl.DataFrame, k: int, history: History, progress: Progress = silent
 ) -> pl.DataFrame:
-    """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of (default: the cutoff)."""
+    """Return query_id, item_id, rank, score for queries of query_id, user_id, as_of.
+
+    Without `as_of` a query is asked at the end of the bundle's history.
+    """
     moments = _moments(model, queries, history)
     answers = [_frame(queries.clear(), model.catalogue, NOTHING)]
     for block in blocks(len(moments), len(model.catalogue), pasts=history.user_counts(moments)):
@@ -43,9 +46,9 @@ def rank_many(model: Model, requests: pl.DataFrame, history: History, progress: 
 
 def _moments(model: Model, queries: pl.DataFrame, history: History) -> Moments:
     if c.AS_OF in queries.columns:
-        as_of = queries[c.AS_OF].fill_null(model.cutoff).dt.epoch("us").to_numpy()
+        as_of = queries[c.AS_OF].fill_null(model.known_until).dt.epoch("us").to_numpy()
     else:
-        as_of = np.full(len(queries), to_microseconds(model.cutoff), np.int64)
+        as_of = np.full(len(queries), to_microseconds(model.known_until), np.int64)
     return Moments(users=history.user_rows(queries[c.USER_ID].to_list()), as_of=as_of)
 
 

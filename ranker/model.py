@@ -59,6 +59,8 @@ class Model:
     candidates: CandidatesConfig
     rules: RulesConfig
     cutoff: datetime
+    known_until: datetime
+    """The bundle's history holds what happened before this moment: later than the cutoff where it was refreshed."""
     cold_users_by: str = BLEND
     """What orders the candidates of users without a past."""
     untouched_lower_by: float = 0.0
@@ -81,6 +83,7 @@ class Model:
             candidates=CandidatesConfig(**manifest.settings["candidates"]),
             rules=rules,
             cutoff=datetime.fromisoformat(manifest.cutoff),
+            known_until=datetime.fromisoformat(manifest.known_until or manifest.cutoff),
             cold_users_by=manifest.measured.get("cold_users", {}).get("by", BLEND),
             untouched_lower_by=manifest.measured.get("untouched", {}).get("by", 0.0),
             fresh_places=FreshPlaces.of(rules, manifest.measured),
@@ -88,7 +91,7 @@ class Model:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The catalogue as it was at the training."""
+        """The catalogue as it was at the training, or at the refresh."""
         return self.sources.catalogue
 
     @cached_property
@@ -105,11 +108,11 @@ class Model:
     def place(self, situation: Situation, allowed: npt.NDArray[np.bool_], wish: Wish) -> Placed:
         """Propose, score and place items for each query, among those `allowed` [q, n_items].
 
-        A question later than the cutoff is a live one: it asks what comes next, and not what comes at all.
+        A question later than `known_until` is a live one: it asks what comes next, and not what comes at all.
         """
         pairs = propose(self.sources, situation, allowed, self.candidates)
         features = compute(situation, self.sources.everything, pairs, self.sources)
-        live = (situation.moments.as_of > to_microseconds(self.cutoff))[pairs.query]
+        live = (situation.moments.as_of > to_microseconds(self.known_until))[pairs.query]
         lowered = demotion(features, live, self.untouched_lower_by)
         warm = np.asarray(situation.recent.mask.any(axis=1))
         listed = ~warm if self.cold_users_by != BLEND else np.zeros_like(warm)

@@ -31,7 +31,7 @@ _FIRST_LINES: Final = 100
 
 
 def read_queries(path: Path) -> pl.DataFrame:
-    """Read query_id, user_id and, if there, as_of (naive UTC); null there stands for the bundle's cutoff.
+    """Read query_id, user_id and, if there, as_of (naive UTC); null there stands for the end of the bundle's history.
 
     Each row is a query of its own: an id in two rows is refused, as nothing would tell their answers apart.
     """

@@ -51,14 +51,11 @@ class Ranker:
         calibrations: Mapping[str, Calibration] | None = None,
         version: str,
         outbox_seq: int = 0,
-        known_until: datetime | None = None,
     ):
         self.model = model
         self.history = history
         self.version = version
         self.outbox_seq = outbox_seq
-        self.known_until = known_until or model.cutoff
-        """The history holds what happened before this moment: later than the cutoff where a bundle was refreshed."""
         self.feature_names = FEATURE_NAMES
         self._text = text or TextConfig()
         self._calibrations = calibrations or {}
@@ -76,13 +73,17 @@ class Ranker:
             calibrations=load_calibrations(folder),
             version=manifest.version,
             outbox_seq=manifest.outbox_seq,
-            known_until=datetime.fromisoformat(manifest.known_until) if manifest.known_until else None,
         )
 
     @property
     def cutoff(self) -> datetime:
         """All that was learned happened before it."""
         return self.model.cutoff
+
+    @property
+    def known_until(self) -> datetime:
+        """The bundle's history holds what happened before it."""
+        return self.model.known_until
 
     @property
     def catalogue(self) -> Catalogue:

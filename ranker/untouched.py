@@ -1,9 +1,9 @@
 """How much lower does an item that nobody has touched stand in a live answer? By what finds most of what came next.
 
 The blend learns from two questions: what came next, and what came at all until the end of a window. What is new has a
-small part of the next takings, and a large one of all that come. So one order cannot suit both. A question at the
-cutoff is of the second sort: nothing later is known, and its answer is for the time to come. A later one has live
-history and is of the first: there the untouched stand lower, by as much as pays on a later window.
+small part of the next takings, and a large one of all that come. So one order cannot suit both. A question at the end
+of the bundle's history is of the second sort: nothing later is known, and its answer is for the time to come. A later
+one has live history and is of the first: there the untouched stand lower, by as much as pays on a later window.
 """
 
 from dataclasses import replace

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -62,7 +63,7 @@ def test_what_the_bundle_knows_is_no_live_event(outbox, ranker, monkeypatch):
     outbox.append([event(5, item, at=ranker.cutoff)])
     history.now()
     assert history.n_events == 4, "and none a second time"
-    monkeypatch.setattr(ranker, "known_until", ranker.cutoff + day)  # as of a refreshed bundle
+    monkeypatch.setattr(ranker, "model", replace(ranker.model, known_until=ranker.cutoff + day))  # a refreshed bundle
     assert LiveHistory(ranker, outbox).n_events == 3, "the second lies in its history"
 
 

@@ -111,6 +111,7 @@ def with_rules(ranker: Ranker, rules: RulesConfig, items: pl.DataFrame | None = 
         candidates=model.candidates,
         rules=rules,
         cutoff=model.cutoff,
+        known_until=model.known_until,
     )
     return Ranker(same, ranker.history, version=ranker.version)
 

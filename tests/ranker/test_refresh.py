@@ -21,6 +21,7 @@ from ranker.batch import history_of
 from ranker.catalogue import Catalogue
 from ranker.errors import BundleError
 from ranker.history import History
+from ranker.many import recommend_many
 from ranker.moments import Moments
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
@@ -220,6 +221,11 @@ def test_history_is_what_the_store_holds_now(copied, tmp_path):
             np.testing.assert_array_equal(one.features, other.features)
     bundle.promote(copied.bundles_path, folder.name)
     assert not refresh(copied)[1], "and a second time there is nothing more"
+    queries = pl.DataFrame({c.QUERY_ID: ["q"], c.USER_ID: ["ann"]})
+    told = recommend_many(new.model, queries, len(new.catalogue), new.history)[c.ITEM_ID]
+    assert not {old.catalogue.ids[0], old.catalogue.ids[1]} & set(told), "asked when all that is known"
+    whole = recommend_many(new.model, queries.with_columns(pl.lit(new.known_until).alias(c.AS_OF)), 20, new.history)
+    assert told.head(20).equals(whole[c.ITEM_ID]), "of what comes at all, as at a training's cutoff"
 
 
 def test_what_was_shown_later_is_not_read(copied, tmp_path):
