@@ -17,7 +17,7 @@ WRONG = {
         *("size = 0", "max_history = 0", "max_lag = 0", "half_life = 0", "half_life = nan", "half_life = inf"),
         *("shrinkage = -1", "lag_decay = -0.1", "session_weight = -1"),
     ],
-    "factors": ["alpha = -1", "alpha = nan", "iterations = 0", "size = 0", "regularization = -1"],
+    "factors": ["alpha = -1", "alpha = nan", "iterations = 0", "size = 0", "regularization = 0"],
     "candidates": [f"{name} = -1" for name in ("interest", "words", "factors", "repeats", "popular", "fresh")],
     "examples": [
         *("share = 0", "share = 1", "share = 1.5", "share = nan"),
@@ -32,6 +32,7 @@ WRONG = {
         *("neighbours = 0", "factors = 0", "history_length = -1", "decay = -1", "decay = nan"),
         *("shares = []", "shares = [0]", "shares = [0.5, 1.5]", "shares = [nan]"),
     ],
+    "nightly": ["days = -1", "days = nan", "queries = 0", "least_queries = 0", "margin = -0.1", "margin = 1.1"],
     "kinds": ["view = nan", "view = inf", "view = 1e300", "hide = -1000000.5"],
 }
 SEEDED = ("encoder", "examples", "factors", "blend", "tune", "evaluation")
@@ -41,12 +42,13 @@ CASES += [(section, f"seed = {seed}") for section in SEEDED for seed in (-1, 2**
 RIGHT = {
     "blend": "patience = 0\nmin_rows = 0\nl2 = 0\nfeature_share = 1\nrow_share = 1\nleaves = 2\nthreads = 0\ntrees = 1",
     "neighbours": "shrinkage = 0\nlag_decay = 0\nsession_weight = 0\nhalf_life = 1e9\nsize = 1\nmax_lag = 1",
-    "factors": "alpha = 0\niterations = 1\nsize = 1\nregularization = 0\nseed = 4294967295",
+    "factors": "alpha = 0\niterations = 1\nsize = 1\nregularization = 1e-9\nseed = 4294967295",
     "candidates": "interest = 0\nfresh = 0\nwords = 0",
     "examples": "share = 0.99\nmax_requests = 0\nmax_queries = 0\nnegatives = 0",
     "tune": "trials = 1\nrandom_trials = 0",
     "evaluation": "quantile = 1\nk = 1\nmax_requests = 0\nmax_queries = 1",
     "baselines": "shares = [1]\ndecay = 0\nhistory_length = 0\nneighbours = 1",
+    "nightly": "days = 0\nqueries = 1\nleast_queries = 1\nmargin = 0",
     "kinds": "view = 1e6\nhide = -1e6",
     "encoder": "seed = 4294967295",
 }
