@@ -176,7 +176,8 @@ def test_tune_without_a_log_is_one_sentence(tmp_path, capsys):
 def test_refresh_takes_new_items_in_and_serves_only_when_told(walked, tmp_path, capsys):
     shop, _ = walked
     live = shop / "bundles" / "live"
-    first = live.read_text().strip()
+    first = run_json(capsys, "refresh", "--promote", "-w", str(shop))["bundle"]  # with what came over HTTP until now
+    assert live.read_text().strip() == first
     told = run_json(capsys, "refresh", "-w", str(shop))
     assert (told["bundle"], told["written"], told["live"]) == (first, False, True)
     (tmp_path / "new.csv").write_text("item_id,title\nbrand-new,Red scarf\n")

@@ -67,14 +67,14 @@ def test_append_keeps_each_event_id_once_and_order_of_arrival(outbox):
 def test_events_that_a_bundle_knows_are_passed_over(outbox):
     """Known are the first three numbers, as far as they lie before the third event's moment."""
     outbox.append([event(n) for n in (1, 2, 3, 4, 0)])
-    known = {"known_seq": 3, "cutoff": event(3).occurred_at}
+    known = {"known_seq": 3, "known_until": event(3).occurred_at}
     assert outbox.unknown_events(0, 10, **known) == ([event(3), event(4), event(0)], 5)
     assert outbox.unknown_events(0, 2, **known) == ([event(3), event(4)], 4)
     assert outbox.unknown_events(4, 2, **known) == ([event(0)], 5)
 
 
 def test_an_outbox_begun_anew_is_followed_from_its_own_last_number(outbox):
-    known = {"known_seq": 500, "cutoff": event(3).occurred_at}
+    known = {"known_seq": 500, "known_until": event(3).occurred_at}
     assert outbox.unknown_events(0, 10, **known) == ([], 0)
     outbox.append([event(1), event(4), event(2)])
     assert outbox.unknown_events(0, 10, **known) == ([event(4)], 3)
