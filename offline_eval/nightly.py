@@ -192,13 +192,15 @@ def _cutoff(
         interactions, earliest, asked=asked, repeats=rules.repeats, max_queries=interactions.height + 1
     )
     moments = every.queries[c.AS_OF].sort()
+    if moments.is_empty():
+        return earliest, 0
     since = interactions.select(pl.col(c.OCCURRED_AT).max().dt.offset_by(f"-{round(config.days * _DAY_US)}us")).item()
     wanted = max(config.queries, int((moments > since).sum()))
-    most = len(moments) // 2 if serving else len(moments)
-    n = min(wanted, most)
-    if not n:
+    # All of one moment are asked together, and the new model has to learn something: not from the first moment on.
+    begins = moments if not serving else moments.filter(moments > moments[0])
+    if begins.is_empty():
         return earliest, 0
-    cutoff: datetime = moments[-n]
+    cutoff: datetime = max(moments[-min(wanted, len(moments) // 2 if serving else len(moments))], begins[0])
     return cutoff, int((moments >= cutoff).sum())
 
 

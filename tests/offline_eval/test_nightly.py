@@ -13,7 +13,7 @@ from ingest import columns as c
 from ingest.load import load_files
 from ingest.store import END_OF_TIME, Store
 from ingest.workspace import Workspace
-from offline_eval.nightly import LIVE, Night, NightlyConfig, _cutoff, _serving, nightly
+from offline_eval.nightly import LIVE, Night, NightlyConfig, _cutoff, _Serving, _serving, nightly
 from offline_eval.questions import EvaluationConfig, impressions_by_request
 from offline_eval.simulate import SimulationConfig, simulate
 from offline_eval.windows import replay_window
@@ -197,3 +197,35 @@ def test_a_serving_model_that_does_not_load_is_said_and_not_asked(third):
     manifest.write_text(whole)
     assert model is None
     assert "could not be asked" in why[0]
+
+
+@pytest.fixture
+def daily(tmp_path) -> Workspace:
+    """Fewer users each day, who take what is new to them, all at midnight: a log that tells days alone."""
+    log = [(f"u{user}", f"i{day}", datetime(2024, 1, day)) for day in range(1, 5) for user in range(12 - 2 * day)]
+    workspace, file = Workspace.create(tmp_path / "daily", SETTINGS + NIGHTLY), tmp_path / "log.parquet"
+    pl.DataFrame(log, schema=[c.USER_ID, c.ITEM_ID, c.OCCURRED_AT], orient="row").write_parquet(file)
+    with Store.open(workspace.store_path) as store:
+        load_files(store, [file])
+    return workspace
+
+
+@pytest.mark.parametrize(
+    ("learned_before", "asked_from", "n"),
+    [(2, 3, 10), (3, 4, 4), (4, 4, 0), (5, 5, 0)],
+)
+def test_a_night_leaves_the_new_model_something_to_learn_where_a_log_tells_days_alone(
+    daily, tmp_path, learned_before, asked_from, n
+):
+    """Else the model that serves is trained once more each night, and the way back is soon a copy of it."""
+    model = _Serving(folder=tmp_path, cutoff=datetime(2024, 1, learned_before), reads=True)
+    with Store.open(daily.store_path) as store:
+        begin = _cutoff(store, model, RulesConfig(), NightlyConfig(), EvaluationConfig())
+    assert begin == (datetime(2024, 1, asked_from), n)
+
+
+def test_a_night_waits_where_a_model_serves_and_the_store_is_empty(daily, tmp_path):
+    """As where retention has taken the log, or the store was lost."""
+    model = _Serving(folder=tmp_path, cutoff=datetime(2024, 1, 3), reads=True)
+    with Store.open(tmp_path / "empty.duckdb") as store:
+        assert _cutoff(store, model, RulesConfig(), NightlyConfig(), EvaluationConfig()) == (model.cutoff, 0)
