@@ -121,14 +121,19 @@ def nightly(workspace: Workspace, *, progress: Progress = silent) -> Night:
         drain_outbox(workspace, store)
         cutoff, n_queries = _cutoff(store, serving, training.rules, config, evaluation)
     if n_queries < config.least_queries:
-        return Night(
-            decision="waits", why=(*unread, _too_few(n_queries, cutoff, serving, config)), live=before, before=before
-        )
+        why = (*unread, _too_few(n_queries, cutoff, serving, config))
+        retained = retain(workspace, retention, utc_now(), progress=progress)
+        return Night(decision="waits", why=why, live=before, before=before, retained=retained)
     candidate = train(workspace, training, until=cutoff, progress=progress).folder
     counts, rows = _compare(workspace, candidate, serving, evaluation, progress)
     found = checks(rows, OURS, LIVE if serving else None, POPULAR, margin=config.margin, enough=config.queries)
     decision, telling = decide(found)
     why = (*unread, *map(str, telling))
+    fresh = candidate
+    if decision == "promoted":  # which nobody is told before all is ready
+        fresh, _ = refresh(workspace, version=candidate.name, progress=progress)
+        if (now := version_named_by(workspace.bundles_path, SERVES)) != before:
+            decision, why = "waits", (*unread, f"{now} has come to serve meanwhile, and was not compared")
     facts = ReportFacts(
         run_id=started_at.strftime("%Y%m%dT%H%M%S%f")[:-3],
         cutoff=cutoff,
@@ -141,16 +146,15 @@ def nightly(workspace: Workspace, *, progress: Progress = silent) -> Night:
         why=why,
     )
     told = {**asdict(config), "decision": decision, "why": why, "live": before}
+    page, data = write_report(facts, rows, workspace.reports_path)
     with Store.open_when_free(workspace.store_path, progress) as store:
         record(store, facts, rows, {**asdict(evaluation), "nightly": told})
-    page, data = write_report(facts, rows, workspace.reports_path)
     log.info("night run=%s decision=%s candidate=%s live=%s", facts.run_id, decision, candidate.name, before)
-    live: str | None = before
-    retained: Retained
     if decision == "promoted":
-        live, retained = _take_over(workspace, candidate, retention, progress)
+        retained = _take_over(workspace, candidate, fresh, retention, progress)
     else:
         retained = retain(workspace, retention, utc_now(), progress=progress)
+    live = version_named_by(workspace.bundles_path, SERVES)
     comparison = Comparison(facts=facts, metrics=rows, checks=tuple(found), page=page, data=data)
     return Night(decision=decision, why=why, live=live, before=before, comparison=comparison, retained=retained)
 
@@ -261,12 +265,11 @@ def _over_catalogue_at(workspace: Workspace, serving: _Serving, cutoff: datetime
 
 
 def _take_over(
-    workspace: Workspace, candidate: Path, retention: RetentionConfig, progress: Progress
-) -> tuple[str, Retained]:
-    """Bring the new model up to date and let it serve; what was judged then lies in the bundle that serves."""
-    fresh, _ = refresh(workspace, version=candidate.name, progress=progress)
+    workspace: Workspace, candidate: Path, fresh: Path, retention: RetentionConfig, progress: Progress
+) -> Retained:
+    """Let the new model serve, brought up to date; what was judged then lies in the bundle that serves."""
     _, retained = bundle.settle(workspace, fresh.name, retention, serve=True, progress=progress)
     for old in bundle_folders(workspace.bundles_path):
         if old.version == candidate.name and fresh != candidate:
             remove_bundle(old)
-    return fresh.name, retained
+    return retained

@@ -43,7 +43,7 @@ def night_lines(night: "Night", width: int | None) -> Iterator[str]:
         yield f"bundle {night.live} serves now{before}"
     else:
         judged = f"bundle {comparison.facts.bundle_version}" if comparison is not None else "the night"
-        told = "is refused" if night.decision == "refused" else "waits for more questions"
+        told = "is refused" if night.decision == "refused" else "waits"
         yield f"{judged} {told}; {f'{night.live} goes on serving' if night.live else 'no model serves'}"
     yield from retention_lines(night.retained)
 

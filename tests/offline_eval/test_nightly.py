@@ -159,6 +159,8 @@ def test_a_model_that_finds_nothing_is_refused(third, monkeypatch, capsys):
 
 def test_with_few_questions_nothing_is_trained(third, monkeypatch, capsys):
     live, bundles = serving(third), set(third.bundles_path.iterdir())
+    left_by_a_killed_job = third.root / ".training-killed"
+    left_by_a_killed_job.mkdir()
     monkeypatch.setattr(offline_eval.nightly, "train", lambda *ignored, **also: pytest.fail("trained"))
     third.settings_path.write_text(
         third.settings_path.read_text().replace("least_queries = 20", "least_queries = 9999")
@@ -168,6 +170,52 @@ def test_with_few_questions_nothing_is_trained(third, monkeypatch, capsys):
     assert "least_queries under [nightly] wants 9,999" in said
     assert f"{live} goes on serving" in said
     assert (serving(third), set(third.bundles_path.iterdir())) == (live, bundles)
+    assert not left_by_a_killed_job.exists(), "retention is applied"
+
+
+@pytest.fixture
+def passing(third, monkeypatch) -> Workspace:
+    """Whose next model passes, whatever it is worth."""
+    third.settings_path.write_text(SETTINGS + NIGHTLY)
+    monkeypatch.setattr(offline_eval.nightly, "decide", lambda found: ("promoted", list(found)))
+    return third
+
+
+def decisions(workspace: Workspace) -> list[str]:
+    with Store.open(workspace.store_path, read_only=True) as store:
+        told = store.connection.execute("SELECT settings->>'$.nightly.decision' FROM evaluations ORDER BY started_at")
+        return [decision for (decision,) in told.fetchall()]
+
+
+def test_a_model_that_cannot_be_brought_up_to_date_was_not_promoted(passing, monkeypatch):
+    """As on a full disk, or where the job is killed meanwhile."""
+    told, refresh = decisions(passing), offline_eval.nightly.refresh
+
+    def failing(workspace, *, until=None, **others):
+        if until is None:
+            raise OSError("the disk is full")
+        return refresh(workspace, until=until, **others)
+
+    monkeypatch.setattr(offline_eval.nightly, "refresh", failing)
+    live = serving(passing)
+    with pytest.raises(OSError, match="full"):
+        nightly(passing)
+    assert (decisions(passing), serving(passing)) == (told, live)
+
+
+def test_a_model_does_not_take_the_place_of_one_it_was_not_compared_with(passing, first, monkeypatch, capsys):
+    """Somebody who rolled back while the night was at work has the last word."""
+    live, compared = serving(passing), offline_eval.nightly.checks
+
+    def meanwhile(*others, **also):
+        bundle.promote(passing.bundles_path, first[1])
+        return compared(*others, **also)
+
+    monkeypatch.setattr(offline_eval.nightly, "checks", meanwhile)
+    assert readrank.run(["nightly", "--workspace", str(passing.root)]) == 0
+    assert f"{first[1]} has come to serve meanwhile" in capsys.readouterr().out
+    assert (serving(passing), decisions(passing)[-1]) == (first[1], "waits")
+    bundle.promote(passing.bundles_path, live)
 
 
 def test_questions_are_the_latest_and_leave_the_new_model_something_to_learn(third):
