@@ -171,7 +171,7 @@ class _Serving:
 
 def _serving(workspace: Workspace) -> tuple[_Serving | None, tuple[str, ...]]:
     """Return the model that serves, or None and, where there is one, why it cannot be asked."""
-    if version_named_by(workspace.bundles_path, SERVES) is None:
+    if not (workspace.bundles_path / SERVES).exists():
         return None, ()
     try:
         folder = bundle.live_folder(workspace.bundles_path)

@@ -245,6 +245,13 @@ def test_a_serving_model_that_does_not_load_is_said_and_not_asked(third):
     manifest.write_text(whole)
     assert model is None
     assert "could not be asked" in why[0]
+    name = third.bundles_path / "live"
+    whole = name.read_bytes()
+    name.write_bytes(b"\xff\xfe")
+    model, why = _serving(third)
+    name.write_bytes(whole)
+    assert model is None
+    assert "wanted the name of a bundle" in why[0]
 
 
 @pytest.fixture
