@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -173,12 +173,15 @@ def named_folder(bundles: Path, version_name: str) -> Path:
 def promote(bundles: Path, version_name: str) -> None:
     """Name the bundle that serves, in one atomic step; it must exist, be whole and know the features that there are.
 
-    The one that served before stays named in `previous`: it is the way back, and retention spares it.
+    The one that served before stays named in `previous`: it is the way back, and retention spares it. One that is gone
+    or damaged is none; then the way back stays as it was.
     """
     checked_manifest(named_folder(bundles, version_name))
     before = version_named_by(bundles, LIVE)
     if before and before != version_name:
-        _point(bundles, PREVIOUS, before)
+        with suppress(BundleError):
+            read_manifest(named_folder(bundles, before))
+            _point(bundles, PREVIOUS, before)
     _point(bundles, LIVE, version_name)
 
 

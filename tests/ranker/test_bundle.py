@@ -144,6 +144,14 @@ def test_rollback_leaves_a_damaged_bundle(two):
     assert bundle.rollback(bundles) == (first, "second")
 
 
+def test_a_damaged_bundle_is_no_way_back(two):
+    bundles, first = two
+    shutil.copytree(bundles / "second", bundles / "third")
+    (bundles / "second" / "items.parquet").unlink()
+    bundle.promote(bundles, "third")
+    assert bundle.rollback(bundles) == (first, "third")
+
+
 def test_rollback_without_an_earlier_one_says_what_to_do(copied):
     serving = bundle.live_folder(copied).name
     # Killed between its two steps, a promotion has named the one that still serves.
