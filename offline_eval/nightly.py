@@ -40,6 +40,7 @@ from ranker.model import Model
 from ranker.rank import Ranker
 from ranker.refresh import refresh
 from ranker.rules import RulesConfig
+from ranker.spoken import unused_settings
 from ranker.train import train
 from ranker.train_config import TrainConfig
 
@@ -108,7 +109,8 @@ def nightly(workspace: Workspace, *, progress: Progress = silent) -> Night:
 
     Both are asked by the replay protocol about the end of the log, which neither has learned from, over one catalogue.
     A model that passes is brought up to date (`ranker.refresh`): it serves with all that users have done by now. One
-    that does not stays under `bundles/`, and nothing else changes. The comparison is recorded like an evaluation's.
+    that is refused stays under `bundles/` for a look; one that waits is removed, as another is trained the next night.
+    The comparison is recorded like an evaluation's.
     Raises what a training raises.
     """
     started_at = utc_now()
@@ -124,16 +126,17 @@ def nightly(workspace: Workspace, *, progress: Progress = silent) -> Night:
         why = (*unread, _too_few(n_queries, cutoff, serving, config))
         retained = retain(workspace, retention, utc_now(), progress=progress)
         return Night(decision="waits", why=why, live=before, before=before, retained=retained)
-    candidate = train(workspace, training, until=cutoff, progress=progress).folder
+    trained = train(workspace, training, until=cutoff, progress=progress)
+    candidate, notes = trained.folder, (*unread, *unused_settings(trained))
     counts, rows = _compare(workspace, candidate, serving, evaluation, progress)
     found = checks(rows, OURS, LIVE if serving else None, POPULAR, margin=config.margin, enough=config.queries)
     decision, telling = decide(found)
-    why = (*unread, *map(str, telling))
+    why = (*notes, *map(str, telling))
     fresh = candidate
     if decision == "promoted":  # which nobody is told before all is ready
         fresh, _ = refresh(workspace, version=candidate.name, progress=progress)
         if (now := version_named_by(workspace.bundles_path, SERVES)) != before:
-            decision, why = "waits", (*unread, f"{now} has come to serve meanwhile, and was not compared")
+            decision, why = "waits", (*notes, f"{now} has come to serve meanwhile, and was not compared")
     facts = ReportFacts(
         run_id=started_at.strftime("%Y%m%dT%H%M%S%f")[:-3],
         cutoff=cutoff,
@@ -151,9 +154,11 @@ def nightly(workspace: Workspace, *, progress: Progress = silent) -> Night:
         record(store, facts, rows, {**asdict(evaluation), "nightly": told})
     log.info("night run=%s decision=%s candidate=%s live=%s", facts.run_id, decision, candidate.name, before)
     if decision == "promoted":
-        retained = _take_over(workspace, candidate, fresh, retention, progress)
+        _, retained = bundle.settle(workspace, fresh.name, retention, serve=True, progress=progress)
+        _remove(workspace, {candidate.name} - {fresh.name})  # its models lie in the bundle that serves
     else:
         retained = retain(workspace, retention, utc_now(), progress=progress)
+        _remove(workspace, {candidate.name, fresh.name} if decision == "waits" else set())
     live = version_named_by(workspace.bundles_path, SERVES)
     comparison = Comparison(facts=facts, metrics=rows, checks=tuple(found), page=page, data=data)
     return Night(decision=decision, why=why, live=live, before=before, comparison=comparison, retained=retained)
@@ -264,12 +269,7 @@ def _over_catalogue_at(workspace: Workspace, serving: _Serving, cutoff: datetime
         yield refresh(workspace, version=serving.folder.name, until=cutoff, into=aside, progress=progress)[0]
 
 
-def _take_over(
-    workspace: Workspace, candidate: Path, fresh: Path, retention: RetentionConfig, progress: Progress
-) -> Retained:
-    """Let the new model serve, brought up to date; what was judged then lies in the bundle that serves."""
-    _, retained = bundle.settle(workspace, fresh.name, retention, serve=True, progress=progress)
+def _remove(workspace: Workspace, versions: set[str]) -> None:
     for old in bundle_folders(workspace.bundles_path):
-        if old.version == candidate.name and fresh != candidate:
+        if old.version in versions:
             remove_bundle(old)
-    return retained

@@ -113,8 +113,13 @@ def _settings_lines(trained: "Trained") -> Iterator[str]:
             f"NDCG@10 {found.value:.4f} on the judge window, defaults {found.defaults:.4f}, "
             f"difference within [{found.low:+.4f}, {found.high:+.4f}]"
         )
+    yield from unused_settings(trained)
+
+
+def unused_settings(trained: "Trained") -> Iterator[str]:
+    """Tell of settings that a search had found with what this training must not know."""
     if left := trained.not_used:
-        yield f"tuned.toml is not used: it was found with what lies before {left.until}, later than --until"
+        yield f"tuned.toml is not used: it was found with what lies before {left.until}, later than the cutoff"
 
 
 def _reliability_lines(title: str, measured: dict[str, Any] | None) -> Iterator[str]:

@@ -205,7 +205,7 @@ def test_a_model_that_cannot_be_brought_up_to_date_was_not_promoted(passing, mon
 
 def test_a_model_does_not_take_the_place_of_one_it_was_not_compared_with(passing, first, monkeypatch, capsys):
     """Somebody who rolled back while the night was at work has the last word."""
-    live, compared = serving(passing), offline_eval.nightly.checks
+    live, compared, bundles = serving(passing), offline_eval.nightly.checks, set(passing.bundles_path.iterdir())
 
     def meanwhile(*others, **also):
         bundle.promote(passing.bundles_path, first[1])
@@ -215,6 +215,7 @@ def test_a_model_does_not_take_the_place_of_one_it_was_not_compared_with(passing
     assert readrank.run(["nightly", "--workspace", str(passing.root)]) == 0
     assert f"{first[1]} has come to serve meanwhile" in capsys.readouterr().out
     assert (serving(passing), decisions(passing)[-1]) == (first[1], "waits")
+    assert set(passing.bundles_path.iterdir()) == bundles, "what waits is trained anew the next night"
     bundle.promote(passing.bundles_path, live)
 
 
