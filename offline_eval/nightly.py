@@ -214,10 +214,10 @@ def _cutoff(
 
 
 def _too_few(n: int, cutoff: datetime, serving: _Serving | None, config: NightlyConfig) -> str:
-    of = "half of what the serving model has not learned" if serving else "the latest part of the log"
+    of = "half of what came after the serving model's cutoff" if serving else "the latest part of the log"
     first = "" if serving else "; `readrank train` makes a first model without a comparison"
     return (
-        f"{of}, from {cutoff:%Y-%m-%d %H:%M} on, is {n:,} questions; "
+        f"{n:,} questions from {cutoff:%Y-%m-%d %H:%M} on, which is {of}; "
         f"least_queries under [nightly] wants {config.least_queries:,}{first}"
     )
 
