@@ -3,8 +3,8 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -244,7 +244,9 @@ def _compare(
     def ask(name: str, model: Model) -> None:
         learned = known.filter(pl.col(c.OCCURRED_AT) < model.cutoff)  # of later ones a service learns with a training
         history = History.from_frames(model.catalogue, interactions, learned)
-        answers[name] = recommend_many(model, queries, k, history, progress)
+        # As in service every answer is a live one, also at the cutoff itself, where the new model's history ends.
+        live = replace(model, known_until=cutoff - timedelta(microseconds=1))
+        answers[name] = recommend_many(live, queries, k, history, progress)
         scored[name] = rank_many(model, given, history)
 
     ask(OURS, ranker.model)
