@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from ranker.arrays import Floats
 from ranker.compiled import load_compiled
-from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
+from ranker.initial_score import NO_INITIAL, InitialScore
 
 
 class Blend(Protocol):
@@ -44,11 +44,10 @@ class Trees:
         """Return exact SHAP values [n, n_features + 1]; the last column is the expected score.
 
         Lundberg et al., From local explanations to global understanding with explainable AI for trees, 2020. To
-        interest the initial score is added, a linear term of mean zero, whose SHAP value is the term itself.
+        these come the terms of the initial score.
         """
         found = np.array(self.booster.predict(features, pred_contrib=True, num_threads=1), np.float64)
-        found[:, INTEREST] += self.initial.score(features)
-        return found
+        return np.asarray(found + self.initial.contributions(features), np.float64)
 
     @classmethod
     def load(cls, path: Path, *, initial: InitialScore) -> "Trees":

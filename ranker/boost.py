@@ -5,17 +5,20 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from ingest.bounds import Amount, Bounds, Positive, PositiveAmount, Seed, Share, Size, check_bounds
 from ranker.blend import Trees
 from ranker.examples import Examples, rows_by_query
-from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
+from ranker.fusion import Fusion
+from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore, reciprocal_ranks
 from ranker.registry import FEATURE_NAMES, FEATURES
+from ranker.sources import SOURCES
 
 _LONGEST = 2**31 - 1
 """LightGBM's whole numbers end here."""
 _LEAST_SPREAD: Final = 1e-6
-"""Interest that differs by less within questions differs by rounding."""
+"""What differs by less within questions differs by rounding: interest, or fused ranks."""
 _Leaves = Annotated[int, Bounds(least=2, most=131_072)]
 """How many leaves LightGBM can grow."""
 
@@ -54,6 +57,9 @@ class BlendConfig:
     given items, which has few examples, is always held to that."""
     from_interest: bool = False
     """Whether boosting begins at what interest alone is worth; for given items it always does."""
+    from_ranks: bool = True
+    """Whether boosting begins at what the ranks in the sources are worth, fused. With few examples trees alone would
+    lose to that. Given items have no such ranks."""
     compiled: bool = True
     """Whether training also compiles the trees to machine code, where lleaves is installed: it takes seconds and
     makes scoring several times as fast."""
@@ -81,6 +87,7 @@ class BlendConfig:
             leaves=self.given_leaves,
             monotone=True,
             from_interest=True,
+            from_ranks=False,
             learning_rate=self.learning_rate * pace,
             patience=0 if few else round(self.patience / pace),
             trees=self.given_trees if few else self.trees,
@@ -147,24 +154,50 @@ def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
 
 
 def initial_score(examples: Examples, config: BlendConfig) -> InitialScore:
-    """Return where boosting on the examples begins, by logistic regression on interest where it is to begin there.
+    """Return where boosting on the examples begins: at interest, at fused ranks (`ranker.fusion`), as it is to begin.
 
-    It regresses what was taken on how far an item's interest lies above the mean of its question. Where more interest
-    speaks against an item, or all interest is alike, trees begin at nothing.
+    Logistic regression of what was taken tells what each is worth, by how far it lies above the mean of its question.
+    What speaks against an item where there is more of it, or is alike everywhere, has no part.
     """
-    if not config.from_interest:
+    taken = examples.labels > 0
+    if taken.all() or not taken.any():
         return NO_INITIAL
+    interest, fusion = examples.features[:, INTEREST].astype(np.float64), Fusion.fit([examples])
+    columns = {"interest": interest} if config.from_interest else {}
+    columns |= {"ranks": fusion.score(examples.features)} if config.from_ranks else {}
+    worth = _worth(columns, examples)
+    found = NO_INITIAL
+    if "interest" in worth:
+        found = replace(found, weight=worth["interest"], mean=float(interest.mean()))
+    if "ranks" in worth:
+        means = reciprocal_ranks(examples.features).mean(axis=0)
+        found = replace(
+            found,
+            ranks={name: worth["ranks"] * weight for name, weight in fusion.weights.items()},
+            rank_means=dict(zip(SOURCES, means.tolist(), strict=True)),
+        )
+    return found
+
+
+def _worth(columns: dict[str, npt.NDArray[np.float64]], examples: Examples) -> dict[str, float]:
+    """Return by how much the log odds of having been taken grow with each column; those where they do not are left out.
+
+    What one of them loses when another is left out is weighed again.
+    """
     from sklearn.linear_model import LogisticRegression
 
-    interest, taken = examples.features[:, INTEREST].astype(np.float64), examples.labels > 0
     query = rows_by_query(examples.groups)
-    within = interest - (np.bincount(query, interest) / examples.groups)[query]
-    spread = float(within.std())
-    if not spread > _LEAST_SPREAD or taken.all() or not taken.any():
-        return NO_INITIAL
-    model = LogisticRegression(C=1e6, solver="newton-cholesky").fit(within[:, None] / spread, taken)
-    weight = float(model.coef_[0, 0]) / spread
-    return InitialScore(weight=weight, mean=float(interest.mean())) if weight > 0 else NO_INITIAL
+    within = {name: values - (np.bincount(query, values) / examples.groups)[query] for name, values in columns.items()}
+    spread = {name: float(values.std()) for name, values in within.items()}
+    kept = [name for name in columns if spread[name] > _LEAST_SPREAD]
+    while kept:
+        table = np.stack([within[name] / spread[name] for name in kept], axis=1)
+        model = LogisticRegression(C=1e6, solver="newton-cholesky").fit(table, examples.labels > 0)
+        weights = dict(zip(kept, model.coef_[0].tolist(), strict=True))
+        if min(weights.values()) > 0:
+            return {name: weight / spread[name] for name, weight in weights.items()}
+        kept = [name for name in kept if weights[name] > 0]
+    return {}
 
 
 def grow(

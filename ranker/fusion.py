@@ -8,16 +8,13 @@ import numpy.typing as npt
 
 from ranker.arrays import Floats, Rows
 from ranker.examples import Examples, rows_by_query
+from ranker.initial_score import RANKS, reciprocal_ranks
 from ranker.registry import FEATURE_NAMES, FUSION_OFFSET
 from ranker.sources import SOURCES
 
-OFFSET: Final = 10
-"""Added to each rank. Cormack, Clarke and Büttcher (SIGIR 2009) take 60, for lists that are all good; among ours the
-first places of one may be worth more than any place of another."""
 PRIOR: Final = 20
 """Each source counts as if it had been met in so many questions more, and had been as good there as all on average."""
 _PLACES: Final = 10
-_RANKS: Final = [FEATURE_NAMES.index(f"rank_{name}") for name in SOURCES]
 _OF_GIVEN: Final = [FEATURE_NAMES.index(name) for name in ("interest", "words", "together", "count_all")]
 
 
@@ -40,7 +37,7 @@ class Fusion:
         examples = Examples.concatenate(list(parts))
         taken = examples.labels > 0
         query = rows_by_query(examples.groups)[taken]
-        rank = np.exp(examples.features[taken][:, _RANKS].astype(float))
+        rank = np.exp(examples.features[taken][:, RANKS].astype(float))
         # Not `<= 10`: the logarithm of 10 as float32 comes back a little larger. NaN, not proposed, gains nothing.
         gained = np.where(rank < _PLACES + 0.5, 1 / np.log2(rank + 1), 0.0)
         share = 1 / np.bincount(query)[query]  # a question counts once, however many items it led to
@@ -62,12 +59,11 @@ class Fusion:
     def contributions(self, features: Floats) -> npt.NDArray[np.float64]:
         """Return what the rank in each source adds [n, n_features + 1]: its part of the sum, and nothing is shared."""
         weights = np.zeros((len(features), len(FEATURE_NAMES) + 1))
-        weights[:, _RANKS] = self._parts(features)
+        weights[:, RANKS] = self._parts(features)
         return weights
 
     def _parts(self, features: Floats) -> npt.NDArray[np.float64]:
-        ranks = np.exp(features[:, _RANKS].astype(float))
-        return np.where(np.isnan(ranks), 0.0, self._weights / (OFFSET + ranks))
+        return np.asarray(self._weights * reciprocal_ranks(features), np.float64)
 
 
 def fuse_given(features: Floats, request: Rows) -> npt.NDArray[np.float64]:

@@ -81,7 +81,8 @@ def test_scores_before_are_those_of_the_chosen_size():
     train, later = some_examples(1), some_examples(2)
     fitted = fit(train, later, CONFIG)
     cut = fitted.earlier.booster.predict(later.features, num_iteration=int(fitted.measured["trees"]))
-    assert fitted.earlier.score(later.features).tolist() == pytest.approx(cut.tolist())
+    begun = fitted.earlier.initial.score(later.features)
+    assert fitted.earlier.score(later.features).tolist() == pytest.approx((begun + cut).tolist())
 
 
 def test_one_data_set_serves_trainings_of_any_settings():

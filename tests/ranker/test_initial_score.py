@@ -1,6 +1,6 @@
-"""Boosting for given items begins at what interest alone is worth, and everything tells so: scores, reasons, bundle."""
+"""Boosting begins at what interest or fused ranks alone are worth, and everything tells so: scores, reasons, bundle."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ import pytest
 from ranker.boost import BlendConfig, dataset, fit, grow, initial_score
 from ranker.examples import Examples
 from ranker.gain import ndcg_of_queries
-from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore
+from ranker.initial_score import INTEREST, NO_INITIAL, OFFSET, RANKS, InitialScore
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FEATURE_NAMES
+from ranker.sources import SOURCES
 
 
 def shown(seed: int, n_requests: int, places: int = 8, worth: float = 1.5) -> Examples:
@@ -34,7 +35,7 @@ def shown(seed: int, n_requests: int, places: int = 8, worth: float = 1.5) -> Ex
 
 
 def begun_at(examples: Examples) -> InitialScore:
-    return initial_score(examples, BlendConfig(from_interest=True))
+    return initial_score(examples, BlendConfig(from_interest=True, from_ranks=False))
 
 
 @pytest.mark.parametrize("worth", [0.5, 1.5])
@@ -80,7 +81,7 @@ def test_few_requests_are_ordered_better_than_by_trees_that_begin_at_nothing():
 
 def test_the_later_window_judges_trees_with_what_they_began_at():
     train, later = shown(1, 150), shown(2, 300)
-    fitted = fit(train, later, BlendConfig(trees=40, patience=0, min_rows=5, from_interest=True))
+    fitted = fit(train, later, BlendConfig(trees=40, patience=0, min_rows=5, from_interest=True, from_ranks=False))
     judged = ndcg_of_queries(later.labels, fitted.earlier.score(later.features), later.groups)
     assert fitted.measured["valid_ndcg@10"] == pytest.approx(judged.mean(), abs=1e-9)
     assert fitted.earlier.initial == begun_at(train)
@@ -90,7 +91,7 @@ def test_the_later_window_judges_trees_with_what_they_began_at():
 
 def test_reasons_add_up_to_the_score():
     train, later = shown(1, 150), shown(2, 300)
-    trees = fit(train, later, BlendConfig(trees=40, min_rows=5, from_interest=True)).trees
+    trees = fit(train, later, BlendConfig(trees=40, min_rows=5, from_interest=True, from_ranks=False)).trees
     weights = trees.contributions(later.features)
     assert weights.sum(axis=1) == pytest.approx(trees.score(later.features), abs=1e-9)
     assert np.abs(weights[:, INTEREST]).mean() > np.abs(np.delete(weights, INTEREST, axis=1)[:, :-1]).mean()
@@ -99,7 +100,7 @@ def test_reasons_add_up_to_the_score():
 def test_a_bundle_keeps_what_its_blend_for_given_items_began_at(ranker: Ranker):
     blend = ranker.model.blend_given
     assert blend.initial.weight > 0
-    assert ranker.model.blend.initial == NO_INITIAL
+    assert not blend.initial.ranks, "no source proposes given items"
     user = max(ranker.history.user_ids[:50], key=lambda user: len(ranker.last_items(user, 100)))
     given = [GivenItem(item_id=item) for item in ranker.catalogue.ids[:20]]
     answer = ranker.rank(Query(user_id=user, as_of=ranker.cutoff), given)
@@ -108,5 +109,82 @@ def test_a_bundle_keeps_what_its_blend_for_given_items_began_at(ranker: Ranker):
     assert [item.score for item in answer.items] == pytest.approx(leaves + blend.initial.score(features), abs=1e-9)
 
 
+def proposed(seed: int, n_questions: int, places: int = 30) -> Examples:
+    """Questions of which the first source's ranks tell the answer, the second's nothing; the third proposes nobody."""
+    rng = np.random.default_rng(seed)
+    examples = shown(seed, n_questions, places)
+    features = rng.normal(size=examples.features.shape).astype(np.float32)
+    for column in RANKS[:2]:
+        features[:, column] = np.log(1 + np.argsort(rng.random((n_questions, places)), axis=1)).ravel()
+    features[:, RANKS[2:]] = np.nan
+    chance = 0.5 / np.exp(features[:, RANKS[0]])
+    return replace(examples, features=features, labels=(rng.random(len(chance)) < chance).astype(np.int32))
+
+
+def test_ranks_are_weighed_by_what_each_source_finds():
+    found = initial_score(proposed(1, 500), BlendConfig())
+    telling, idle, silent, *_ = SOURCES
+    assert found.ranks[telling] > 2 * found.ranks[idle] > 0
+    assert found.rank_means[telling] == pytest.approx(np.mean(1 / (OFFSET + np.arange(1, 31))), rel=1e-6)
+    assert found.rank_means[silent] == 0
+    assert not found.weight, "interest has no part where it is not to"
+
+
+def test_a_question_without_any_proposal_begins_somewhere():
+    found = initial_score(proposed(1, 500), BlendConfig())
+    nothing = np.full((2, len(FEATURE_NAMES)), np.nan, np.float32)
+    assert np.isfinite(found.score(nothing)).all()
+    assert (found.score(nothing) < 0).all(), "below the mean of what was proposed"
+
+
+def test_boosting_may_begin_at_both():
+    examples = proposed(1, 1_000)
+    rng = np.random.default_rng(3)
+    examples.features[:, INTEREST] += 2 * examples.labels + rng.normal(size=len(examples.labels))
+    both = initial_score(examples, BlendConfig(from_interest=True))
+    assert both.weight > 0
+    assert all(worth > 0 for worth in both.ranks.values())
+    alone = begun_at(examples)
+    assert alone.weight > 0
+    assert not alone.ranks
+
+
+def test_what_speaks_against_an_item_leaves_the_other_its_place():
+    examples = proposed(1, 1_000)
+    examples.features[:, INTEREST] -= examples.labels
+    both, ranks = (initial_score(examples, BlendConfig(from_interest=asked)) for asked in (True, False))
+    assert both == ranks
+    assert ranks.ranks
+
+
+def test_few_questions_are_ordered_better_than_by_trees_that_begin_at_nothing():
+    train, later = proposed(1, 60), proposed(2, 1_000)
+    begun, unbegun = (fit(train, later, BlendConfig(trees=60, from_ranks=asked)).earlier for asked in (True, False))
+    ours, theirs = (
+        ndcg_of_queries(later.labels, trees.score(later.features), later.groups).mean() for trees in (begun, unbegun)
+    )
+    assert ours > theirs + 0.02
+
+
+def test_reasons_with_ranks_add_up_to_the_score():
+    train, later = proposed(1, 150), proposed(2, 300)
+    trees = fit(train, later, BlendConfig(trees=40, min_rows=5, from_interest=True)).trees
+    weights = trees.contributions(later.features)
+    assert weights.sum(axis=1) == pytest.approx(trees.score(later.features), abs=1e-9)
+    telling = np.abs(weights[:, RANKS[0]]).mean()
+    assert telling > np.abs(np.delete(weights, RANKS[0], axis=1)[:, :-1]).mean(axis=0).max()
+
+
+def test_a_bundle_keeps_the_ranks_that_its_blend_began_at(ranker: Ranker):
+    initial = ranker.model.blend.initial
+    assert set(initial.ranks) == set(initial.rank_means) == set(SOURCES)
+    assert InitialScore.of({"initial_score": asdict(initial)}) == initial
+
+
 def test_a_manifest_of_before_there_was_one_begins_at_nothing():
     assert InitialScore.of({"learned": True}) == NO_INITIAL
+
+
+def test_a_manifest_of_before_there_were_ranks_begins_at_interest():
+    old = InitialScore.of({"initial_score": {"weight": 0.5, "mean": 3.0}})
+    assert old == InitialScore(weight=0.5, mean=3.0)
