@@ -68,12 +68,15 @@ def test_reasons_come_when_asked_for(client, user):
     assert all(feature["value"] is None or isinstance(feature["value"], float) for feature in features)
 
 
-def test_features_that_are_not_defined_are_null(client):
-    """A newcomer has no past: the ranks in personal sources are not defined, and JSON knows no NaN."""
-    answer = client.post("/v1/recommendations", json={"user_id": "nobody", "k": 20, "explain": True})
-    assert "NaN" not in answer.text
-    told = [feature for item in answer.json()["items"] for r in item["reasons"] for feature in r["features"]]
-    assert any(feature["value"] is None for feature in told)
+def test_features_that_are_not_defined_are_null(client, user):
+    """No source proposes everything: where one did not, its rank is not defined, and JSON knows no NaN."""
+    newcomer = client.post("/v1/recommendations", json={"user_id": "nobody", "k": 20, "explain": True})
+    items = [item["item_id"] for item in recommend(client, user, k=20)["items"]]
+    asked = {"user_id": user, "k": 20, "compare": [items[0], items[-1]]}
+    compared = client.post("/v1/recommendations", json=asked)
+    assert "NaN" not in newcomer.text + compared.text
+    told = [feature for family in compared.json()["comparison"]["families"] for feature in family["features"]]
+    assert any(feature["first"] is None or feature["second"] is None for feature in told)
 
 
 def test_comparison_says_why_one_stands_above_the_other(client, ranker, user):
