@@ -5,20 +5,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from ingest.bounds import Amount, Bounds, Positive, PositiveAmount, Seed, Share, Size, check_bounds
 from ranker.blend import Trees
-from ranker.examples import Examples, rows_by_query
-from ranker.fusion import Fusion
-from ranker.initial_score import INTEREST, NO_INITIAL, InitialScore, reciprocal_ranks
+from ranker.examples import Examples
+from ranker.initial_score import NO_INITIAL, InitialScore, fit_initial
 from ranker.registry import FEATURE_NAMES, FEATURES
-from ranker.sources import SOURCES
 
 _LONGEST = 2**31 - 1
 """LightGBM's whole numbers end here."""
-_LEAST_SPREAD: Final = 1e-6
-"""What differs by less within questions differs by rounding: interest, or fused ranks."""
 _Leaves = Annotated[int, Bounds(least=2, most=131_072)]
 """How many leaves LightGBM can grow."""
 
@@ -154,50 +149,8 @@ def fit(train: Examples, valid: Examples, config: BlendConfig) -> Fitted:
 
 
 def initial_score(examples: Examples, config: BlendConfig) -> InitialScore:
-    """Return where boosting on the examples begins: at interest, at fused ranks (`ranker.fusion`), as it is to begin.
-
-    Logistic regression of what was taken tells what each is worth, by how far it lies above the mean of its question.
-    What speaks against an item where there is more of it, or is alike everywhere, has no part.
-    """
-    taken = examples.labels > 0
-    if taken.all() or not taken.any():
-        return NO_INITIAL
-    interest, fusion = examples.features[:, INTEREST].astype(np.float64), Fusion.fit([examples])
-    columns = {"interest": interest} if config.from_interest else {}
-    columns |= {"ranks": fusion.score(examples.features)} if config.from_ranks else {}
-    worth = _worth(columns, examples)
-    found = NO_INITIAL
-    if "interest" in worth:
-        found = replace(found, weight=worth["interest"], mean=float(interest.mean()))
-    if "ranks" in worth:
-        means = reciprocal_ranks(examples.features).mean(axis=0)
-        found = replace(
-            found,
-            ranks={name: worth["ranks"] * weight for name, weight in fusion.weights.items()},
-            rank_means=dict(zip(SOURCES, means.tolist(), strict=True)),
-        )
-    return found
-
-
-def _worth(columns: dict[str, npt.NDArray[np.float64]], examples: Examples) -> dict[str, float]:
-    """Return by how much the log odds of having been taken grow with each column; those where they do not are left out.
-
-    What one of them loses when another is left out is weighed again.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    query = rows_by_query(examples.groups)
-    within = {name: values - (np.bincount(query, values) / examples.groups)[query] for name, values in columns.items()}
-    spread = {name: float(values.std()) for name, values in within.items()}
-    kept = [name for name in columns if spread[name] > _LEAST_SPREAD]
-    while kept:
-        table = np.stack([within[name] / spread[name] for name in kept], axis=1)
-        model = LogisticRegression(C=1e6, solver="newton-cholesky").fit(table, examples.labels > 0)
-        weights = dict(zip(kept, model.coef_[0].tolist(), strict=True))
-        if min(weights.values()) > 0:
-            return {name: weight / spread[name] for name, weight in weights.items()}
-        kept = [name for name in kept if weights[name] > 0]
-    return {}
+    """Return where boosting on the examples begins by the settings."""
+    return fit_initial(examples, from_interest=config.from_interest, from_ranks=config.from_ranks)
 
 
 def grow(

@@ -7,8 +7,7 @@ import pytest
 
 from ranker.blend import Trees
 from ranker.explain import EXPLAINED, STRONGEST, _speak_most, compare
-from ranker.fusion import Fusion
-from ranker.initial_score import OFFSET
+from ranker.fusion import OFFSET, Fusion
 from ranker.query import GivenItem, Query
 from ranker.rank import Ranker
 from ranker.registry import FAMILIES, FEATURE_NAMES, FEATURES

@@ -12,11 +12,10 @@ from ranker.blend import Trees
 from ranker.boost import BlendConfig, Fitted, fit
 from ranker.bundle import live_folder, read_manifest
 from ranker.examples import Examples, ExamplesConfig
-from ranker.fusion import PRIOR, Fusion, fuse_given
+from ranker.fusion import OFFSET, PRIOR, Fusion, fuse_given
 from ranker.gain import ndcg_of_queries
 from ranker.given import impression_examples
 from ranker.history import History
-from ranker.initial_score import OFFSET
 from ranker.learn import LATER_SHARE, learn, learn_given
 from ranker.model import Model
 from ranker.registry import FEATURE_NAMES
